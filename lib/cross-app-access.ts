@@ -1,0 +1,143 @@
+import { createMiddleware } from './middleware.ts'
+import type { FetchMiddleware } from './fetch-middleware.ts'
+import { parseOptions, resourceOf } from './options.ts'
+import type { CrossAppAccessOptions } from './options.ts'
+import type { GetIdToken } from './protocol/subject-token.ts'
+import { SharedState } from './shared-state.ts'
+import type { CachedToken } from './token-cache.ts'
+import { TokenSource } from './token-source.ts'
+
+/** An access token, as `getAccessToken` gives it. */
+export interface AccessToken {
+  value: string
+  tokenType: 'Bearer' | 'DPoP'
+  /** Milliseconds since the epoch. */
+  expiresAt?: number
+  scope?: string
+}
+
+/** One client's access to its MCP servers: a token source with several faces. */
+export interface CrossAppAccess {
+  /** Wraps fetch functions. All of them share this instance's tokens. */
+  readonly middleware: FetchMiddleware
+  /**
+   * Gives an access token for a URL under one of the resources, from memory or by running the flow.
+   *
+   * Its requests go through `options.fetch`, else the global fetch of that moment. `signal` ends the wait.
+   *
+   * @throws `TypeError` outside every resource, {@link CrossAppAccessError} where no token can be had.
+   */
+  getAccessToken(url: string | URL, init?: { signal?: AbortSignal }): Promise<AccessToken>
+  /** Forgets tokens: of the resource that a URL lies under, or all. Does nothing where there is none. */
+  invalidate(url?: string | URL): void
+  /**
+   * The same access for another user: configuration and metadata are shared, tokens are not. The same string shares
+   * tokens with every other instance for it; this instance is a subject of its own that no string equals.
+   */
+  forSubject(subject: string, getIdToken: GetIdToken): CrossAppAccess
+}
+
+/**
+ * Creates a token source for enterprise-managed authorization, with every face that a program may need.
+ *
+ * Nothing is fetched before a token is needed. Requests to the same resource share one token, one flow at a time, and
+ * what went wrong is remembered for a while instead of being asked again.
+ *
+ * @example
+ * ```ts
+ * import { createCrossAppAccess } from 'xaa-fetch'
+ *
+ * declare const session: { idToken: string }
+ *
+ * const xaa = createCrossAppAccess({
+ *   idp: { issuer: 'https://acme.okta.com', clientId: 'wiki' },
+ *   authorizationServers: [{ issuer: 'https://auth.chat.example/', clientId: 'f53f191f9311af35' }],
+ *   resources: ['https://mcp.chat.example/mcp'],
+ *   getIdToken: () => session.idToken,
+ * })
+ * const { value } = await xaa.getAccessToken('https://mcp.chat.example/mcp')
+ * ```
+ *
+ * @param options - Checked here, read once and never modified.
+ * @throws `TypeError` that lists every mistake in the options with its path, and no value.
+ * @see [Enterprise-Managed Authorization](https://modelcontextprotocol.io/extensions/auth/enterprise-managed-authorization)
+ */
+export function createCrossAppAccess(options: CrossAppAccessOptions): CrossAppAccess {
+  const configuration = parseOptions(options)
+  return accessOf(new TokenSource(new SharedState(configuration), undefined, configuration.getIdToken))
+}
+
+/**
+ * Wraps a fetch function so that requests to the configured MCP servers carry an access token obtained through
+ * enterprise-managed authorization.
+ *
+ * When a server answers `401`, the ID token that `getIdToken` gives is exchanged at the identity provider for an
+ * ID-JAG, the ID-JAG is redeemed at the server's authorization server for an access token, and the request is sent
+ * once more. The answer to that is returned whatever its status, as the very object the wrapped fetch gave.
+ *
+ * Requests that overlap share one exchange. A request whose token has meanwhile been replaced is sent again with the
+ * newer one, without another exchange. Aborting a request stops that request alone.
+ *
+ * Requests outside the resources, and those with an `Authorization` header of their own, pass through untouched.
+ *
+ * > [!NOTE]
+ * > A body that can be read only once, a stream, is not sent again: the `401` is returned. With `acquire: 'auto'` such
+ * > a request gets its token first.
+ *
+ * @example
+ * ```ts
+ * import { withCrossAppAccess } from 'xaa-fetch'
+ *
+ * declare const session: { idToken: string }
+ *
+ * const xaaFetch = withCrossAppAccess({
+ *   idp: { issuer: 'https://acme.okta.com', clientId: 'wiki' },
+ *   authorizationServers: [{ issuer: 'https://auth.chat.example/', clientId: 'f53f191f9311af35' }],
+ *   resources: ['https://mcp.chat.example/mcp'],
+ *   getIdToken: () => session.idToken,
+ * })(fetch)
+ * ```
+ *
+ * @param options - Checked here, read once and never modified.
+ * @returns A middleware. All the fetches it wraps share one token cache.
+ * @throws `TypeError` that lists every mistake in the options with its path, and no value.
+ * @see [Enterprise-Managed Authorization](https://modelcontextprotocol.io/extensions/auth/enterprise-managed-authorization)
+ */
+export function withCrossAppAccess(options: CrossAppAccessOptions): FetchMiddleware {
+  return createCrossAppAccess(options).middleware
+}
+
+function accessOf(source: TokenSource): CrossAppAccess {
+  const { configuration } = source.shared
+  const resourceAt = (url: string | URL) =>
+    URL.canParse(String(url)) ? resourceOf(configuration, new URL(String(url))) : undefined
+  return {
+    middleware: createMiddleware(source),
+
+    async getAccessToken(url, init) {
+      const resource = resourceAt(url)
+      if (resource === undefined) throw new TypeError('The URL lies under none of the configured resources')
+      const { signal } = init ?? {}
+      const asking = { resource, url: new URL(String(url)).href, signal, fetch: globalThis.fetch }
+      return toAccessToken(
+        source.inHand(asking) ?? (await source.obtain(asking, { reason: 'missing' })).token,
+      )
+    },
+
+    invalidate(url) {
+      if (url === undefined) return source.forget()
+      const resource = resourceAt(url)
+      if (resource !== undefined) source.forget(resource)
+    },
+
+    forSubject(subject, getIdToken) {
+      if (typeof subject !== 'string') throw new TypeError('subject: must be a string')
+      if (typeof getIdToken !== 'function') throw new TypeError('getIdToken: must be a function')
+      return accessOf(new TokenSource(source.shared, subject, getIdToken))
+    },
+  }
+}
+
+function toAccessToken({ value, tokenType, expiresAt, scope }: CachedToken): AccessToken {
+  return { value, tokenType, expiresAt, ...(scope !== undefined && { scope }) }
+}

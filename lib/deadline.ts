@@ -1,0 +1,42 @@
+/** A time limit as a signal. */
+export interface Deadline {
+  /** Aborts with a `TimeoutError`, or with the parent's reason. */
+  readonly signal: AbortSignal
+  /** Ends the limit without aborting. */
+  clear(): void
+}
+
+/** Longest delay a timer can take. */
+const longestDelay = 2 ** 31 - 1
+
+/** Starts a time limit; it also ends with `parent`, and leaves no listener behind once it is cleared. */
+export function startDeadline(ms: number, parent?: AbortSignal): Deadline {
+  const controller = new AbortController()
+  const timeOut = () => controller.abort(new DOMException('The time has run out.', 'TimeoutError'))
+  const timer = setTimeout(timeOut, Math.min(ms, longestDelay))
+  const follow = () => controller.abort(parent?.reason)
+  if (parent?.aborted === true) follow()
+  parent?.addEventListener('abort', follow, { once: true })
+  return {
+    signal: controller.signal,
+    clear() {
+      clearTimeout(timer)
+      parent?.removeEventListener('abort', follow)
+    },
+  }
+}
+
+/** Waits; false as soon as the signal aborts. */
+export function pause(ms: number, signal: AbortSignal): Promise<boolean> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve(false)
+    const end = (waited: boolean) => {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', abort)
+      resolve(waited)
+    }
+    const abort = () => end(false)
+    const timer = setTimeout(() => end(true), Math.min(ms, longestDelay))
+    signal.addEventListener('abort', abort, { once: true })
+  })
+}

@@ -1,0 +1,32 @@
+const mostBytes = 64 * 1024
+const longestMs = 250
+
+/**
+ * Releases an answer that nobody will read, so that its socket can serve the next request.
+ *
+ * A small body is read to its end, which lets the socket be used again; a large or slow one is cancelled. Nothing waits
+ * for it, and nothing it does can fail a request.
+ */
+export function discard(response: Response): void {
+  const { body } = response
+  if (body === null || response.bodyUsed) return
+  // Boundary: a fetch of another make may have a body of another kind. It has been told of nothing, and keeps it.
+  if (typeof (body as Partial<ReadableStream>).getReader !== 'function' || body.locked) return
+  drain(body.getReader()).catch(() => undefined)
+}
+
+async function drain(reader: ReadableStreamDefaultReader<Uint8Array>): Promise<void> {
+  // Not awaited: cancelling may wait for a peer that does not answer.
+  const cancel = () => void reader.cancel().catch(() => undefined)
+  const timer = setTimeout(cancel, longestMs)
+  try {
+    for (let size = 0; size <= mostBytes;) {
+      const { done, value } = await reader.read()
+      if (done) return
+      size += value.byteLength
+    }
+    cancel()
+  } finally {
+    clearTimeout(timer)
+  }
+}

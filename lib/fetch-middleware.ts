@@ -1,0 +1,21 @@
+import type { AnyFetch } from './protocol/context.ts'
+
+/**
+ * Takes a fetch and gives back a fetch of the same type.
+ *
+ * One middleware has one token cache, shared by all the fetches it wraps.
+ */
+export type FetchMiddleware = <F extends AnyFetch>(next: F) => F
+
+/** Makes `wrapper` stand in for `original`: its name and own properties, such as Bun's `fetch.preconnect`. */
+export function imitate<F extends AnyFetch>(original: F, wrapper: AnyFetch): F {
+  const {
+    prototype: _,
+    length: __,
+    arguments: ___,
+    caller: ____,
+    ...own
+  } = Object.getOwnPropertyDescriptors(original) as Record<string, PropertyDescriptor>
+  // The wrapper takes and gives what the original does, and now has its properties: that is type F.
+  return Object.defineProperties(wrapper, own) as F
+}

@@ -1,0 +1,26 @@
+/**
+ * Fetch middleware for Enterprise-Managed Authorization of MCP clients (Cross App Access, ID-JAG, SEP-990).
+ *
+ * @module
+ */
+export { createCrossAppAccess, withCrossAppAccess } from './cross-app-access.ts'
+export type { AccessToken, CrossAppAccess } from './cross-app-access.ts'
+export { CrossAppAccessError, isCrossAppAccessError } from './errors.ts'
+export type { CrossAppAccessErrorCode, CrossAppAccessStep, OAuthErrorFields } from './errors.ts'
+export type { AcquireReason, CrossAppAccessEvent } from './events.ts'
+export type { FetchMiddleware } from './fetch-middleware.ts'
+export type { CrossAppAccessOptions, ResourceOptions } from './options.ts'
+export type { AnyFetch, Clock } from './protocol/context.ts'
+export type {
+  ClientAssertionClaims,
+  ClientAuthentication,
+  PrivateKeyAuthentication,
+  ServerRegistration,
+} from './protocol/registration.ts'
+export type {
+  GetIdToken,
+  SubjectToken,
+  SubjectTokenContext,
+  SubjectTokenReason,
+} from './protocol/subject-token.ts'
+export type { StoredToken, TokenStore } from './token-store.ts'

@@ -1,0 +1,137 @@
+import { startDeadline } from './deadline.ts'
+import type { Configuration, ResourceConfiguration } from './options.ts'
+import type { AcquireRequest, MetadataSource } from './protocol/acquire.ts'
+import type { ProtocolContext } from './protocol/context.ts'
+import { discoverAuthorizationServer, discoverProtectedResource } from './protocol/discovery.ts'
+import type {
+  AuthorizationServerMetadata,
+  Discovered,
+  ProtectedResourceMetadata,
+} from './protocol/discovery.ts'
+import { abortable } from './protocol/http.ts'
+import type { ServerRegistration } from './protocol/registration.ts'
+
+interface Entry<T> {
+  readonly document: T
+  readonly url: string
+  /** Monotonic milliseconds. */
+  readonly freshUntil: number
+}
+
+/** What is known of a resource, whoever asks. */
+export interface ResourceKnowledge {
+  /** Whether its server has ever asked for a token. */
+  readonly challenged: boolean
+  /** `resource_metadata` of its last challenge. */
+  readonly resourceMetadata?: string | undefined
+  /** Scope of its challenges that is asked for from the start. */
+  readonly scope?: string | undefined
+  /** Whether a token has been obtained with that scope. */
+  readonly scopeProven?: boolean
+  /** Its metadata, fresh or not. */
+  readonly described?: ProtectedResourceMetadata | undefined
+}
+
+/**
+ * The documents of the flow, cached as HTTP says: one entry for each configured issuer and resource, so it cannot grow.
+ *
+ * A document that is being fetched is waited for by everybody who needs it.
+ */
+export class Metadata implements MetadataSource {
+  readonly #configuration: Configuration
+  readonly #servers = new Map<string, Entry<AuthorizationServerMetadata>>()
+  readonly #resources = new Map<number, Entry<ProtectedResourceMetadata>>()
+  readonly #knowledge = new Map<number, ResourceKnowledge>()
+  readonly #underway = new Map<string, { startedAt: number; result: Promise<Entry<unknown>> }>()
+
+  constructor(configuration: Configuration) {
+    this.#configuration = configuration
+  }
+
+  /** A new object whenever something was learned. */
+  knowledge({ index }: ResourceConfiguration): ResourceKnowledge {
+    return this.#knowledge.get(index) ?? nothing
+  }
+
+  learn(resource: ResourceConfiguration, news: Partial<ResourceKnowledge>): void {
+    this.#knowledge.set(resource.index, { ...this.knowledge(resource), ...news })
+  }
+
+  async protectedResource(
+    request: AcquireRequest,
+    context: ProtocolContext,
+  ): Promise<ProtectedResourceMetadata> {
+    const resource = request.resource as ResourceConfiguration
+    const { resourceMetadata } = request
+    const known = this.#resources.get(resource.index)
+    const moved = resourceMetadata !== undefined && known?.url !== resourceMetadata
+    if (known !== undefined && !moved && this.#isFresh(known)) return known.document
+    const entry = await this.#fetchOnce(
+      `resource ${resource.index} ${resourceMetadata ?? ''}`,
+      context,
+      (own) =>
+        discoverProtectedResource(
+          {
+            url: request.url,
+            resource: resource.url,
+            ...(resourceMetadata !== undefined && { metadataUrl: resourceMetadata }),
+          },
+          own,
+        ),
+    )
+    this.#resources.set(resource.index, entry)
+    this.learn(resource, { described: entry.document })
+    return entry.document
+  }
+
+  async server(
+    { issuer, tokenEndpoint }: ServerRegistration,
+    context: ProtocolContext,
+    options?: { refresh?: boolean },
+  ): Promise<AuthorizationServerMetadata> {
+    if (tokenEndpoint !== undefined) return { issuer, token_endpoint: tokenEndpoint }
+    const known = this.#servers.get(issuer)
+    if (known !== undefined && options?.refresh !== true && this.#isFresh(known)) return known.document
+    const entry = await this.#fetchOnce(`server ${issuer}`, context, (own) =>
+      discoverAuthorizationServer(issuer, own),
+    )
+    this.#servers.set(issuer, entry)
+    return entry.document
+  }
+
+  #isFresh({ freshUntil }: Entry<unknown>): boolean {
+    return this.#configuration.clock.monotonic() < freshUntil
+  }
+
+  /** One request for all who want the same document, with a time limit of its own: nobody's abort is another's. */
+  async #fetchOnce<T>(
+    name: string,
+    context: ProtocolContext,
+    discover: (context: ProtocolContext) => Promise<Discovered<T>>,
+  ): Promise<Entry<T>> {
+    const { clock, timeouts } = this.#configuration
+    const underway = this.#underway.get(name)
+    // One that is overdue may never settle; it is left behind.
+    if (underway !== undefined && clock.monotonic() - underway.startedAt <= timeouts.requestMs) {
+      // Named after what it fetches, so it is of that type.
+      return await abortable(underway.result as Promise<Entry<T>>, context.signal)
+    }
+    const { signal: _, ...rest } = context
+    const own = { ...rest, deadline: () => startDeadline(timeouts.requestMs) }
+    const startedAt = clock.monotonic()
+    const result = discover(own).then(({ document, url, freshForMs }) => ({
+      document,
+      url,
+      freshUntil: clock.monotonic() + freshForMs,
+    }))
+    const entry = { startedAt, result }
+    this.#underway.set(name, entry)
+    const clear = () => {
+      if (this.#underway.get(name) === entry) this.#underway.delete(name)
+    }
+    result.then(clear, clear)
+    return await abortable(result, context.signal)
+  }
+}
+
+const nothing: ResourceKnowledge = { challenged: false }

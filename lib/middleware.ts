@@ -1,0 +1,168 @@
+import { discard } from './discard.ts'
+import { imitate } from './fetch-middleware.ts'
+import type { FetchMiddleware } from './fetch-middleware.ts'
+import { resourceOf } from './options.ts'
+import { readDemand } from './protocol/challenge.ts'
+import type { Demand } from './protocol/challenge.ts'
+import type { AnyFetch } from './protocol/context.ts'
+import { rememberNonce } from './protocol/dpop.ts'
+import { ReplayableRequest, effectiveHeaders, hasHeader, isRequest } from './replayable-request.ts'
+import type { CachedToken } from './token-cache.ts'
+import type { Need, TokenSource } from './token-source.ts'
+
+/** Makes the middleware of one token source. What is not ours goes to `next` with the very same arguments. */
+export function createMiddleware(source: TokenSource): FetchMiddleware {
+  return (next) =>
+    imitate(next, (input: unknown, init?: object) => {
+      try {
+        const request = claim(source, next, input, init)
+        return request === undefined ? next(input, init) : deliver(source, request)
+      } catch (error) {
+        // What `next` throws at once is a rejection, whatever it is.
+        // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors
+        return Promise.reject(error)
+      }
+    })
+}
+
+/**
+ * The main path: attach the token in hand, send; on a `401` renew once and send again; on a `403` for want of scope
+ * widen once and send again. Whatever the last send brings is the answer.
+ */
+async function deliver(source: TokenSource, request: ReplayableRequest): Promise<Response> {
+  let token = source.inHand(request)
+  let minted = false
+  if (token === undefined && source.comesFirst(request, request.oneShot)) {
+    request.detach()
+    ;({ token, minted } = await source.obtain(request, { reason: 'missing' }))
+  }
+  let response = await request.send(token)
+  let demand = judge(source, request, response, token, minted)
+  if (demand === undefined) return response
+
+  if (demand.kind !== 'scope') {
+    if (!(await request.rewind())) return handBack(source, request, response, token)
+    discard(response)
+    if (demand.kind !== 'nonce') ({ token, minted } = await source.obtain(request, renewal(token, demand)))
+    response = await resend(source, request, token)
+    demand = judge(source, request, response, token, minted)
+    // The answer to the second send is final, but for its scope.
+    if (demand?.kind === 'token' && token !== undefined) settleRefusal(source, request, token)
+  }
+
+  if (demand?.kind === 'scope' && source.shared.configuration.stepUp && (await request.rewind())) {
+    const wider = await source.widen(request, token, demand)
+    if (wider === undefined) return response
+    discard(response)
+    response = await resend(source, request, wider.token)
+    judge(source, request, response, wider.token, wider.minted)
+  }
+  request.release()
+  return response
+}
+
+/** A request that is ours to authorize: under a resource, and without an `Authorization` of its own. */
+function claim(
+  source: TokenSource,
+  next: AnyFetch,
+  input: unknown,
+  init?: object,
+): ReplayableRequest | undefined {
+  const { shared } = source
+  const url = parse(input)
+  const resource = url && resourceOf(shared.configuration, url)
+  if (resource === undefined || url === undefined) return undefined
+  if (hasHeader(effectiveHeaders(input, init), 'authorization')) {
+    if (shared.events.listening)
+      source.emit({ resource }, { type: 'passed_through', reason: 'authorization_present' })
+    return undefined
+  }
+  const asked = { input, init, url: url.href, resource, number: shared.nextRequest() }
+  return new ReplayableRequest(asked, next, shared.configuration)
+}
+
+/** Strings, URLs and Requests of any realm; in a page, relative ones too. What is no URL is left for `next` to refuse. */
+function parse(input: unknown): URL | undefined {
+  const text = typeof input === 'string' ? input : isRequest(input) ? input.url : String(input)
+  if (URL.canParse(text)) return new URL(text)
+  const { location } = globalThis as { location?: { href?: string } }
+  return location?.href !== undefined && URL.canParse(text, location.href)
+    ? new URL(text, location.href)
+    : undefined
+}
+
+/** What the answer asks of us, if anything; and what it says about the token that was sent. */
+function judge(
+  source: TokenSource,
+  request: ReplayableRequest,
+  response: Response,
+  token: CachedToken | undefined,
+  minted: boolean,
+): Demand | undefined {
+  const { status, headers } = response
+  if (token?.dpop !== undefined) rememberNonce(token.dpop, request.url, headers)
+  // A followed redirect may have left the origin: what is said there is not said about our token.
+  if (wasRedirectedAway(response, request)) return undefined
+  if (status !== 401 && token !== undefined) source.accept(request, token)
+  if (status !== 401 && status !== 403) return undefined
+
+  const demand = readDemand(
+    status,
+    headers.get('www-authenticate'),
+    source.shared.configuration.dpop !== undefined,
+  )
+  if (demand === undefined) return undefined
+  if (source.shared.events.listening) {
+    const scope = 'scope' in demand ? demand.scope : undefined
+    const event = {
+      type: 'challenge',
+      status,
+      demand: demand.kind,
+      ...(scope !== undefined && { scope }),
+    } as const
+    source.emit(request, event)
+  }
+  if (demand.kind !== 'token') return demand
+  source.learn(request.resource, demand)
+  if (token === undefined) return demand
+  if (minted) source.refuse(request, token)
+  return source.isKnownRefusal(request, token) ? undefined : demand
+}
+
+function wasRedirectedAway({ redirected, url }: Response, request: ReplayableRequest): boolean {
+  return redirected && URL.canParse(url) && new URL(url).origin !== request.resource.origin
+}
+
+function renewal(sent: CachedToken | undefined, demand: Demand): Need {
+  if (demand.kind === 'authentication') return { reason: 'authentication', sent, demand }
+  return { reason: sent === undefined ? 'missing' : 'rejected', sent, demand }
+}
+
+/** A body that is gone cannot be sent again: the `401` goes back, and the next request starts with a new token. */
+function handBack(
+  source: TokenSource,
+  request: ReplayableRequest,
+  response: Response,
+  token: CachedToken | undefined,
+): Response {
+  if (token !== undefined) source.invalidate(request, token)
+  if (source.shared.events.listening)
+    source.emit(request, { type: 'replay_skipped', reason: 'one_shot_body' })
+  return response
+}
+
+/** A second refusal: a token that once worked is over; one that never did would be replaced by its like. */
+function settleRefusal(source: TokenSource, request: ReplayableRequest, token: CachedToken): void {
+  if (token.proven) source.invalidate(request, token)
+  else source.refuse(request, token)
+}
+
+async function resend(
+  source: TokenSource,
+  request: ReplayableRequest,
+  token: CachedToken | undefined,
+): Promise<Response> {
+  request.signal?.throwIfAborted()
+  if (source.shared.events.listening) source.emit(request, { type: 'replay', sends: request.sends + 1 })
+  return await request.send(token)
+}

@@ -1,0 +1,425 @@
+import { CrossAppAccessError } from '../errors.ts'
+import type { ProtocolContext } from './context.ts'
+import { discoverAuthorizationServer, discoverProtectedResource } from './discovery.ts'
+import type { AuthorizationServerMetadata, ProtectedResourceMetadata } from './discovery.ts'
+import { dpopThumbprint } from './dpop.ts'
+import type { DpopKey } from './dpop.ts'
+import { findings } from './findings.ts'
+import { failure } from './http.ts'
+import { inspectIdJag } from './id-jag.ts'
+import { requestAccessToken } from './jwt-bearer.ts'
+import type { AccessTokenGrant } from './jwt-bearer.ts'
+import type { ServerRegistration } from './registration.ts'
+import { askForSubjectToken, fingerprint, isExpired } from './subject-token.ts'
+import type { GetIdToken, SubjectToken, SubjectTokenReason } from './subject-token.ts'
+import { isEndpointGone } from './token-endpoint.ts'
+import { exchangeSamlAssertion, requestIdJag } from './token-exchange.ts'
+import type { IdJagGrant } from './token-exchange.ts'
+
+/** One MCP server, as it is configured. */
+export interface ResourceRegistration {
+  /** The configured URL, character by character. */
+  readonly url: string
+  readonly authorizationServer?: string
+  readonly resource?: string | false
+  readonly audience?: string
+  readonly authorizationDetails?: readonly object[]
+}
+
+/** What is wanted, and what is known already. */
+export interface AcquireRequest {
+  /** The URL that was asked for, under the resource. */
+  url: string
+  resource: ResourceRegistration
+  idp: ServerRegistration
+  /** Every authorization server that may be used. */
+  authorizationServers: readonly ServerRegistration[]
+  getIdToken: GetIdToken
+  /** `resource_metadata` of the challenge. */
+  resourceMetadata?: string | undefined
+  /** Scope to ask for. Default: what the resource's metadata lists. */
+  scope?: string | undefined
+  /** A stronger or fresher authentication, as a challenge asked for it. */
+  stepUp?: { acrValues?: string; maxAge?: number } | undefined
+  /** Fingerprint of the subject token that led to the token in use. With `stepUp`, the same again is not enough. */
+  previousSubject?: string | undefined
+  /** A subject token that was refused, and how: the same again is not sent. */
+  refused?: { subject: string; error: CrossAppAccessError } | undefined
+  dpop?: DpopKey | undefined
+  dpopRequired?: boolean
+  /** An ID-JAG kept for reuse. */
+  keptIdJag?: KeptIdJag | undefined
+  /** Whether ID-JAGs may be redeemed more than once. */
+  reuseIdJag?: boolean
+}
+
+/** An ID-JAG that may be redeemed again. */
+export interface KeptIdJag {
+  grant: IdJagGrant
+  /** Milliseconds since the epoch. */
+  expiresAt: number
+}
+
+/** Everything the flow works with beside the request. Only `metadata` is needed; it may go to the network each time. */
+export interface AcquireContext extends ProtocolContext {
+  metadata?: MetadataSource
+  /** Waits before the given retry, `Retry-After` in seconds if there was one; false where there is no time for it. */
+  pause?: (retry: number, retryAfter: number | undefined) => Promise<boolean>
+  /** Told where the token will come from, before a subject token is asked for. May give a token to use instead. */
+  onTarget?: (target: Target) => Promise<AccessTokenGrant | undefined>
+  /** Told the fingerprint of each subject token before it is used. */
+  onSubject?: (fingerprint: string) => void
+}
+
+/** Where documents come from: a cache above, the network here. */
+export interface MetadataSource {
+  protectedResource(request: AcquireRequest, context: ProtocolContext): Promise<ProtectedResourceMetadata>
+  server(
+    registration: ServerRegistration,
+    context: ProtocolContext,
+    options?: { refresh?: boolean },
+  ): Promise<AuthorizationServerMetadata>
+}
+
+/** Where a token for a resource comes from, all checked. */
+export interface Target {
+  readonly idp: AuthorizationServerMetadata
+  readonly server: AuthorizationServerMetadata
+  readonly registration: ServerRegistration
+  /** The audience of the exchange. */
+  readonly audience: string
+  /** Identifier of the resource, or nothing where it is not to be sent. */
+  readonly resource?: string
+  readonly scope?: string
+}
+
+/** A token, and what it took. */
+export interface Acquired {
+  readonly grant: AccessTokenGrant
+  readonly target: Target
+  readonly keptIdJag?: KeptIdJag
+}
+
+/**
+ * Runs the whole flow once: discovery, subject token, token exchange, a look at the ID-JAG, the grant.
+ *
+ * Everything is checked before a subject token is asked for, so a server that is set up wrong never sees one. Servers
+ * that are not available are asked up to three times, a grant twice, since each costs an ID-JAG.
+ *
+ * @throws {@link CrossAppAccessError} with every code of the table in the README.
+ * @see [Enterprise-Managed Authorization](https://modelcontextprotocol.io/extensions/auth/enterprise-managed-authorization)
+ */
+export async function acquire(request: AcquireRequest, context: AcquireContext): Promise<Acquired> {
+  const target = await discover(request, context)
+  const held = await context.onTarget?.(target)
+  if (held !== undefined) return { grant: held, target }
+
+  const subject = new Subject(request, target, context)
+  let kept = request.keptIdJag
+  for (let attempt = 1; ; attempt++) {
+    const idJag = kept ?? (await exchange(subject, request, target, context))
+    try {
+      const grant = await redeem(idJag.grant, request, target, context)
+      return request.reuseIdJag === true ? { grant, target, keptIdJag: idJag } : { grant, target }
+    } catch (error) {
+      // A kept ID-JAG may have been used up: that says nothing about a new one.
+      const stale = kept !== undefined && isOAuthError(error, 'invalid_grant')
+      if (!stale && !(attempt === 1 && (await worthAnotherTry(error, attempt, context)))) throw error
+      kept = undefined
+    }
+  }
+}
+
+/** Steps 1 and 2: the metadata of all three parties. What does not depend on each other is fetched side by side. */
+async function discover(request: AcquireRequest, context: AcquireContext): Promise<Target> {
+  const metadata = context.metadata ?? network
+  const serverOf = (registration: ServerRegistration) =>
+    persistently(context, () => metadata.server(registration, context))
+  const locate = async () => {
+    const { authorizationServer } = request.resource
+    const described =
+      authorizationServer === undefined
+        ? await persistently(context, () => metadata.protectedResource(request, context))
+        : undefined
+    const registration = trusted(described?.authorization_servers ?? [authorizationServer], request, context)
+    return { described, registration, server: await serverOf(registration) }
+  }
+  const [idp, { described, registration, server }] = await Promise.all([serverOf(request.idp), locate()])
+  const { resource, audience, url } = request.resource
+  const identifier = resource === false ? undefined : (resource ?? described?.resource ?? url)
+  const scope = request.scope ?? described?.scopes_supported?.join(' ')
+  return {
+    idp,
+    server,
+    registration,
+    audience: audience ?? server.issuer,
+    ...(identifier !== undefined && { resource: identifier }),
+    ...(scope !== undefined && scope !== '' && { scope }),
+  }
+}
+
+const network: MetadataSource = {
+  async protectedResource({ url, resource, resourceMetadata }, context) {
+    const where = resourceMetadata === undefined ? {} : { metadataUrl: resourceMetadata }
+    const { document } = await discoverProtectedResource({ url, resource: resource.url, ...where }, context)
+    return document
+  },
+  async server(registration, context) {
+    const { issuer, tokenEndpoint } = registration
+    if (tokenEndpoint !== undefined) return { issuer, token_endpoint: tokenEndpoint }
+    return (await discoverAuthorizationServer(issuer, context)).document
+  },
+}
+
+/** The first server that this client is registered at. The MCP server's word alone is not enough. */
+function trusted(
+  issuers: readonly (string | undefined)[],
+  { authorizationServers, url }: AcquireRequest,
+  context: ProtocolContext,
+): ServerRegistration {
+  for (const issuer of issuers) {
+    const registration = authorizationServers.find((candidate) => candidate.issuer === issuer)
+    if (registration !== undefined) return registration
+  }
+  throw failure(context, {
+    code: 'untrusted_authorization_server',
+    step: 'discovery',
+    endpoint: url,
+    detail: 'the MCP server names no authorization server that is configured',
+    finding: findings.untrustedServer(
+      issuers.filter((issuer) => issuer !== undefined),
+      authorizationServers.map(({ issuer }) => issuer),
+    ),
+  })
+}
+
+/** Step 3: the subject token, asked for once, and once more for each way in which it was not good enough. */
+class Subject {
+  readonly #request: AcquireRequest
+  readonly #target: Target
+  readonly #context: AcquireContext
+  #current: SubjectToken | undefined
+
+  constructor(request: AcquireRequest, target: Target, context: AcquireContext) {
+    this.#request = request
+    this.#target = target
+    this.#context = context
+  }
+
+  async token(): Promise<SubjectToken> {
+    this.#current ??= await this.#first()
+    return this.#current
+  }
+
+  /** Another token than the one that `error` speaks of, or that error. */
+  async another(reason: SubjectTokenReason, error: CrossAppAccessError): Promise<void> {
+    const refused = this.#current
+    const { acrValues, maxAge } = error
+    this.#current = await this.#ask(reason, {
+      ...(acrValues && { acrValues }),
+      ...(maxAge !== undefined && { maxAge }),
+    })
+    if (this.#current.token === refused?.token) throw error
+  }
+
+  async #first(): Promise<SubjectToken> {
+    const { stepUp, previousSubject, refused } = this.#request
+    const subject = await this.#ask(stepUp === undefined ? 'initial' : 'step_up', stepUp)
+    const mark = await fingerprint(subject.token)
+    if (refused?.subject === mark) throw refused.error
+    this.#context.onSubject?.(mark)
+    if (stepUp !== undefined && previousSubject === mark) throw this.#noNewToken(stepUp)
+    return subject
+  }
+
+  /** Asks, and asks again instead of sending a JWT that has expired. */
+  async #ask(
+    reason: SubjectTokenReason,
+    wanted?: { acrValues?: string; maxAge?: number },
+  ): Promise<SubjectToken> {
+    const { audience, resource, scope } = this.#target
+    const ask = (why: SubjectTokenReason) =>
+      askForSubjectToken(
+        this.#request.getIdToken,
+        {
+          reason: why,
+          audience,
+          ...(resource !== undefined && { resource }),
+          ...(scope !== undefined && { scope }),
+          ...wanted,
+        },
+        this.#context,
+      )
+    const subject = await ask(reason)
+    if (!isExpired(subject, this.#context)) return subject
+    const renewed = await ask('expired')
+    if (!isExpired(renewed, this.#context)) return renewed
+    const mark = await fingerprint(renewed.token)
+    if (this.#request.refused?.subject === mark) throw this.#request.refused.error
+    this.#context.onSubject?.(mark)
+    throw failure(this.#context, {
+      code: 'login_required',
+      step: 'token_exchange',
+      detail: 'the ID token has expired, and getIdToken has no newer one',
+      finding: findings.idTokenExpired(),
+    })
+  }
+
+  #noNewToken({ acrValues, maxAge }: { acrValues?: string; maxAge?: number }): CrossAppAccessError {
+    return failure(this.#context, {
+      code: 'step_up_required',
+      step: 'token_exchange',
+      acrValues,
+      maxAge,
+      detail:
+        'the MCP server wants a stronger or fresher authentication, and getIdToken gave the same token again',
+      finding: findings.strongerAuthentication(),
+    })
+  }
+}
+
+/** Step 4: the exchange, and a look at what came of it before it is spent. */
+async function exchange(
+  subject: Subject,
+  request: AcquireRequest,
+  target: Target,
+  context: AcquireContext,
+): Promise<KeptIdJag> {
+  const asked = new Set<SubjectTokenReason>()
+  for (;;) {
+    const subjectToken = await subject.token()
+    try {
+      return await exchangeOnce(subjectToken, request, target, context)
+    } catch (error) {
+      const reason = reasonToAskAgain(error)
+      if (reason === undefined || asked.has(reason)) throw error
+      asked.add(reason)
+      // It is a CrossAppAccessError: anything else gives no reason.
+      await subject.another(reason, error as CrossAppAccessError)
+    }
+  }
+}
+
+function reasonToAskAgain(error: unknown): SubjectTokenReason | undefined {
+  if (!(error instanceof CrossAppAccessError)) return undefined
+  if (error.code === 'step_up_required') return 'step_up'
+  // RFC 8693 says invalid_request for a bad subject token, the ID-JAG draft invalid_grant.
+  const stale = isOAuthError(error, 'invalid_grant') || isOAuthError(error, 'invalid_request')
+  return error.code === 'login_required' && stale ? 'rejected' : undefined
+}
+
+async function exchangeOnce(
+  subjectToken: SubjectToken,
+  request: AcquireRequest,
+  target: Target,
+  context: AcquireContext,
+): Promise<KeptIdJag> {
+  const { idp, dpop, resource } = request
+  const { endpoint, grant } = await atTokenEndpoint(idp, target.idp, context, async (server) => {
+    const common = { idp, server, dpop }
+    const subject =
+      subjectToken.type === 'saml2'
+        ? await persistently(context, () => exchangeSamlAssertion({ ...common, subjectToken }, context))
+        : subjectToken
+    const exchanged = await persistently(context, () =>
+      requestIdJag(
+        {
+          ...common,
+          subjectToken: subject,
+          audience: target.audience,
+          resource: target.resource,
+          scope: target.scope,
+          authorizationDetails: resource.authorizationDetails,
+        },
+        context,
+      ),
+    )
+    return { endpoint: server.token_endpoint, grant: exchanged }
+  })
+  const claims = inspectIdJag(
+    grant.idJag,
+    {
+      // An alias for the audience is resolved by the identity provider, or comes back as it is.
+      audiences: [target.server.issuer, ...(resource.audience === undefined ? [] : [resource.audience])],
+      clientId: target.registration.clientId,
+      resource: target.resource,
+      jkt: dpop && (await dpopThumbprint(dpop)),
+      endpoint,
+    },
+    context,
+  )
+  const now = context.clock?.now() ?? Date.now()
+  const lives = Math.min(
+    (claims?.exp ?? 0) * 1000,
+    grant.expiresIn === undefined ? Infinity : now + grant.expiresIn * 1000,
+  )
+  return { grant, expiresAt: lives }
+}
+
+/** Step 5: the grant. It asks for what the identity provider granted. */
+async function redeem(
+  { idJag, scope, authorizationDetails }: IdJagGrant,
+  request: AcquireRequest,
+  target: Target,
+  context: AcquireContext,
+): Promise<AccessTokenGrant> {
+  const { registration } = target
+  return await atTokenEndpoint(registration, target.server, context, (server) =>
+    requestAccessToken(
+      {
+        registration,
+        server,
+        assertion: idJag,
+        resource: target.resource,
+        scope: scope ?? target.scope,
+        authorizationDetails: authorizationDetails ?? request.resource.authorizationDetails,
+        dpop: request.dpop,
+        dpopRequired: request.dpopRequired === true,
+      },
+      context,
+    ),
+  )
+}
+
+/** Works at a token endpoint; where it is gone, once more at the one that fresh metadata names. */
+async function atTokenEndpoint<T>(
+  registration: ServerRegistration,
+  server: AuthorizationServerMetadata,
+  context: AcquireContext,
+  work: (server: AuthorizationServerMetadata) => Promise<T>,
+): Promise<T> {
+  try {
+    return await work(server)
+  } catch (error) {
+    if (!isEndpointGone(error, server) || registration.tokenEndpoint !== undefined) throw error
+    const metadata = context.metadata ?? network
+    const renewed = await persistently(context, () =>
+      metadata.server(registration, context, { refresh: true }),
+    )
+    if (renewed.token_endpoint === server.token_endpoint) throw error
+    return await work(renewed)
+  }
+}
+
+const attempts = 3
+
+/** Tries up to three times while the server is not available and there is time. */
+async function persistently<T>(context: AcquireContext, work: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await work()
+    } catch (error) {
+      if (attempt === attempts || !(await worthAnotherTry(error, attempt, context))) throw error
+    }
+  }
+}
+
+async function worthAnotherTry(error: unknown, retry: number, context: AcquireContext): Promise<boolean> {
+  if (!(error instanceof CrossAppAccessError) || error.code !== 'temporarily_unavailable') return false
+  if (context.pause === undefined || context.signal?.aborted === true) return false
+  return await context.pause(retry, error.retryAfter)
+}
+
+function isOAuthError(error: unknown, code: string): boolean {
+  return error instanceof CrossAppAccessError && error.oauthError?.error === code
+}

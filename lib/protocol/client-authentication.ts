@@ -1,0 +1,184 @@
+import type { JWK } from 'jose'
+import { systemClock } from './context.ts'
+import type { ProtocolContext } from './context.ts'
+import type { AuthorizationServerMetadata } from './discovery.ts'
+import { findings } from './findings.ts'
+import { abortable, failure, isTimeout } from './http.ts'
+import type {
+  ClientAssertionClaims,
+  ClientAuthentication,
+  PrivateKeyAuthentication,
+  ServerRegistration,
+} from './registration.ts'
+
+/** What authenticating adds to a request of the token endpoint. */
+export interface AuthenticatedParts {
+  method: ClientAuthentication['method']
+  headers: Record<string, string>
+  parameters: Record<string, string>
+}
+
+/** Lifetime of a client assertion, in seconds: time for a slow network, and for clocks a little apart. */
+const assertionLifetime = 120
+const assertionType = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer'
+
+/**
+ * Makes what authenticates this client at one token endpoint: a header, or parameters, never both.
+ *
+ * @throws {@link CrossAppAccessError} `temporarily_unavailable` when an external signer fails, `client_rejected` when
+ *   the key cannot sign.
+ * @see [RFC 6749 §2.3.1](https://www.rfc-editor.org/rfc/rfc6749#section-2.3.1)
+ * @see [RFC 7523 §2.2](https://www.rfc-editor.org/rfc/rfc7523#section-2.2)
+ */
+export async function authenticateClient(
+  registration: ServerRegistration,
+  server: AuthorizationServerMetadata,
+  step: 'token_exchange' | 'access_token',
+  context: ProtocolContext,
+): Promise<AuthenticatedParts> {
+  const { clientId } = registration
+  const authentication = effectiveAuthentication(registration, server)
+  switch (authentication.method) {
+    case 'none':
+      return { method: 'none', headers: {}, parameters: { client_id: clientId } }
+    case 'client_secret_post':
+      context.secrets?.add(authentication.clientSecret)
+      return {
+        method: 'client_secret_post',
+        headers: {},
+        parameters: { client_id: clientId, client_secret: authentication.clientSecret },
+      }
+    case 'client_secret_basic': {
+      const credentials = basicCredentials(clientId, authentication.clientSecret)
+      context.secrets?.add(authentication.clientSecret, credentials)
+      return {
+        method: 'client_secret_basic',
+        headers: { authorization: `Basic ${credentials}` },
+        parameters: {},
+      }
+    }
+    default: {
+      const assertion = await clientAssertion(authentication, clientId, server, step, context)
+      context.secrets?.add(assertion)
+      return {
+        method: 'clientSecret' in authentication ? 'client_secret_jwt' : 'private_key_jwt',
+        headers: {},
+        parameters: { client_assertion_type: assertionType, client_assertion: assertion },
+      }
+    }
+  }
+}
+
+/** The method for a server, with the `clientSecret` shorthand resolved against what its metadata lists. */
+export function effectiveAuthentication(
+  registration: ServerRegistration,
+  server: Pick<AuthorizationServerMetadata, 'token_endpoint_auth_methods_supported'>,
+): ClientAuthentication {
+  const { clientSecret, clientAuthentication } = registration
+  if (clientSecret === undefined) return clientAuthentication ?? { method: 'none' }
+  // Omitted means Basic (RFC 8414 §2).
+  const listed = server.token_endpoint_auth_methods_supported ?? ['client_secret_basic']
+  const postOnly = listed.includes('client_secret_post') && !listed.includes('client_secret_basic')
+  return { method: postOnly ? 'client_secret_post' : 'client_secret_basic', clientSecret }
+}
+
+/** Both parts form-encoded first, so that a colon or a character beyond Latin-1 survives. */
+function basicCredentials(clientId: string, clientSecret: string): string {
+  return btoa(`${formEncode(clientId)}:${formEncode(clientSecret)}`)
+}
+
+/** Form encoding, with `%20` for a space: servers that expect `+` decode it too, the reverse is not true. */
+function formEncode(text: string): string {
+  return new URLSearchParams([['', text]]).toString().slice(1).replaceAll('+', '%20')
+}
+
+type AssertionAuthentication = Extract<
+  ClientAuthentication,
+  { clientSecret: string } | { method: 'private_key_jwt' }
+>
+
+async function clientAssertion(
+  authentication: AssertionAuthentication,
+  clientId: string,
+  server: AuthorizationServerMetadata,
+  step: 'token_exchange' | 'access_token',
+  context: ProtocolContext,
+): Promise<string> {
+  const iat = Math.floor((context.clock ?? systemClock).now() / 1000)
+  const claims: ClientAssertionClaims = {
+    iss: clientId,
+    sub: clientId,
+    aud: assertionAudience('audience' in authentication ? authentication.audience : undefined, server),
+    jti: crypto.randomUUID(),
+    iat,
+    exp: iat + assertionLifetime,
+  }
+  const external = 'sign' in authentication
+  try {
+    if (!external) return await signAssertion(authentication, claims)
+    const places = { issuer: server.issuer, tokenEndpoint: server.token_endpoint }
+    return await abortable(Promise.resolve(authentication.sign(claims, places)), context.signal)
+  } catch (error) {
+    if (context.signal?.aborted === true && !isTimeout(context.signal.reason)) throw context.signal.reason
+    throw failure(context, {
+      code: external ? 'temporarily_unavailable' : 'client_rejected',
+      step,
+      detail: 'the client assertion could not be signed',
+      finding: external ? findings.signerFailed() : findings.unusableKey(),
+      cause: error,
+    })
+  }
+}
+
+function assertionAudience(audience: string | undefined, server: AuthorizationServerMetadata): string {
+  if (audience === undefined || audience === 'issuer') return server.issuer
+  return audience === 'token_endpoint' ? server.token_endpoint : audience
+}
+
+async function signAssertion(
+  authentication: PrivateKeyAuthentication | Extract<ClientAuthentication, { clientSecret: string }>,
+  claims: ClientAssertionClaims,
+): Promise<string> {
+  // Loaded on first use: most clients never sign.
+  const [{ SignJWT }, { importJWK }] = await Promise.all([import('jose/jwt/sign'), import('jose/key/import')])
+  const jwt = new SignJWT({ ...claims })
+  if ('clientSecret' in authentication) {
+    jwt.setProtectedHeader({ alg: 'HS256', typ: assertionJwtType })
+    return await jwt.sign(new TextEncoder().encode(authentication.clientSecret))
+  }
+  const { key } = authentication
+  const alg = authentication.alg ?? algorithmOf(key)
+  const kid = authentication.kid ?? (isCryptoKey(key) ? undefined : key.kid)
+  jwt.setProtectedHeader({ alg, typ: assertionJwtType, ...(kid !== undefined && { kid }) })
+  return await jwt.sign(isCryptoKey(key) ? key : await importJWK(key, alg))
+}
+
+/** Type of a client assertion (RFC 7523bis). */
+const assertionJwtType = 'client-authentication+jwt'
+
+/** The usual JWS algorithm for a key. */
+export function algorithmOf(key: CryptoKey | JWK): string {
+  if (!isCryptoKey(key))
+    return key.alg ?? algorithmOfCurve(key.crv) ?? (key.kty === 'OKP' ? 'EdDSA' : 'RS256')
+  // WebCrypto's algorithm objects: RSA has a hash, EC a named curve, Ed25519 neither.
+  const { name, namedCurve, hash } = key.algorithm as KeyAlgorithm & {
+    namedCurve?: string
+    hash?: KeyAlgorithm
+  }
+  const bits = hash?.name.slice('SHA-'.length) ?? '256'
+  if (name === 'RSA-PSS') return `PS${bits}`
+  if (name === 'RSASSA-PKCS1-v1_5') return `RS${bits}`
+  return algorithmOfCurve(namedCurve) ?? 'EdDSA'
+}
+
+function algorithmOfCurve(curve: string | undefined): string | undefined {
+  if (curve === 'P-256') return 'ES256'
+  if (curve === 'P-384') return 'ES384'
+  if (curve === 'P-521') return 'ES512'
+  return undefined
+}
+
+/** Whether a key is a CryptoKey, of any realm, and not a JWK. */
+export function isCryptoKey(key: unknown): key is CryptoKey {
+  return Object.prototype.toString.call(key) === '[object CryptoKey]'
+}

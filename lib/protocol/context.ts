@@ -1,0 +1,48 @@
+import type { Secrets } from './redaction.ts'
+
+/**
+ * Any function shaped like `fetch`. Structural on purpose: the platform's, undici's, an MCP SDK's `FetchLike` and
+ * another middleware's are all accepted, and come back as what they were.
+ */
+// eslint-disable-next-line @typescript-eslint/no-explicit-any
+export type AnyFetch = (input: any, init?: any) => Promise<any>
+
+/** Two clocks, in milliseconds. */
+export interface Clock {
+  /** Milliseconds since the epoch; may jump. */
+  now(): number
+  /** Milliseconds since some moment; never goes back, and may stand still while the machine sleeps. */
+  monotonic(): number
+}
+
+/** One request of the flow, as events report it. */
+export interface Hop {
+  step: 'discovery' | 'token_exchange' | 'access_token'
+  /** Origin and path. */
+  endpoint: string
+  /** Absent where no answer came. */
+  status?: number
+  durationMs: number
+}
+
+/** What every step of the flow works with. Steps keep no state of their own. */
+export interface ProtocolContext {
+  /** Sends the requests of the flow. */
+  fetch: AnyFetch
+  /** Ends the step; it rejects with the signal's reason. */
+  signal?: AbortSignal
+  /** Bounds one request, headers and body. `clear` is called when the request is over. Default: no bound. */
+  deadline?: () => { signal: AbortSignal; clear(): void }
+  /** Default: the machine's. */
+  clock?: Clock
+  /** Collects what must never be quoted. Default: what the step itself was given. */
+  secrets?: Secrets
+  /** Told of each request, with its outcome. */
+  onHop?: (hop: Hop) => void
+}
+
+/** The machine's own clocks. Looked up at each call, so that fake timers work. */
+export const systemClock: Clock = {
+  now: () => Date.now(),
+  monotonic: () => performance.now(),
+}

@@ -1,0 +1,252 @@
+import * as z from 'zod/mini'
+import { CrossAppAccessError } from '../errors.ts'
+import { systemClock } from './context.ts'
+import type { ProtocolContext } from './context.ts'
+import { findings } from './findings.ts'
+import { failure, isSecureUrl, requestJson } from './http.ts'
+import type { JsonAnswer } from './http.ts'
+
+/** Members of protected-resource metadata that the flow reads. */
+export interface ProtectedResourceMetadata {
+  readonly resource: string
+  readonly authorization_servers: readonly string[]
+  readonly scopes_supported?: readonly string[]
+}
+
+/** Members of authorization-server or OpenID provider metadata that the flow reads. Only two are required. */
+export interface AuthorizationServerMetadata {
+  readonly issuer: string
+  readonly token_endpoint: string
+  readonly token_endpoint_auth_methods_supported?: readonly string[]
+  readonly grant_types_supported?: readonly string[]
+  readonly authorization_grant_profiles_supported?: readonly string[]
+  readonly identity_chaining_requested_token_types_supported?: readonly string[]
+}
+
+/** A document, where it was found, and how long it may be used. */
+export interface Discovered<T> {
+  readonly document: T
+  readonly url: string
+  /** Milliseconds: HTTP freshness, an hour where the server says nothing, a day at most. */
+  readonly freshForMs: number
+}
+
+const optionalStrings = z.catch(z.optional(z.array(z.string())), undefined)
+const protectedResource = z.object({
+  resource: z.string(),
+  authorization_servers: z.catch(z.array(z.string()), []),
+  scopes_supported: optionalStrings,
+})
+const authorizationServer = z.object({
+  issuer: z.string(),
+  token_endpoint: z.string(),
+  token_endpoint_auth_methods_supported: optionalStrings,
+  grant_types_supported: optionalStrings,
+  authorization_grant_profiles_supported: optionalStrings,
+  identity_chaining_requested_token_types_supported: optionalStrings,
+})
+
+/**
+ * Where the metadata of a protected resource may be, in the order in which to ask.
+ *
+ * @see [RFC 9728 §3.1](https://www.rfc-editor.org/rfc/rfc9728#section-3.1)
+ */
+export function protectedResourceMetadataUrls(resource: string): string[] {
+  const { origin, pathname, search } = new URL(resource)
+  const root = `${origin}/.well-known/oauth-protected-resource`
+  return pathname === '/' ? [root + search] : [`${root}${pathname}${search}`, root]
+}
+
+/**
+ * Where the metadata of an authorization server or OpenID provider may be, in the order in which to ask.
+ *
+ * @see [RFC 8414 §3.1](https://www.rfc-editor.org/rfc/rfc8414#section-3.1)
+ */
+export function authorizationServerMetadataUrls(issuer: string): string[] {
+  const { origin, pathname } = new URL(issuer)
+  const path = pathname.replace(/\/$/, '')
+  const inserted = ['oauth-authorization-server', 'openid-configuration'].map(
+    (name) => `${origin}/.well-known/${name}${path}`,
+  )
+  return path === '' ? inserted : [...inserted, `${origin}${path}/.well-known/openid-configuration`]
+}
+
+/**
+ * Fetches the protected-resource metadata of an MCP server.
+ *
+ * `metadataUrl` is the `resource_metadata` of a challenge; it has to be on the origin of `url`, the URL that was
+ * challenged. Without it the well-known places of `resource` are asked in order. A document counts only if its
+ * `resource` is `url` or a path prefix of it on the same origin.
+ *
+ * @throws {@link CrossAppAccessError} `metadata_mismatch`, `discovery_failed` or `temporarily_unavailable`.
+ * @see [RFC 9728 §3.3](https://www.rfc-editor.org/rfc/rfc9728#section-3.3)
+ */
+export async function discoverProtectedResource(
+  request: { url: string; resource?: string; metadataUrl?: string },
+  context: ProtocolContext,
+): Promise<Discovered<ProtectedResourceMetadata>> {
+  const { url, resource = url, metadataUrl } = request
+  const urls =
+    metadataUrl === undefined
+      ? protectedResourceMetadataUrls(resource)
+      : [sameOrigin(metadataUrl, url, context)]
+  return await firstUsable(urls, context, (answer, source) => {
+    const parsed = protectedResource.safeParse(answer.body)
+    if (!parsed.success) throw unusable(context, source, answer, findings.noProtectedResourceMetadata())
+    if (!covers(parsed.data.resource, url)) {
+      throw failure(context, {
+        code: 'metadata_mismatch',
+        step: 'discovery',
+        endpoint: source,
+        detail: 'the metadata describes another resource',
+        finding: findings.resourceMismatch(parsed.data.resource, url),
+      })
+    }
+    return withoutUndefined(parsed.data)
+  })
+}
+
+/**
+ * Fetches the metadata of an authorization server or OpenID provider.
+ *
+ * The document's `issuer` has to be `issuer`, code point by code point, and its token endpoint https or loopback.
+ *
+ * @throws {@link CrossAppAccessError} `metadata_mismatch`, `insecure_url`, `discovery_failed` or
+ *   `temporarily_unavailable`.
+ * @see [RFC 8414 §3.3](https://www.rfc-editor.org/rfc/rfc8414#section-3.3)
+ */
+export async function discoverAuthorizationServer(
+  issuer: string,
+  context: ProtocolContext,
+): Promise<Discovered<AuthorizationServerMetadata>> {
+  return await firstUsable(authorizationServerMetadataUrls(issuer), context, (answer, source) => {
+    const parsed = authorizationServer.safeParse(answer.body)
+    if (!parsed.success) throw unusable(context, source, answer, findings.noServerMetadata(issuer))
+    const document = parsed.data
+    if (document.issuer !== issuer) {
+      throw failure(context, {
+        code: 'metadata_mismatch',
+        step: 'discovery',
+        endpoint: source,
+        detail: 'the metadata names another issuer',
+        finding: findings.issuerMismatch(issuer, document.issuer),
+      })
+    }
+    if (!isSecureUrl(document.token_endpoint)) {
+      throw failure(context, {
+        code: 'insecure_url',
+        step: 'discovery',
+        endpoint: source,
+        detail: 'the token endpoint in the metadata is neither https nor loopback',
+        finding: findings.insecureTokenEndpoint(issuer),
+      })
+    }
+    return withoutUndefined(document)
+  })
+}
+
+/** Asks one place after the other. What decides when none is usable: a mismatch, then an outage, then the first. */
+async function firstUsable<T>(
+  urls: string[],
+  context: ProtocolContext,
+  read: (answer: JsonAnswer, url: string) => T,
+): Promise<Discovered<T>> {
+  const failures: CrossAppAccessError[] = []
+  for (const url of urls) {
+    try {
+      const answer = await requestJson(url, { method: 'GET' }, 'discovery', context)
+      const document = read(answer.status === 200 ? answer : { ...answer, body: undefined }, url)
+      return { document, url, freshForMs: freshness(answer.headers, (context.clock ?? systemClock).now()) }
+    } catch (error) {
+      // A caller's abort ends it. One bad place does not: the next may be the right one.
+      if (!(error instanceof CrossAppAccessError)) throw error
+      failures.push(error)
+    }
+  }
+  const decisive = (code: string) => failures.find((error) => error.code === code)
+  throw (
+    decisive('metadata_mismatch') ??
+    decisive('insecure_url') ??
+    decisive('temporarily_unavailable') ??
+    // Not every place answered: the first is the one the standard names.
+    (failures[0] as CrossAppAccessError)
+  )
+}
+
+function unusable(
+  context: ProtocolContext,
+  url: string,
+  answer: JsonAnswer,
+  finding: ReturnType<typeof findings.noProtectedResourceMetadata>,
+): CrossAppAccessError {
+  const html = answer.mediaType === 'text/html'
+  return failure(context, {
+    code: 'discovery_failed',
+    step: 'discovery',
+    endpoint: url,
+    status: answer.status,
+    detail: answer.redirected
+      ? 'a redirect instead of metadata'
+      : `no usable metadata${html ? ', but a web page' : ''}`,
+    finding: answer.redirected || html ? findings.notAMachine(answer.redirected) : finding,
+  })
+}
+
+function sameOrigin(metadataUrl: string, url: string, context: ProtocolContext): string {
+  const resolved = URL.canParse(metadataUrl, url) ? new URL(metadataUrl, url) : undefined
+  if (resolved !== undefined && resolved.origin === new URL(url).origin) return resolved.href
+  throw failure(context, {
+    code: 'metadata_mismatch',
+    step: 'discovery',
+    ...(resolved !== undefined && { endpoint: resolved.href }),
+    detail: 'the challenge points to metadata on another origin',
+    finding: findings.foreignMetadata(),
+  })
+}
+
+/** Whether `resource` is the URL itself or a path prefix of it on the same origin. */
+function covers(resource: string, url: string): boolean {
+  if (resource === url) return true
+  if (!URL.canParse(resource)) return false
+  const outer = new URL(resource)
+  const inner = new URL(url)
+  if (outer.origin !== inner.origin || outer.hash !== '' || outer.username !== '' || outer.password !== '')
+    return false
+  if (outer.search !== '' && outer.search !== inner.search) return false
+  return isPathPrefix(outer.pathname, inner.pathname)
+}
+
+/** Whether `path` is `prefix` or lies below it, at a segment boundary. */
+export function isPathPrefix(prefix: string, path: string): boolean {
+  if (!path.startsWith(prefix)) return false
+  return path.length === prefix.length || prefix.endsWith('/') || path[prefix.length] === '/'
+}
+
+const hour = 3_600_000
+const day = 24 * hour
+
+function freshness(headers: Headers, now: number): number {
+  const directives = (headers.get('cache-control') ?? '').toLowerCase()
+  if (/(?:^|[\s,])no-(?:store|cache)\b/.test(directives)) return 0
+  const maxAge = /(?:^|[\s,])max-age="?(\d{1,10})/.exec(directives)?.[1]
+  if (maxAge !== undefined) return clamp((Number(maxAge) - Number(headers.get('age') ?? 0)) * 1000)
+  const expires = headers.get('expires')
+  if (expires === null) return hour
+  const date = Date.parse(headers.get('date') ?? '')
+  const until = Date.parse(expires) - (Number.isNaN(date) ? now : date)
+  return Number.isNaN(until) ? 0 : clamp(until)
+}
+
+const clamp = (ms: number): number => (Number.isNaN(ms) ? hour : Math.min(Math.max(ms, 0), day))
+
+type WithoutUndefined<T> = { [K in keyof T as undefined extends T[K] ? never : K]: T[K] } & {
+  [K in keyof T as undefined extends T[K] ? K : never]?: Exclude<T[K], undefined>
+}
+
+/** Drops absent members, which zod keeps as undefined. */
+function withoutUndefined<T extends object>(document: T): WithoutUndefined<T> {
+  // The entries that are left are the ones the type keeps.
+  return Object.fromEntries(
+    Object.entries(document).filter(([, value]) => value !== undefined),
+  ) as WithoutUndefined<T>
+}

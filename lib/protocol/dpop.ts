@@ -1,0 +1,70 @@
+import { systemClock } from './context.ts'
+import type { Clock } from './context.ts'
+import { algorithmOf } from './client-authentication.ts'
+
+/** A key to which tokens are bound, and the nonces that servers gave for it. */
+export interface DpopKey {
+  readonly keyPair: CryptoKeyPair
+  /** Newest nonce by origin. Servers do not share nonces. */
+  readonly nonces: Map<string, string>
+}
+
+/** Makes an ES256 key pair whose private half cannot leave the runtime's key store. */
+export async function generateDpopKeyPair(): Promise<CryptoKeyPair> {
+  return await crypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, false, ['sign', 'verify'])
+}
+
+/**
+ * Makes the value of a `DPoP` header for one request. Every send needs a new one.
+ *
+ * @see [RFC 9449 §4.2](https://www.rfc-editor.org/rfc/rfc9449#section-4.2)
+ */
+export async function dpopProof(
+  key: DpopKey,
+  request: { method: string; url: string; accessToken?: string },
+  clock: Clock = systemClock,
+): Promise<string> {
+  const [{ SignJWT }, { exportJWK }] = await Promise.all([import('jose/jwt/sign'), import('jose/key/export')])
+  const { origin, pathname } = new URL(request.url)
+  const nonce = key.nonces.get(origin)
+  const claims = {
+    jti: crypto.randomUUID(),
+    htm: request.method,
+    htu: origin + pathname,
+    iat: Math.floor(clock.now() / 1000),
+    ...(request.accessToken !== undefined && { ath: await digest(request.accessToken) }),
+    ...(nonce !== undefined && { nonce }),
+  }
+  const { kty, crv, x, y, e, n } = await exportJWK(key.keyPair.publicKey)
+  // Public members alone, whatever the exported key holds.
+  const jwk = JSON.parse(JSON.stringify({ kty, crv, x, y, e, n })) as { kty: string }
+  return await new SignJWT(claims)
+    .setProtectedHeader({ alg: algorithmOf(key.keyPair.privateKey), typ: 'dpop+jwt', jwk })
+    .sign(key.keyPair.privateKey)
+}
+
+/** The thumbprint by which tokens name the key they are bound to (`cnf.jkt`). */
+export async function dpopThumbprint(key: DpopKey): Promise<string> {
+  const [{ exportJWK }, { calculateJwkThumbprint }] = await Promise.all([
+    import('jose/key/export'),
+    import('jose/jwk/thumbprint'),
+  ])
+  return await calculateJwkThumbprint(await exportJWK(key.keyPair.publicKey))
+}
+
+/** Keeps a nonce that an answer brought. True where it is a new one. */
+export function rememberNonce(key: DpopKey, url: string, headers: Headers): boolean {
+  const nonce = headers.get('dpop-nonce')
+  const { origin } = new URL(url)
+  if (nonce === null || nonce === '' || key.nonces.get(origin) === nonce) return false
+  key.nonces.set(origin, nonce)
+  return true
+}
+
+async function digest(text: string): Promise<string> {
+  const [{ encode }, hash] = await Promise.all([
+    import('jose/base64url'),
+    crypto.subtle.digest('SHA-256', new TextEncoder().encode(text)),
+  ])
+  return encode(new Uint8Array(hash))
+}

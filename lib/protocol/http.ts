@@ -1,0 +1,241 @@
+import { CrossAppAccessError } from '../errors.ts'
+import type { CrossAppAccessErrorInit, CrossAppAccessStep, OAuthErrorFields } from '../errors.ts'
+import { systemClock } from './context.ts'
+import type { ProtocolContext } from './context.ts'
+import { findings } from './findings.ts'
+import { Secrets, copyOfCause, withoutQuery } from './redaction.ts'
+
+/** The most that is read of one answer. */
+export const maxAnswerBytes: number = 1024 * 1024
+
+/** An answer whose body was read as JSON. */
+export interface JsonAnswer {
+  status: number
+  headers: Headers
+  /** Undefined where the body is no JSON object. */
+  body: Record<string, unknown> | undefined
+  /** Whether the server wanted to redirect. Redirects are never followed. */
+  redirected: boolean
+  /** Media type, for explanations. */
+  mediaType: string
+}
+
+type HttpStep = Exclude<CrossAppAccessStep, 'id_token'>
+
+/** Makes an error of the flow: `detail` and the cause are scrubbed of the context's secrets. */
+export function failure(context: ProtocolContext, init: CrossAppAccessErrorInit): CrossAppAccessError {
+  const secrets = context.secrets ?? new Secrets()
+  return new CrossAppAccessError({
+    ...init,
+    detail: secrets.scrub(init.detail),
+    finding: { ...init.finding, advice: secrets.redact(init.finding.advice) },
+    ...(init.endpoint !== undefined && { endpoint: secrets.scrub(withoutQuery(init.endpoint)) }),
+    ...(init.acrValues !== undefined && { acrValues: secrets.scrub(init.acrValues) }),
+    ...(init.cause !== undefined && { cause: copyOfCause(init.cause, secrets) }),
+  })
+}
+
+/**
+ * Sends one request of the flow and reads at most 1 MiB of JSON.
+ *
+ * None of a caller's headers, no cookies, no redirects. Network failures, time-outs and the statuses 408, 425, 429
+ * and 5xx throw `temporarily_unavailable`; every other status is the caller's to judge.
+ */
+export async function requestJson(
+  endpoint: string,
+  init: { method: 'GET' | 'POST'; headers?: Record<string, string>; body?: string },
+  step: HttpStep,
+  context: ProtocolContext,
+): Promise<JsonAnswer> {
+  const clock = context.clock ?? systemClock
+  const started = clock.monotonic()
+  const deadline = context.deadline?.()
+  const signal = deadline?.signal ?? context.signal
+  let status: number | undefined
+  try {
+    signal?.throwIfAborted()
+    const response = await abortable(
+      context.fetch(endpoint, {
+        ...init,
+        headers: { accept: 'application/json', ...init.headers },
+        redirect: 'manual',
+        ...noCookies,
+        ...(signal && { signal }),
+      }) as Promise<Response>,
+      signal,
+    )
+    status = response.status
+    const redirected = status === 0 || (status >= 300 && status < 400)
+    const text = await readText(response, endpoint, step, context, signal)
+    if (isTransient(status)) throw transient(endpoint, step, response, parseObject(text), context)
+    const mediaType =
+      (response.headers.get('content-type') ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? ''
+    return { status, headers: response.headers, body: parseObject(text), redirected, mediaType }
+  } catch (error) {
+    if (error instanceof CrossAppAccessError) throw error
+    throw unreachable(error, endpoint, step, context, signal)
+  } finally {
+    deadline?.clear()
+    const durationMs = clock.monotonic() - started
+    context.onHop?.({
+      step,
+      endpoint: withoutQuery(endpoint),
+      ...(status !== undefined && { status }),
+      durationMs,
+    })
+  }
+}
+
+// Boundary: Cloudflare's Request knows no `credentials` and throws on it; it has no cookies either.
+const noCookies =
+  typeof Request === 'function' && 'credentials' in Request.prototype ? { credentials: 'omit' as const } : {}
+
+function isTransient(status: number): boolean {
+  return status === 408 || status === 425 || status === 429 || status >= 500
+}
+
+function transient(
+  endpoint: string,
+  step: HttpStep,
+  response: Response,
+  body: Record<string, unknown> | undefined,
+  context: ProtocolContext,
+): CrossAppAccessError {
+  const retryAfter = parseRetryAfter(
+    response.headers.get('retry-after'),
+    (context.clock ?? systemClock).now(),
+  )
+  return failure(context, {
+    code: 'temporarily_unavailable',
+    step,
+    endpoint,
+    status: response.status,
+    oauthError: body && oauthErrorOf(body, context),
+    retryAfter,
+    detail:
+      response.status === 429 ? 'the server limits the rate of requests' : 'the server is not available',
+    finding: response.status === 429 ? findings.rateLimited() : findings.serverUnavailable(),
+  })
+}
+
+function unreachable(
+  error: unknown,
+  endpoint: string,
+  step: HttpStep,
+  context: ProtocolContext,
+  signal: AbortSignal | undefined,
+): unknown {
+  const timedOut = signal?.aborted === true && isTimeout(signal.reason)
+  // The caller's own abort stays what it is.
+  if (signal?.aborted === true && !timedOut) return signal.reason
+  return failure(context, {
+    code: 'temporarily_unavailable',
+    step,
+    endpoint,
+    detail: timedOut ? 'no complete answer in time' : 'the request failed before an answer was complete',
+    finding: timedOut ? findings.timedOut() : findings.unreachable(),
+    cause: error,
+  })
+}
+
+/** Whether an abort reason says that time ran out, and not that somebody wanted to stop. */
+export function isTimeout(reason: unknown): boolean {
+  return typeof reason === 'object' && reason !== null && 'name' in reason && reason.name === 'TimeoutError'
+}
+
+/** Settles like `work`, or rejects with the signal's reason as soon as it aborts, whether `work` listens or not. */
+export function abortable<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return work
+  return new Promise((resolve, reject) => {
+    // Boundary: the reason is handed on as it is, an Error or not.
+    const abort = () => reject(signal.reason as Error)
+    if (signal.aborted) return abort()
+    signal.addEventListener('abort', abort, { once: true })
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
+  })
+}
+
+async function readText(
+  response: Response,
+  endpoint: string,
+  step: HttpStep,
+  context: ProtocolContext,
+  signal: AbortSignal | undefined,
+): Promise<string> {
+  // Boundary: a fetch of another make may give a body without a reader, which is then not bounded here.
+  if (response.body === null || typeof response.body.getReader !== 'function') {
+    return await abortable(response.text(), signal)
+  }
+  const reader = response.body.getReader()
+  const decoder = new TextDecoder()
+  let text = ''
+  let size = 0
+  try {
+    for (;;) {
+      const { done, value } = await abortable(reader.read(), signal)
+      if (done) return text + decoder.decode()
+      size += value.byteLength
+      if (size > maxAnswerBytes) break
+      text += decoder.decode(value, { stream: true })
+    }
+  } finally {
+    // Not awaited: a peer that stalls must not hold us. After the end it does nothing.
+    reader.cancel().catch(() => undefined)
+  }
+  throw failure(context, {
+    code: step === 'discovery' ? 'discovery_failed' : 'invalid_response',
+    step,
+    endpoint,
+    status: response.status,
+    detail: 'the answer is larger than 1 MiB',
+    finding: findings.answerTooLarge(),
+  })
+}
+
+function parseObject(text: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(text)
+    // A JSON object's members are of unknown type, and are checked where they are used.
+    if (typeof value === 'object' && value !== null && !Array.isArray(value))
+      return value as Record<string, unknown>
+  } catch {
+    // Not JSON: HTML of a gateway, an empty body. The caller says what it expected.
+  }
+  return undefined
+}
+
+/** The OAuth error in a body, scrubbed, or nothing. */
+export function oauthErrorOf(
+  body: Record<string, unknown>,
+  context: ProtocolContext,
+): OAuthErrorFields | undefined {
+  const { error, error_description, error_uri } = body
+  if (typeof error !== 'string' || error === '') return undefined
+  const secrets = context.secrets ?? new Secrets()
+  return {
+    error: secrets.scrub(error),
+    ...(typeof error_description === 'string' && { error_description: secrets.scrub(error_description) }),
+    ...(typeof error_uri === 'string' && { error_uri: secrets.scrub(withoutQuery(error_uri)) }),
+  }
+}
+
+/** Seconds of a `Retry-After`, which is a number of seconds or a date. */
+export function parseRetryAfter(header: string | null, now: number): number | undefined {
+  if (header === null) return undefined
+  const text = header.trim()
+  if (/^\d{1,9}$/.test(text)) return Number(text)
+  // Date.parse takes almost anything; an HTTP date has letters.
+  const date = /[a-z]/i.test(text) ? Date.parse(text) : Number.NaN
+  return Number.isNaN(date) ? undefined : Math.max(0, Math.ceil((date - now) / 1000))
+}
+
+/** Whether a URL may carry tokens and credentials: `https:`, or `http:` to this very machine. */
+export function isSecureUrl(url: string): boolean {
+  if (!URL.canParse(url)) return false
+  const { protocol, hostname } = new URL(url)
+  return protocol === 'https:' || (protocol === 'http:' && isLoopback(hostname))
+}
+
+function isLoopback(hostname: string): boolean {
+  return hostname === 'localhost' || hostname === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(hostname)
+}

@@ -1,0 +1,158 @@
+import { systemClock } from './context.ts'
+import type { ProtocolContext } from './context.ts'
+import type { AuthorizationServerMetadata } from './discovery.ts'
+import type { DpopKey } from './dpop.ts'
+import { findings } from './findings.ts'
+import { failure } from './http.ts'
+import { jwtExpiry } from './id-jag.ts'
+import type { ServerRegistration } from './registration.ts'
+import { invalidAnswer, requestToken, tokenIn } from './token-endpoint.ts'
+import type { Refusal, TokenRequest } from './token-endpoint.ts'
+
+/** The redemption of an ID-JAG at the MCP server's authorization server. */
+export interface AccessTokenRequest {
+  registration: ServerRegistration
+  server: AuthorizationServerMetadata
+  /** The ID-JAG. */
+  assertion: string
+  resource?: string | undefined
+  scope?: string | undefined
+  /** RFC 9396. */
+  authorizationDetails?: readonly object[] | undefined
+  dpop?: DpopKey | undefined
+  /** Refuse a token that is not bound to the key. */
+  dpopRequired?: boolean
+}
+
+/** An access token as it was granted. */
+export interface AccessTokenGrant {
+  value: string
+  tokenType: 'Bearer' | 'DPoP'
+  /** Milliseconds, from before the request was sent: at most a day, five minutes where nothing says. */
+  lifetimeMs: number
+  /** Before the request was sent, by both clocks: the lifetime counts from here. */
+  requestedAt: { now: number; monotonic: number }
+  /** What was granted; absent where the server said nothing, which means: as asked. */
+  scope?: string
+}
+
+const longestLifetime = 86_400_000
+const unknownLifetime = 300_000
+
+/**
+ * Redeems an ID-JAG for an access token.
+ *
+ * @throws {@link CrossAppAccessError} `grant_rejected`, `client_rejected`, `flow_unsupported`, `invalid_response`,
+ *   `temporarily_unavailable`.
+ * @see [RFC 7523 §2.1](https://www.rfc-editor.org/rfc/rfc7523#section-2.1)
+ */
+export async function requestAccessToken(
+  request: AccessTokenRequest,
+  context: ProtocolContext,
+): Promise<AccessTokenGrant> {
+  const clock = context.clock ?? systemClock
+  const redemption: TokenRequest = {
+    step: 'access_token',
+    registration: request.registration,
+    server: request.server,
+    dpop: request.dpop,
+    secretParameters: ['assertion'],
+    parameters: {
+      grant_type: 'urn:ietf:params:oauth:grant-type:jwt-bearer',
+      assertion: request.assertion,
+      resource: request.resource,
+      scope: request.scope,
+      authorization_details: request.authorizationDetails && JSON.stringify(request.authorizationDetails),
+    },
+  }
+  const requestedAt = { now: clock.now(), monotonic: clock.monotonic() }
+  const answer = await requestToken(redemption, context)
+  if (!answer.granted) throw redemptionRefused(answer.refusal, redemption, context)
+  const { body, status } = answer
+  const value = tokenIn(body, redemption, status, context)
+  const { scope } = body
+  return {
+    value,
+    tokenType: tokenTypeIn(body, request, status, redemption, context),
+    lifetimeMs: lifetimeIn(body, value, requestedAt.now, status, redemption, context),
+    requestedAt,
+    ...(typeof scope === 'string' && scope.trim() !== '' && { scope: scope.trim() }),
+  }
+}
+
+function tokenTypeIn(
+  body: Record<string, unknown>,
+  request: AccessTokenRequest,
+  status: number,
+  redemption: TokenRequest,
+  context: ProtocolContext,
+): AccessTokenGrant['tokenType'] {
+  const type = typeof body['token_type'] === 'string' ? body['token_type'].toLowerCase() : undefined
+  if (type === 'dpop' && request.dpop !== undefined) return 'DPoP'
+  if (type === 'bearer' && request.dpopRequired !== true) return 'Bearer'
+  const finding =
+    type === 'bearer' ? findings.notSenderConstrained() : findings.unknownTokenType(body['token_type'])
+  throw invalidAnswer(redemption, status, 'of a token_type that cannot be used', finding, context)
+}
+
+function lifetimeIn(
+  body: Record<string, unknown>,
+  token: string,
+  sentAt: number,
+  status: number,
+  redemption: TokenRequest,
+  context: ProtocolContext,
+): number {
+  const stated = body['expires_in']
+  if (stated === undefined || stated === null) {
+    const left = (jwtExpiry(token) ?? 0) - sentAt
+    // A JWT already expired by our clock: the clock is wrong, and says nothing.
+    return left > 0 ? Math.min(left, longestLifetime) : unknownLifetime
+  }
+  const seconds =
+    typeof stated === 'string' && /^\d+(?:\.\d+)?$/.test(stated.trim()) ? Number(stated) : stated
+  if (typeof seconds === 'number' && Number.isFinite(seconds) && seconds > 0) {
+    return Math.min(seconds * 1000, longestLifetime)
+  }
+  throw invalidAnswer(
+    redemption,
+    status,
+    'with an expires_in that is no lifetime',
+    findings.badExpiresIn(),
+    context,
+  )
+}
+
+function redemptionRefused(refusal: Refusal, redemption: TokenRequest, context: ProtocolContext) {
+  const { error } = refusal.oauthError
+  const { registration, server, parameters } = redemption
+  const rejected = {
+    invalid_client: {
+      code: 'client_rejected',
+      detail: 'the authorization server does not accept this client',
+      finding: findings.clientRejected('authorization_server', registration, server),
+    },
+    unsupported_grant_type: {
+      code: 'flow_unsupported',
+      detail: 'the authorization server takes no ID-JAGs',
+      finding: findings.jwtBearerUnsupported(server),
+    },
+    temporarily_unavailable: {
+      code: 'temporarily_unavailable',
+      detail: 'the authorization server is not available',
+      finding: findings.serverUnavailable(),
+    },
+  } as const
+  const known = Object.hasOwn(rejected, error) ? rejected[error as keyof typeof rejected] : undefined
+  return failure(context, {
+    ...(known ?? {
+      code: 'grant_rejected',
+      detail: 'the authorization server refuses the ID-JAG',
+      finding: findings.grantRejected(error, refusal.oauthError.error_description, parameters),
+    }),
+    step: 'access_token',
+    endpoint: server.token_endpoint,
+    status: refusal.status,
+    oauthError: refusal.oauthError,
+  })
+}

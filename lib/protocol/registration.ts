@@ -1,0 +1,54 @@
+import type { JWK } from 'jose'
+
+/** How a client authenticates at one server. Exactly one method is used for a request. */
+export type ClientAuthentication =
+  | { method: 'none' }
+  | { method: 'client_secret_basic' | 'client_secret_post' | 'client_secret_jwt'; clientSecret: string }
+  | PrivateKeyAuthentication
+  | {
+      method: 'private_key_jwt'
+      /** Signs the claims with a key held elsewhere, a KMS or an HSM, and gives the compact JWT. */
+      sign: (
+        claims: ClientAssertionClaims,
+        server: { issuer: string; tokenEndpoint: string },
+      ) => Promise<string>
+      /** Default: `'issuer'`. */
+      audience?: 'issuer' | 'token_endpoint' | (string & {})
+    }
+
+/** A client assertion signed with a key in memory. */
+export interface PrivateKeyAuthentication {
+  method: 'private_key_jwt'
+  /** A private key: RSA, EC or Ed25519. */
+  key: CryptoKey | JWK
+  /** JWS algorithm. Default: what the key says, else RS256, ES256, ES384, ES512 or EdDSA by its kind. */
+  alg?: string
+  /** Key id. Default: that of the JWK. */
+  kid?: string
+  /** Audience of the assertion. Default: `'issuer'`; Okta wants `'token_endpoint'`. */
+  audience?: 'issuer' | 'token_endpoint' | (string & {})
+}
+
+/** Claims of a client assertion (RFC 7523 §3). */
+export interface ClientAssertionClaims {
+  iss: string
+  sub: string
+  aud: string
+  jti: string
+  /** Seconds since the epoch. */
+  iat: number
+  exp: number
+}
+
+/** This client's registration at an identity provider or authorization server. */
+export interface ServerRegistration {
+  /** Issuer identifier, exact: compared code point by code point, a trailing slash included. */
+  issuer: string
+  clientId: string
+  /** Shorthand for a secret: Basic, or in the body where the metadata lists `client_secret_post` and not Basic. */
+  clientSecret?: string
+  /** Every other way to authenticate. Default: `{ method: 'none' }`. Never together with `clientSecret`. */
+  clientAuthentication?: ClientAuthentication
+  /** Token endpoint. Given, the metadata is not fetched. */
+  tokenEndpoint?: string
+}

@@ -1,0 +1,167 @@
+import { CrossAppAccessError } from '../errors.ts'
+import type { Finding, OAuthErrorFields } from '../errors.ts'
+import { authenticateClient } from './client-authentication.ts'
+import type { ProtocolContext } from './context.ts'
+import type { AuthorizationServerMetadata } from './discovery.ts'
+import { dpopProof, rememberNonce } from './dpop.ts'
+import type { DpopKey } from './dpop.ts'
+import { findings } from './findings.ts'
+import { failure, oauthErrorOf, requestJson } from './http.ts'
+import type { JsonAnswer } from './http.ts'
+import { withoutQuery } from './redaction.ts'
+import type { ServerRegistration } from './registration.ts'
+
+/** One request of a token endpoint. */
+export interface TokenRequest {
+  step: 'token_exchange' | 'access_token'
+  registration: ServerRegistration
+  server: AuthorizationServerMetadata
+  /** Sent in this order; absent and empty ones are left out. */
+  parameters: Record<string, string | undefined>
+  /** Names of the parameters that must not be quoted back. */
+  secretParameters: readonly string[]
+  dpop?: DpopKey | undefined
+}
+
+/** What a token endpoint said: a successful body, or a refusal. */
+export type TokenAnswer =
+  { granted: true; body: Record<string, unknown>; status: number } | { granted: false; refusal: Refusal }
+
+/** An OAuth error response. */
+export interface Refusal {
+  status: number
+  oauthError: OAuthErrorFields
+  acrValues?: string
+  maxAge?: number
+}
+
+/**
+ * Posts a form to a token endpoint as an authenticated client.
+ *
+ * An `error` member is a refusal whatever the HTTP status. A demand for a DPoP nonce is met once.
+ *
+ * @throws {@link CrossAppAccessError} `invalid_response` for an answer that is neither, `temporarily_unavailable`.
+ * @see [RFC 6749 §5](https://www.rfc-editor.org/rfc/rfc6749#section-5)
+ */
+export async function requestToken(request: TokenRequest, context: ProtocolContext): Promise<TokenAnswer> {
+  for (const name of request.secretParameters) context.secrets?.add(request.parameters[name])
+  const first = await post(request, context)
+  const nonceWanted = first.body?.['error'] === 'use_dpop_nonce'
+  const answer = nonceWanted && learnNonce(request, first) ? await post(request, context) : first
+  if (!nonceWanted) learnNonce(request, first)
+
+  const oauthError = answer.body && oauthErrorOf(answer.body, context)
+  if (answer.body !== undefined && oauthError !== undefined) {
+    return {
+      granted: false,
+      refusal: { status: answer.status, oauthError, ...authenticationWanted(answer.body) },
+    }
+  }
+  if (answer.status === 404 || answer.status === 410) throw gone(request, answer, context)
+  if (answer.status < 200 || answer.status > 299 || answer.body === undefined) {
+    throw unusableAnswer(request, answer, context)
+  }
+  return { granted: true, body: answer.body, status: answer.status }
+}
+
+async function post(request: TokenRequest, context: ProtocolContext): Promise<JsonAnswer> {
+  const { server, registration, step, dpop } = request
+  // Made anew for each send: assertions and proofs are used once.
+  const authentication = await authenticateClient(registration, server, step, context)
+  const proof = dpop && (await dpopProof(dpop, { method: 'POST', url: server.token_endpoint }, context.clock))
+  const form = new URLSearchParams()
+  for (const [name, value] of Object.entries({ ...request.parameters, ...authentication.parameters })) {
+    if (value !== undefined && value !== '') form.set(name, value)
+  }
+  const headers = {
+    'content-type': 'application/x-www-form-urlencoded',
+    ...authentication.headers,
+    ...(proof !== undefined && { dpop: proof }),
+  }
+  const init = { method: 'POST', headers, body: form.toString() } as const
+  return await requestJson(server.token_endpoint, init, step, context)
+}
+
+function learnNonce(request: TokenRequest, answer: JsonAnswer): boolean {
+  return (
+    request.dpop !== undefined && rememberNonce(request.dpop, request.server.token_endpoint, answer.headers)
+  )
+}
+
+function authenticationWanted(body: Record<string, unknown>): { acrValues?: string; maxAge?: number } {
+  const { acr_values, max_age } = body
+  const maxAge = typeof max_age === 'string' && /^\d{1,10}$/.test(max_age) ? Number(max_age) : max_age
+  return {
+    ...(typeof acr_values === 'string' && acr_values !== '' && { acrValues: acr_values }),
+    ...(typeof maxAge === 'number' && maxAge >= 0 && { maxAge }),
+  }
+}
+
+function gone(request: TokenRequest, answer: JsonAnswer, context: ProtocolContext): CrossAppAccessError {
+  return failure(context, {
+    code: 'discovery_failed',
+    step: 'discovery',
+    endpoint: request.server.token_endpoint,
+    status: answer.status,
+    detail: 'the token endpoint does not exist',
+    finding: findings.tokenEndpointGone(request.registration.tokenEndpoint !== undefined),
+  })
+}
+
+/** Whether an error says that the token endpoint of a server is gone, so that its metadata may be out of date. */
+export function isEndpointGone(error: unknown, server: AuthorizationServerMetadata): boolean {
+  if (!(error instanceof CrossAppAccessError) || error.code !== 'discovery_failed') return false
+  return error.endpoint === withoutQuery(server.token_endpoint)
+}
+
+function unusableAnswer(
+  request: TokenRequest,
+  answer: JsonAnswer,
+  context: ProtocolContext,
+): CrossAppAccessError {
+  const html = answer.mediaType === 'text/html'
+  return invalidAnswer(
+    request,
+    answer.status,
+    answer.redirected ? 'a redirect, which is never followed' : html ? 'a web page' : 'no OAuth response',
+    answer.redirected || html ? findings.notAMachine(answer.redirected) : findings.notOAuth(),
+    context,
+  )
+}
+
+/** An answer that breaks the protocol; `what` completes "the answer is …". */
+export function invalidAnswer(
+  request: Pick<TokenRequest, 'step' | 'server'>,
+  status: number,
+  what: string,
+  finding: Finding,
+  context: ProtocolContext,
+): CrossAppAccessError {
+  return failure(context, {
+    code: 'invalid_response',
+    step: request.step,
+    endpoint: request.server.token_endpoint,
+    status,
+    detail: `the answer is ${what}`,
+    finding,
+  })
+}
+
+/**
+ * The token in a successful body: a non-empty string of characters that may stand in a header.
+ *
+ * Runtimes quote the whole value when a header is illegal, so nothing else may come as far as a cache.
+ */
+export function tokenIn(
+  body: Record<string, unknown>,
+  request: Pick<TokenRequest, 'step' | 'server'>,
+  status: number,
+  context: ProtocolContext,
+): string {
+  const token = body['access_token']
+  if (typeof token === 'string') context.secrets?.add(token)
+  if (typeof token === 'string' && /^[\x21-\x7e]+$/.test(token)) return token
+  const what =
+    token === undefined || token === '' ? 'without a token' : 'with a token that no header can carry'
+  throw invalidAnswer(request, status, what, findings.unusableToken(), context)
+}

@@ -1,0 +1,221 @@
+import { CrossAppAccessError } from '../errors.ts'
+import type { ProtocolContext } from './context.ts'
+import type { AuthorizationServerMetadata } from './discovery.ts'
+import type { DpopKey } from './dpop.ts'
+import { findings } from './findings.ts'
+import { failure } from './http.ts'
+import type { ServerRegistration } from './registration.ts'
+import type { SubjectToken } from './subject-token.ts'
+import { invalidAnswer, requestToken, tokenIn } from './token-endpoint.ts'
+import type { Refusal, TokenRequest } from './token-endpoint.ts'
+
+const grantType = 'urn:ietf:params:oauth:grant-type:token-exchange'
+const tokenType = 'urn:ietf:params:oauth:token-type:'
+
+/** Token type of an ID-JAG. */
+export const idJagTokenType: string = `${tokenType}id-jag`
+
+/** A token exchange at the identity provider. */
+export interface TokenExchangeRequest {
+  idp: ServerRegistration
+  server: AuthorizationServerMetadata
+  subjectToken: SubjectToken
+  /** Issuer of the MCP server's authorization server, exactly as its metadata spells it. */
+  audience: string
+  /** Identifier of the MCP server, exactly as its metadata spells it. */
+  resource?: string | undefined
+  scope?: string | undefined
+  /** RFC 9396. */
+  authorizationDetails?: readonly object[] | undefined
+  dpop?: DpopKey | undefined
+}
+
+/** An ID-JAG, and what it was granted for. */
+export interface IdJagGrant {
+  idJag: string
+  /** What the identity provider granted; absent where it said nothing, which means: as asked. */
+  scope?: string
+  authorizationDetails?: readonly object[]
+  /** Lifetime in seconds, where the answer says it. */
+  expiresIn?: number
+}
+
+/**
+ * Requests an ID-JAG from the identity provider by token exchange.
+ *
+ * The ID-JAG comes back in the member `access_token`, for historical reasons of RFC 8693. `issued_token_type` decides
+ * whether it is one; `token_type` is ignored, since the field answers `N_A`, `n_a`, `Bearer` and nothing.
+ *
+ * @throws {@link CrossAppAccessError} `login_required`, `step_up_required`, `policy_denied`, `flow_unsupported`,
+ *   `client_rejected`, `invalid_response`, `temporarily_unavailable`.
+ * @see [RFC 8693 §2](https://www.rfc-editor.org/rfc/rfc8693#section-2)
+ */
+export async function requestIdJag(
+  request: TokenExchangeRequest,
+  context: ProtocolContext,
+): Promise<IdJagGrant> {
+  const exchange: TokenRequest = {
+    ...exchangeOf(request),
+    parameters: {
+      grant_type: grantType,
+      requested_token_type: idJagTokenType,
+      audience: request.audience,
+      resource: request.resource,
+      scope: request.scope,
+      authorization_details: request.authorizationDetails && JSON.stringify(request.authorizationDetails),
+      subject_token: request.subjectToken.token,
+      subject_token_type: subjectTokenType(request.subjectToken.type),
+    },
+  }
+  const body = await exchangeToken(exchange, idJagTokenType, context)
+  const { scope, authorization_details: details, expires_in } = body
+  const expiresIn = Number(expires_in)
+  return {
+    idJag: tokenIn(body, exchange, 200, context),
+    ...(typeof scope === 'string' && scope.trim() !== '' && { scope: scope.trim() }),
+    ...(isObjects(details) && { authorizationDetails: details }),
+    ...(Number.isFinite(expiresIn) && expiresIn > 0 && { expiresIn }),
+  }
+}
+
+/**
+ * Exchanges a SAML 2 assertion for a refresh token, which then is the subject token.
+ *
+ * @throws {@link CrossAppAccessError} as {@link requestIdJag}.
+ * @see draft-ietf-oauth-identity-assertion-authz-grant §4.5
+ */
+export async function exchangeSamlAssertion(
+  request: Pick<TokenExchangeRequest, 'idp' | 'server' | 'subjectToken' | 'dpop'>,
+  context: ProtocolContext,
+): Promise<SubjectToken> {
+  const exchange: TokenRequest = {
+    ...exchangeOf(request),
+    parameters: {
+      grant_type: grantType,
+      requested_token_type: `${tokenType}refresh_token`,
+      scope: 'openid offline_access',
+      subject_token: request.subjectToken.token,
+      subject_token_type: subjectTokenType(request.subjectToken.type),
+    },
+  }
+  const body = await exchangeToken(exchange, `${tokenType}refresh_token`, context)
+  return { token: tokenIn(body, exchange, 200, context), type: 'refresh_token' }
+}
+
+function exchangeOf(
+  request: Pick<TokenExchangeRequest, 'idp' | 'server' | 'dpop'>,
+): Omit<TokenRequest, 'parameters'> {
+  const { idp, server, dpop } = request
+  return { step: 'token_exchange', registration: idp, server, dpop, secretParameters: ['subject_token'] }
+}
+
+/** The URN of a subject token's type. A name with a colon is one already. */
+export function subjectTokenType(type: string): string {
+  return type.includes(':') ? type : tokenType + type
+}
+
+async function exchangeToken(
+  exchange: TokenRequest,
+  expectedType: string,
+  context: ProtocolContext,
+): Promise<Record<string, unknown>> {
+  const answer = await requestToken(exchange, context)
+  if (!answer.granted) throw exchangeRefused(answer.refusal, exchange, context)
+  const issued = answer.body['issued_token_type']
+  if (issued === expectedType) return answer.body
+  // What came instead may be a token: it is not quoted, wherever else it turns up.
+  tokenIn(answer.body, exchange, answer.status, context)
+  const what = `of issued_token_type ${typeof issued === 'string' ? issued : '(absent)'}`
+  throw invalidAnswer(exchange, answer.status, what, findings.noIdJagIssued(), context)
+}
+
+function exchangeRefused(
+  refusal: Refusal,
+  exchange: TokenRequest,
+  context: ProtocolContext,
+): CrossAppAccessError {
+  const { code, detail, finding } = classify(refusal, exchange)
+  return failure(context, {
+    code,
+    step: 'token_exchange',
+    endpoint: exchange.server.token_endpoint,
+    status: refusal.status,
+    oauthError: refusal.oauthError,
+    acrValues: refusal.acrValues,
+    maxAge: refusal.maxAge,
+    detail,
+    finding,
+  })
+}
+
+function classify(
+  { oauthError }: Refusal,
+  { parameters, registration, server }: TokenRequest,
+): { code: CrossAppAccessError['code']; detail: string; finding: CrossAppAccessFinding } {
+  const { error, error_description: description = '' } = oauthError
+  // Okta's custom authorization servers, and others, name the parameter and nothing else.
+  const typeUnknown = /requested_token_type/i.test(description)
+  switch (error) {
+    case 'invalid_grant':
+    case 'invalid_request':
+      if (typeUnknown) return unsupported(findings.idJagNotIssuedHere(registration.issuer))
+      return {
+        code: 'login_required',
+        detail: 'the identity provider refuses the subject token',
+        finding: findings.subjectTokenRefused(error),
+      }
+    case 'insufficient_user_authentication':
+      return {
+        code: 'step_up_required',
+        detail: 'the identity provider wants a stronger or fresher authentication',
+        finding: findings.strongerAuthentication(),
+      }
+    case 'login_required':
+    case 'interaction_required':
+    case 'consent_required':
+      return {
+        code: 'login_required',
+        detail: 'the identity provider wants to see the user',
+        finding: findings.interactionWanted(error),
+      }
+    case 'unsupported_grant_type':
+    case 'unsupported_token_type':
+      return unsupported(findings.idJagNotIssuedHere(registration.issuer))
+    case 'invalid_client':
+    case 'invalid_dpop_proof':
+      return {
+        code: 'client_rejected',
+        detail: 'the identity provider does not accept this client',
+        finding: findings.clientRejected('identity_provider', registration, server),
+      }
+    case 'server_error':
+    case 'temporarily_unavailable':
+    case 'slow_down':
+      return {
+        code: 'temporarily_unavailable',
+        detail: 'the identity provider is not available',
+        finding: findings.serverUnavailable(),
+      }
+    default:
+      return {
+        code: 'policy_denied',
+        detail: 'the identity provider does not allow this',
+        finding: findings.policyDenied(error, parameters),
+      }
+  }
+}
+
+type CrossAppAccessFinding = ReturnType<typeof findings.serverUnavailable>
+
+function unsupported(finding: CrossAppAccessFinding) {
+  return {
+    code: 'flow_unsupported' as const,
+    detail: 'the identity provider issues no ID-JAGs here',
+    finding,
+  }
+}
+
+/** Whether a value is a list of objects, such as `authorization_details`. */
+export function isObjects(value: unknown): value is readonly object[] {
+  return Array.isArray(value) && value.every((entry) => typeof entry === 'object' && entry !== null)
+}

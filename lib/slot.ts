@@ -1,0 +1,77 @@
+import type { FailureGate } from './failure-gate.ts'
+import type { KeptIdJag } from './protocol/acquire.ts'
+import type { CachedToken } from './token-cache.ts'
+
+/** One attempt to obtain a token, shared by everybody who needs it while it runs. */
+export interface Flight {
+  readonly number: number
+  /** Monotonic milliseconds. */
+  readonly startedAt: number
+  token: Promise<CachedToken>
+}
+
+/** A token that the server refused although it had just been issued. */
+export interface Refused {
+  readonly token: CachedToken
+  /** Monotonic milliseconds. */
+  readonly until: number
+  readonly failures: number
+}
+
+/** What is remembered of one subject at one resource, beside its token. */
+export interface Slot {
+  /** By what is wanted: scope and authentication. */
+  readonly flights: Map<string, Flight>
+  readonly gates: Map<string, FailureGate>
+  /** Scope that step-ups have won, asked for ever since. */
+  widened: string | undefined
+  /** Step-ups since the last one that helped. */
+  stepUps: number
+  refused: Refused | undefined
+  /** Counts calls of `invalidate`: what was under way then is not kept. */
+  epoch: number
+  /** Fingerprint of the subject token that led to the last token. */
+  subjectToken: string | undefined
+  keptIdJag: (KeptIdJag & { readonly wantedBy: string }) | undefined
+}
+
+/** Slots by subject and resource: bounded, the least recently used go first, but none with a flight under way. */
+export class Slots {
+  readonly #maxEntries: number
+  readonly #slots = new Map<string, Slot>()
+
+  constructor(maxEntries: number) {
+    this.#maxEntries = maxEntries
+  }
+
+  of(subject: string | undefined, resource: number): Slot {
+    const key = JSON.stringify([subject ?? null, resource])
+    const known = this.#slots.get(key)
+    const slot = known ?? emptySlot()
+    if (known !== undefined) this.#slots.delete(key)
+    else if (this.#slots.size >= this.#maxEntries) this.#evict()
+    this.#slots.set(key, slot)
+    return slot
+  }
+
+  #evict(): void {
+    for (const [key, { flights }] of this.#slots) {
+      if (flights.size > 0) continue
+      this.#slots.delete(key)
+      return
+    }
+  }
+}
+
+function emptySlot(): Slot {
+  return {
+    flights: new Map(),
+    gates: new Map(),
+    widened: undefined,
+    stepUps: 0,
+    refused: undefined,
+    epoch: 0,
+    subjectToken: undefined,
+    keptIdJag: undefined,
+  }
+}

@@ -1,0 +1,262 @@
+import { createRemoteJWKSet, jwtVerify, createLocalJWKSet } from 'jose'
+import type { JWTPayload } from 'jose'
+import { errors } from 'oidc-provider'
+import type { Client } from 'oidc-provider'
+import { buildTokenResponse, checkDpopReplay, validateDpop } from 'oidc-provider/lib/helpers/grants.js'
+import type { RegisteredClient } from './client.ts'
+import { unlogged } from './listener.ts'
+import type { Listener } from './listener.ts'
+import { addGrantType, commonScope, requireParameters, startProvider } from './provider.ts'
+import type { GrantContext, ProviderBehaviour, RunningProvider } from './provider.ts'
+import { jwtBearer } from './urns.ts'
+
+/** Switches of the authorization server; everything may be changed while it runs. */
+export interface AuthorizationServerBehaviour extends ProviderBehaviour {
+  /** Lifetime of access tokens in whole seconds. Default: 300. */
+  accessTokenTtl: number
+  /** Default: `'jwt'` (RFC 9068). */
+  accessTokenFormat: 'jwt' | 'opaque'
+  /** Whether an ID-JAG may be redeemed more than once. Default: false. */
+  reusableIdJag: boolean
+  /** Whether a new access token revokes the one before, of the same user, client and resource. Default: false. */
+  revokePrevious: boolean
+  /** The widest scope ever granted. Default: all that the ID-JAG has. */
+  allowedScope?: string
+}
+
+/** An access token, as the authorization server remembers it. */
+export interface IssuedToken {
+  value: string
+  user: string
+  clientId: string
+  resource: string
+  scope: string
+  /** Seconds since the epoch. */
+  expiresAt: number
+  jkt?: string | undefined
+  acr?: string | undefined
+  authTime?: number | undefined
+  revoked: boolean
+}
+
+export interface AuthorizationServer extends RunningProvider {
+  /** Access tokens in the order they were issued. */
+  issued: IssuedToken[]
+  /** Identifiers of the MCP servers it issues tokens for. */
+  resources: Set<string>
+  /** The token when it is valid for the resource at this moment: signature, lifetime, audience, revocation. */
+  verify(value: string, resource: string): Promise<IssuedToken | undefined>
+}
+
+/** Claims of an ID-JAG this server reads. */
+interface IdJagClaims extends JWTPayload {
+  client_id?: string
+  resource?: string
+  scope?: string
+  acr?: string
+  auth_time?: number
+  cnf?: { jkt?: string }
+}
+
+/** Starts the authorization server of the MCP servers: the JWT bearer grant with an ID-JAG. */
+export async function startAuthorizationServer(
+  setup: {
+    issuer: string
+    clients: RegisteredClient[]
+    dpop?: boolean | 'nonce'
+    idp: { issuer: string; jwksUri: string }
+  },
+  behaviour: AuthorizationServerBehaviour,
+): Promise<AuthorizationServer> {
+  const running = await startProvider(
+    {
+      name: 'as',
+      issuer: setup.issuer,
+      ...(setup.dpop === undefined ? {} : { dpop: setup.dpop }),
+      configuration: {
+        clients: setup.clients.map(({ metadata }) => ({
+          ...metadata,
+          grant_types: [jwtBearer],
+          response_types: [],
+          redirect_uris: [],
+        })),
+        discovery: { authorization_grant_profiles_supported: ['urn:ietf:params:oauth:grant-profile:id-jag'] },
+      },
+    },
+    behaviour,
+  )
+  const grant = new Grant(running, behaviour, setup.idp)
+  addGrantType(running.provider, behaviour, {
+    name: jwtBearer,
+    parameters: ['assertion', 'scope', 'resource', 'authorization_details'],
+    handle: (ctx) => grant.handle(ctx),
+  })
+  return Object.assign(running, {
+    issued: grant.issued,
+    resources: grant.resources,
+    verify: (value: string, resource: string) => grant.verify(value, resource),
+  })
+}
+
+/** The grant of draft-ietf-oauth-identity-assertion-authz-grant §4.4. */
+class Grant {
+  readonly issued: IssuedToken[] = []
+  readonly resources = new Set<string>()
+  readonly #byValue = new Map<string, IssuedToken>()
+  readonly #running: RunningProvider
+  readonly #behaviour: AuthorizationServerBehaviour
+  readonly #idpIssuer: string
+  readonly #idpKeys: ReturnType<typeof createRemoteJWKSet>
+
+  constructor(
+    running: RunningProvider,
+    behaviour: AuthorizationServerBehaviour,
+    idp: { issuer: string; jwksUri: string },
+  ) {
+    this.#running = running
+    this.#behaviour = behaviour
+    this.#idpIssuer = idp.issuer
+    this.#idpKeys = createRemoteJWKSet(new URL(idp.jwksUri), { headers: unlogged })
+  }
+
+  async handle(ctx: GrantContext): Promise<void> {
+    requireParameters(ctx, ['assertion'])
+    const { provider } = this.#running
+    const { params, client } = ctx.oidc
+    const proof = await validateDpop(provider, ctx)
+    const claims = await this.#verifyIdJag(params['assertion'] ?? '', client)
+    if (claims.cnf?.jkt !== undefined && claims.cnf.jkt !== proof?.thumbprint) {
+      throw new errors.InvalidGrant('the ID-JAG is bound to another key')
+    }
+    await checkDpopReplay(provider, ctx, proof, client.clientId)
+    await this.#spend(claims)
+    const resource = this.#resource(claims, params.resource)
+    const scope = this.#scope(claims, params.scope)
+    await this.#issue(ctx, { claims, resource, scope, jkt: proof?.thumbprint })
+  }
+
+  async verify(value: string, resource: string): Promise<IssuedToken | undefined> {
+    const token = this.#byValue.get(value)
+    if (!token || token.revoked || token.resource !== resource) return undefined
+    const valid = value.includes('.')
+      ? await this.#isValidJwt(value, resource)
+      : (await this.#running.provider.AccessToken.find(value)) !== undefined
+    return valid ? token : undefined
+  }
+
+  async #isValidJwt(value: string, resource: string): Promise<boolean> {
+    const keys = createLocalJWKSet({ keys: [this.#running.publicJwk] })
+    const options = { issuer: this.#running.provider.issuer, audience: resource, typ: 'at+jwt' }
+    return jwtVerify(value, keys, options).then(
+      () => true,
+      () => false,
+    )
+  }
+
+  async #verifyIdJag(assertion: string, client: Client): Promise<IdJagClaims> {
+    const claims = await jwtVerify<IdJagClaims>(assertion, this.#idpKeys, {
+      issuer: this.#idpIssuer,
+      audience: this.#running.provider.issuer,
+      typ: 'oauth-id-jag+jwt',
+      requiredClaims: ['sub', 'jti', 'exp', 'iat', 'client_id'],
+    }).then(
+      ({ payload }) => payload,
+      (cause: unknown) => {
+        throw new errors.InvalidGrant({ cause: cause as Error })
+      },
+    )
+    if (Array.isArray(claims.aud) && claims.aud.length > 1)
+      throw new errors.InvalidGrant('more than one audience')
+    if (claims.client_id !== client.clientId) throw new errors.InvalidGrant('issued for another client')
+    return claims
+  }
+
+  async #spend({ iss = '', jti = '', exp = 0 }: IdJagClaims): Promise<void> {
+    if (this.#behaviour.reusableIdJag) return
+    const unique = await this.#running.provider.ReplayDetection.unique(iss, jti, exp)
+    if (!unique) throw new errors.InvalidGrant('the ID-JAG has been redeemed before')
+  }
+
+  #resource(claims: IdJagClaims, parameter: string | string[] | undefined): string {
+    const first = Array.isArray(parameter) ? parameter[0] : parameter
+    const resource = claims.resource ?? first ?? [...this.resources].at(0) ?? ''
+    if (first !== undefined && first !== resource)
+      throw new errors.InvalidTarget('not the resource of the ID-JAG')
+    if (!this.resources.has(resource)) throw new errors.InvalidTarget('unknown resource')
+    return resource
+  }
+
+  #scope(claims: IdJagClaims, parameter: string | undefined): string {
+    const asserted = claims.scope ?? ''
+    const scope = parameter ? commonScope(parameter, asserted) : asserted
+    const { allowedScope } = this.#behaviour
+    const granted = allowedScope === undefined ? scope : commonScope(scope, allowedScope)
+    if (parameter && granted === '') throw new errors.InvalidScope('none of the scope is allowed', parameter)
+    return granted
+  }
+
+  async #issue(
+    ctx: GrantContext,
+    {
+      claims,
+      resource,
+      scope,
+      jkt,
+    }: { claims: IdJagClaims; resource: string; scope: string; jkt: string | undefined },
+  ): Promise<void> {
+    const { provider } = this.#running
+    const { accessTokenTtl, accessTokenFormat } = this.#behaviour
+    const user = claims.sub ?? ''
+    const { client } = ctx.oidc
+    const token = new provider.AccessToken({
+      ...{
+        accountId: user,
+        client,
+        gty: jwtBearer,
+        grantId: crypto.randomUUID(),
+        scope,
+        expiresIn: accessTokenTtl,
+      },
+      resourceServer: new provider.ResourceServer(resource, { scope, accessTokenFormat }),
+      extra: { acr: claims.acr, auth_time: claims.auth_time },
+    })
+    if (jkt !== undefined) token.setThumbprint('jkt', jkt)
+    const value = await token.save()
+    const { tokenType } = token
+    const { acr, auth_time: authTime } = claims
+    const expiresAt = Math.floor(Date.now() / 1000) + accessTokenTtl
+    this.#remember({
+      value,
+      user,
+      clientId: client.clientId,
+      resource,
+      scope,
+      expiresAt,
+      jkt,
+      acr,
+      authTime,
+      revoked: false,
+    })
+    ctx.body = buildTokenResponse(provider, {
+      accessToken: value,
+      expiresIn: accessTokenTtl,
+      tokenType,
+      scope: scope || undefined,
+    })
+  }
+
+  #remember(token: IssuedToken): void {
+    const isPredecessor = ({ user, clientId, resource }: IssuedToken): boolean =>
+      user === token.user && clientId === token.clientId && resource === token.resource
+    if (this.#behaviour.revokePrevious) {
+      for (const previous of this.issued.filter(isPredecessor)) previous.revoked = true
+    }
+    this.issued.push(token)
+    this.#byValue.set(token.value, token)
+  }
+}
+
+/** Requests for the JWT bearer grant in a log. */
+export function grantsIn(listener: Listener): number {
+  return listener.requests.filter(({ form }) => form?.['grant_type'] === jwtBearer).length
+}

@@ -1,0 +1,143 @@
+import {
+  createMcpExpressApp,
+  getOAuthProtectedResourceMetadataUrl,
+  mcpAuthMetadataRouter,
+} from '@modelcontextprotocol/express'
+import { toNodeHandler } from '@modelcontextprotocol/node'
+import { createMcpHandler, McpServer, requireScopes } from '@modelcontextprotocol/server'
+import type { McpHttpHandler, McpRequestContext, OAuthMetadata } from '@modelcontextprotocol/server'
+import type { IncomingMessage } from 'node:http'
+import express from 'express'
+import type { Express, RequestHandler } from 'express'
+import * as z from 'zod'
+import type { AuthorizationServer } from './authorization-server.ts'
+import { ProofVerifier } from './dpop.ts'
+import type { Listener } from './listener.ts'
+import { protect, requireStrongAuthentication } from './protection.ts'
+import type { ProtectionBehaviour, Resource } from './protection.ts'
+import { rawRouter } from './raw-endpoints.ts'
+
+/** Switches of the MCP server; everything may be changed while it runs. */
+export interface McpBehaviour extends ProtectionBehaviour {
+  /** `scopes_supported` of the metadata. Default: `['chat.read']`. */
+  scopesSupported: string[] | undefined
+  /** Where the protected-resource metadata is: with the path inserted, at the root (of the first resource), nowhere. */
+  metadataLocation: 'path' | 'root' | 'none'
+  /** `Cache-Control` of the metadata. Default: none. */
+  metadataCacheControl?: string
+  /** Changes the metadata document, or replaces it. */
+  alterMetadata?: (document: Record<string, unknown>, resource: string) => unknown
+}
+
+export interface McpResources {
+  /** Identifiers, in the order of the paths. */
+  urls: string[]
+  proofs: ProofVerifier
+  close(): Promise<void>
+}
+
+/** Starts MCP servers, one for each path, with the official packages as they are. */
+export function startMcpServer(
+  listener: Listener,
+  { paths, authorizationServer }: { paths: string[]; authorizationServer: AuthorizationServer },
+  behaviour: McpBehaviour,
+): McpResources {
+  const proofs = new ProofVerifier()
+  const app = express().disable('x-powered-by')
+  const resources = paths.map((path) => toResource(listener.origin, path))
+  const handlers = resources.map((resource) => {
+    authorizationServer.resources.add(resource.url)
+    return addResource(app, resource, authorizationServer, behaviour, proofs)
+  })
+  listener.serve((req, res) => {
+    relocateMetadata(req, resources[0], behaviour)
+    app(req, res)
+  })
+  const close = async (): Promise<void> => {
+    await Promise.all(handlers.map((handler) => handler.close()))
+  }
+  return { urls: resources.map(({ url }) => url), proofs, close }
+}
+
+function toResource(origin: string, path: string): Resource {
+  const url = new URL(path, origin).href
+  return { url, origin, metadataUrl: getOAuthProtectedResourceMetadataUrl(new URL(url)) }
+}
+
+function addResource(
+  app: Express,
+  resource: Resource,
+  authorizationServer: AuthorizationServer,
+  behaviour: McpBehaviour,
+  proofs: ProofVerifier,
+): McpHttpHandler {
+  const { pathname } = new URL(resource.url)
+  const path = pathname.replace(/\/$/, '')
+  const protection = protect(resource, authorizationServer, behaviour, proofs)
+  // Before the MCP application, which parses bodies as JSON.
+  app.use(`${path}/raw`, protection, rawRouter())
+  const handler = createMcpHandler(createServer, { responseMode: 'auto' })
+  const serve = toNodeHandler(handler)
+  const mcp = createMcpExpressApp()
+  mcp.use(alterMetadata(resource, behaviour))
+  mcp.use(metadataRouter(resource, authorizationServer.provider.issuer))
+  const strong = requireStrongAuthentication(resource, behaviour)
+  mcp.all(pathname, protection, strong, (req, res) => serve(req, res as never, req.body))
+  app.use(mcp)
+  return handler
+}
+
+function metadataRouter(resource: Resource, issuer: string): RequestHandler {
+  const base = issuer.replace(/\/$/, '')
+  // The router wants the metadata of the authorization server too; what it copies of it is the issuer.
+  const oauthMetadata: OAuthMetadata = {
+    issuer,
+    authorization_endpoint: `${base}/auth`,
+    token_endpoint: `${base}/token`,
+    response_types_supported: ['code'],
+  }
+  return mcpAuthMetadataRouter({ oauthMetadata, resourceServerUrl: new URL(resource.url) })
+}
+
+function alterMetadata(resource: Resource, behaviour: McpBehaviour): RequestHandler {
+  const { pathname } = new URL(resource.metadataUrl)
+  return (req, res, next) => {
+    // The router also serves the metadata of the authorization server, for clients of before RFC 9728. Not here.
+    if (req.path.startsWith('/.well-known/oauth-authorization-server')) {
+      res.sendStatus(404)
+      return
+    }
+    if (req.path === pathname) {
+      const json = res.json.bind(res)
+      if (behaviour.metadataCacheControl !== undefined)
+        res.set('Cache-Control', behaviour.metadataCacheControl)
+      res.json = (document: Record<string, unknown>) => {
+        const complete = { ...document, scopes_supported: behaviour.scopesSupported }
+        return json(behaviour.alterMetadata?.(complete, resource.url) ?? complete)
+      }
+    }
+    next()
+  }
+}
+
+const wellKnown = '/.well-known/oauth-protected-resource'
+
+function relocateMetadata(req: IncomingMessage, first: Resource | undefined, behaviour: McpBehaviour): void {
+  if (behaviour.metadataLocation === 'path' || !req.url?.startsWith(wellKnown)) return
+  const isRoot = req.url === wellKnown && behaviour.metadataLocation === 'root'
+  req.url = isRoot && first ? new URL(first.metadataUrl).pathname : '/not-found'
+}
+
+const text = (value: string) => ({ content: [{ type: 'text' as const, text: value }] })
+
+function createServer({ authInfo }: McpRequestContext): McpServer {
+  const server = new McpServer({ name: 'chat', version: '1.0.0' })
+  const inputSchema = z.object({ text: z.string() })
+  server.registerTool('echo', { inputSchema }, (input) => text(input.text))
+  server.registerTool('whoami', {}, () => text(String(authInfo?.extra?.['sub'])))
+  server.registerTool('write', { inputSchema, scopeChallenge: requireScopes('chat.write') }, (input) =>
+    text(input.text),
+  )
+  server.registerTool('approve', {}, () => text('approved'))
+  return server
+}

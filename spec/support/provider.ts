@@ -1,0 +1,216 @@
+import './quiet.ts'
+import { exportJWK, generateKeyPair } from 'jose'
+import type { JWK } from 'jose'
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
+import { Provider, errors } from 'oidc-provider'
+import type { Configuration, KoaContextWithOIDC, TokenEndpointGrantContext } from 'oidc-provider'
+import { Store } from './store.ts'
+
+/** Parameters of a token request, after oidc-provider has authenticated the client. */
+export type Parameters = Record<string, string | undefined>
+
+/** Context of a grant handler. */
+export type GrantContext = TokenEndpointGrantContext<Parameters>
+
+/** An error answer of a token endpoint; further members go into the JSON as they are. */
+export interface Refusal {
+  error: string
+  error_description?: string
+  /** Default: 400. */
+  status?: number
+  [member: string]: unknown
+}
+
+/** Where a metadata document is served: RFC 8414, OpenID Connect Discovery with the path inserted, and with it appended. */
+export type MetadataLocation = 'oauth' | 'openid' | 'openid-appended'
+
+/** What the two token endpoints have in common; everything may be changed while the server runs. */
+export interface ProviderBehaviour {
+  /** Answers token requests with an error, after the client has been authenticated. */
+  refuse?: Refusal | ((form: Parameters) => Refusal | undefined)
+  /** Changes the JSON of a token response, or replaces it. Not called for errors. */
+  alterTokenResponse?: (body: Record<string, unknown>, form: Parameters) => unknown
+  /** Changes the metadata document, or replaces it. */
+  alterMetadata?: (document: Record<string, unknown>) => unknown
+  /** Where the metadata is found. Default: `['oauth', 'openid-appended']`. */
+  metadataLocations: MetadataLocation[]
+  /** `Cache-Control` of the metadata. Default: none. */
+  metadataCacheControl?: string
+  /** Whether DPoP proofs need a nonce of the server. Only with `dpop: 'nonce'` at the start. */
+  requireDpopNonce: boolean
+  /** Whether a client may authenticate only as it is registered, not by Basic for post or the reverse. Default: true. */
+  strictAuthentication: boolean
+}
+
+/** How a provider is made. Cannot be changed while it runs. */
+export interface ProviderSetup {
+  issuer: string
+  /** `'nonce'`: proofs are accepted and nonces handed out and required. Default: true, without nonces. */
+  dpop?: boolean | 'nonce'
+  configuration: Configuration
+  /** Its name in the key id. */
+  name: string
+}
+
+/** An oidc-provider, the keys it signs with, and a handler for its requests. */
+export interface RunningProvider {
+  provider: Provider
+  privateKey: CryptoKey
+  /** With its `kid`. */
+  publicJwk: JWK
+  tokenEndpoint: string
+  handler: RequestListener
+}
+
+const day = 86_400
+
+/** Starts oidc-provider with the settings that both servers share. */
+export async function startProvider(
+  setup: ProviderSetup,
+  behaviour: ProviderBehaviour,
+): Promise<RunningProvider> {
+  const { privateKey, publicKey } = await generateKeyPair('ES256', { extractable: true })
+  const use = { alg: 'ES256', use: 'sig', kid: `${setup.name}-key` }
+  const store = new Store()
+  const provider = new Provider(setup.issuer, {
+    adapter: (name: string) => store.adapter(name),
+    jwks: { keys: [{ ...(await exportJWK(privateKey)), ...use }] },
+    cookies: { keys: ['a key for cookies'] },
+    clientDefaults: { id_token_signed_response_alg: 'ES256' },
+    clientAuthMethods: [
+      'none',
+      'client_secret_basic',
+      'client_secret_post',
+      'client_secret_jwt',
+      'private_key_jwt',
+    ],
+    clientBasedCORS: () => true,
+    findAccount: (_, sub) => ({ accountId: sub, claims: () => ({ sub, email: `${sub}@corp.example` }) }),
+    renderError: (ctx, out) => void (ctx.body = out),
+    ...setup.configuration,
+    features: { ...features(setup, behaviour), ...setup.configuration.features },
+    ttl: {
+      AccessToken: 600,
+      AuthorizationCode: 60,
+      Grant: day,
+      Interaction: 600,
+      Session: day,
+      ...setup.configuration.ttl,
+    },
+  } as Configuration)
+  // A failure of the handlers below, not a refusal: it must not pass for an answer.
+  provider.on('server_error', (_, error) => console.error(error))
+  provider.use(alterAnswers(behaviour))
+  return {
+    provider,
+    privateKey,
+    publicJwk: { ...(await exportJWK(publicKey)), ...use },
+    tokenEndpoint: `${setup.issuer.replace(/\/$/, '')}/token`,
+    handler: mount(provider, behaviour),
+  }
+}
+
+function features({ dpop = true }: ProviderSetup, behaviour: ProviderBehaviour): Configuration['features'] {
+  const nonces = { nonceSecret: Buffer.alloc(32, 7), requireNonce: () => behaviour.requireDpopNonce }
+  return {
+    devInteractions: { enabled: false },
+    rpInitiatedLogout: { enabled: false },
+    userinfo: { enabled: false },
+    dPoP: { enabled: dpop !== false, ...(dpop === 'nonce' ? nonces : {}) },
+  }
+}
+
+function alterAnswers(behaviour: ProviderBehaviour) {
+  return async (ctx: KoaContextWithOIDC, next: () => Promise<void>): Promise<void> => {
+    await next()
+    if (ctx.path.startsWith('/.well-known/')) alterMetadata(ctx, behaviour)
+    else if (isAltered(ctx) && behaviour.alterTokenResponse) {
+      const form = { ...(ctx.oidc.body as Parameters | undefined) }
+      ctx.body = behaviour.alterTokenResponse(ctx.body as Record<string, unknown>, form)
+    }
+  }
+}
+
+function isAltered(ctx: KoaContextWithOIDC): boolean {
+  return ctx.path === '/token' && ctx.status === 200 && ctx.get('x-unlogged') === ''
+}
+
+function alterMetadata(ctx: KoaContextWithOIDC, behaviour: ProviderBehaviour): void {
+  if (behaviour.metadataCacheControl !== undefined) ctx.set('Cache-Control', behaviour.metadataCacheControl)
+  if (behaviour.alterMetadata) ctx.body = behaviour.alterMetadata(ctx.body as Record<string, unknown>)
+}
+
+// oidc-provider expects to be mounted below the path of its issuer, with `originalUrl` as express sets it.
+function mount(provider: Provider, behaviour: ProviderBehaviour): RequestListener {
+  const base = new URL(provider.issuer).pathname.replace(/\/$/, '')
+  // Made for the first request: it takes in the middleware there is at that moment.
+  let callback: RequestListener | undefined
+  return (req: IncomingMessage & { originalUrl?: string }, res: ServerResponse) => {
+    const path = new URL(req.url ?? '/', provider.issuer).pathname
+    const isMetadata = path.includes('/.well-known/')
+    if (isMetadata && !metadataPaths(base, behaviour.metadataLocations).includes(path)) {
+      res.writeHead(404).end()
+      return
+    }
+    req.url = isMetadata ? '/.well-known/openid-configuration' : (req.url ?? '').slice(base.length)
+    req.originalUrl = base + req.url
+    callback ??= provider.callback() as RequestListener
+    callback(req, res)
+  }
+}
+
+function metadataPaths(base: string, locations: MetadataLocation[]): string[] {
+  const paths = {
+    oauth: `/.well-known/oauth-authorization-server${base}`,
+    openid: `/.well-known/openid-configuration${base}`,
+    'openid-appended': `${base}/.well-known/openid-configuration`,
+  }
+  return locations.map((location) => paths[location])
+}
+
+/** Registers a grant type whose handler runs after the checks that every token request goes through. */
+export function addGrantType(
+  provider: Provider,
+  behaviour: ProviderBehaviour,
+  grant: { name: string; parameters: string[]; handle: (ctx: GrantContext) => Promise<void> },
+): void {
+  const handler = async (ctx: GrantContext): Promise<void> => {
+    if (behaviour.strictAuthentication) checkAuthentication(ctx)
+    const refusal =
+      typeof behaviour.refuse === 'function' ? behaviour.refuse(ctx.oidc.params) : behaviour.refuse
+    if (refusal) answerWith(ctx, refusal)
+    else await grant.handle(ctx)
+  }
+  provider.registerGrantType<Parameters>(grant.name, handler, grant.parameters)
+}
+
+/** Answers with an error whose members oidc-provider would not let through. */
+export function answerWith(ctx: GrantContext, { status = 400, ...body }: Refusal): void {
+  ctx.status = status
+  ctx.body = body
+}
+
+// oidc-provider takes a secret in either place.
+function checkAuthentication(ctx: GrantContext): void {
+  const method = ctx.oidc.client.clientAuthMethod
+  const header = ctx.get('authorization') !== ''
+  if ((method === 'client_secret_basic' && !header) || (method === 'client_secret_post' && header)) {
+    throw new errors.InvalidClientAuth(`registered for ${method}`)
+  }
+}
+
+/** Throws unless every one of the parameters is there. */
+export function requireParameters(ctx: GrantContext, names: string[]): void {
+  const missing = names.filter((name) => !ctx.oidc.params[name])
+  if (missing.length > 0)
+    throw new errors.InvalidRequest(`missing required parameter(s): ${missing.join(', ')}`)
+}
+
+/** The scope values that both lists have, in the order of the first. */
+export function commonScope(wanted: string, allowed: string): string {
+  const set = new Set(allowed.split(' '))
+  return wanted
+    .split(' ')
+    .filter((value) => value !== '' && set.has(value))
+    .join(' ')
+}

@@ -1,0 +1,125 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { authenticate } from './client.ts'
+import type { RegisteredClient } from './client.ts'
+import { unlogged } from './listener.ts'
+
+export interface SignInOptions {
+  /** Default: `'alice'`. */
+  user?: string
+  /** Authentication class to ask for. Default: none. */
+  acr?: string
+  /** Whether to ask for a refresh token too. Default: false. */
+  offline?: boolean
+}
+
+/** The outcome of a sign-in. */
+export interface Session {
+  user: string
+  idToken: string
+  refreshToken?: string
+}
+
+/** Signs a user in at the identity provider: authorization code with PKCE, through its own sign-in and consent pages. */
+export async function signIn(
+  idp: { issuer: string; tokenEndpoint: string; redirectUri: string },
+  client: RegisteredClient,
+  options: SignInOptions = {},
+): Promise<Session> {
+  const { user = 'alice', acr, offline = false } = options
+  const verifier = randomBytes(32).toString('base64url')
+  const authorization = new URL(idp.tokenEndpoint.replace(/token$/, 'auth'))
+  authorization.search = new URLSearchParams({
+    client_id: client.id,
+    response_type: 'code',
+    redirect_uri: idp.redirectUri,
+    scope: offline ? 'openid email offline_access' : 'openid email',
+    code_challenge: createHash('sha256').update(verifier).digest('base64url'),
+    code_challenge_method: 'S256',
+    state: 'state',
+    max_age: '86400',
+    ...(offline ? { prompt: 'consent' } : {}),
+    ...(acr === undefined ? {} : { acr_values: acr }),
+  }).toString()
+  const code = await new Browser(user).authorize(authorization, idp.redirectUri)
+  return { user, ...(await redeem(idp, client, { code, code_verifier: verifier })) }
+}
+
+async function redeem(
+  idp: { issuer: string; tokenEndpoint: string; redirectUri: string },
+  client: RegisteredClient,
+  grant: { code: string; code_verifier: string },
+): Promise<{ idToken: string; refreshToken?: string }> {
+  const { headers, form } = await authenticate(client, idp.issuer)
+  const response = await fetch(idp.tokenEndpoint, {
+    method: 'POST',
+    headers: { ...unlogged, ...headers },
+    body: new URLSearchParams({
+      grant_type: 'authorization_code',
+      redirect_uri: idp.redirectUri,
+      ...grant,
+      ...form,
+    }),
+  })
+  const body = (await response.json()) as { id_token?: string; refresh_token?: string }
+  if (body.id_token === undefined) throw new Error(`the sign-in failed: ${JSON.stringify(body)}`)
+  return {
+    idToken: body.id_token,
+    ...(body.refresh_token === undefined ? {} : { refreshToken: body.refresh_token }),
+  }
+}
+
+/** As much of a browser as the pages of the identity provider need: cookies, redirects, and filling in a form. */
+class Browser {
+  readonly #user: string
+  readonly #cookies = new Map<string, string>()
+
+  constructor(user: string) {
+    this.#user = user
+  }
+
+  /** Follows the authorization request to the end and returns the code. */
+  async authorize(start: URL, redirectUri: string): Promise<string> {
+    let url = start
+    for (let hop = 0; hop < 10; hop++) {
+      const location = await this.#visit(url)
+      if (location.href.startsWith(redirectUri)) return codeIn(location)
+      url = location
+    }
+    throw new Error('the sign-in does not come to an end')
+  }
+
+  async #visit(url: URL): Promise<URL> {
+    const page = await this.#send(url)
+    const location = page.headers.get('location') ?? (await this.#submit(url, await page.text()))
+    return new URL(location, url)
+  }
+
+  async #submit(url: URL, html: string): Promise<string> {
+    const prompt = /name="prompt" value="(login|consent)"/.exec(html)?.[1]
+    if (prompt === undefined) throw new Error(`neither a sign-in nor a consent page: ${html}`)
+    const fields = prompt === 'login' ? { login: this.#user, password: 'secret' } : {}
+    const answer = await this.#send(url, new URLSearchParams({ prompt, ...fields }))
+    return answer.headers.get('location') ?? ''
+  }
+
+  async #send(url: URL, body?: URLSearchParams): Promise<Response> {
+    const cookie = [...this.#cookies].map(([name, value]) => `${name}=${value}`).join('; ')
+    const headers = { ...unlogged, cookie, accept: 'text/html' }
+    const response = await fetch(url, {
+      redirect: 'manual',
+      headers,
+      ...(body ? { method: 'POST', body } : {}),
+    })
+    for (const line of response.headers.getSetCookie()) {
+      const [, name = '', value = ''] = /^([^=]+)=([^;]*)/.exec(line) ?? []
+      this.#cookies.set(name, value)
+    }
+    return response
+  }
+}
+
+function codeIn(location: URL): string {
+  const code = location.searchParams.get('code')
+  if (code === null) throw new Error(`the sign-in was refused: ${location.search}`)
+  return code
+}

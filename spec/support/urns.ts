@@ -1,0 +1,6 @@
+export const tokenExchange = 'urn:ietf:params:oauth:grant-type:token-exchange'
+export const jwtBearer = 'urn:ietf:params:oauth:grant-type:jwt-bearer'
+export const idJagType = 'urn:ietf:params:oauth:token-type:id-jag'
+export const idTokenType = 'urn:ietf:params:oauth:token-type:id_token'
+export const refreshTokenType = 'urn:ietf:params:oauth:token-type:refresh_token'
+export const saml2Type = 'urn:ietf:params:oauth:token-type:saml2'

@@ -38,12 +38,9 @@ export type Place =
 export interface Finding {
   /** Stable, for documents and tests. */
   readonly id: string
-  readonly title: string
   /** What to change, in one sentence. */
   readonly advice: string
   readonly place: Place
-  /** The standard's section. */
-  readonly reference?: string
 }
 
 /** @internal */

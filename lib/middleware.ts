@@ -2,6 +2,7 @@ import { discard } from './discard.ts'
 import { imitate } from './fetch-middleware.ts'
 import type { FetchMiddleware } from './fetch-middleware.ts'
 import { resourceOf } from './options.ts'
+import type { Configuration, ResourceConfiguration } from './options.ts'
 import { readDemand } from './protocol/challenge.ts'
 import type { Demand } from './protocol/challenge.ts'
 import type { AnyFetch } from './protocol/context.ts'
@@ -12,10 +13,12 @@ import type { Need, TokenSource } from './token-source.ts'
 
 /** Makes the middleware of one token source. What is not ours goes to `next` with the very same arguments. */
 export function createMiddleware(source: TokenSource): FetchMiddleware {
+  const places = new Places(source.shared.configuration)
   return (next) =>
     imitate(next, (input: unknown, init?: object) => {
       try {
-        const request = claim(source, next, input, init)
+        const place = places.of(input)
+        const request = place && claim(source, next, place, input, init)
         return request === undefined ? next(input, init) : deliver(source, request)
       } catch (error) {
         // What `next` throws at once is a rejection, whatever it is.
@@ -65,25 +68,63 @@ async function deliver(source: TokenSource, request: ReplayableRequest): Promise
 function claim(
   source: TokenSource,
   next: AnyFetch,
+  { url, resource }: Place,
   input: unknown,
   init?: object,
 ): ReplayableRequest | undefined {
   const { shared } = source
-  const url = parse(input)
-  const resource = url && resourceOf(shared.configuration, url)
-  if (resource === undefined || url === undefined) return undefined
   if (hasHeader(effectiveHeaders(input, init), 'authorization')) {
     if (shared.events.listening)
       source.emit({ resource }, { type: 'passed_through', reason: 'authorization_present' })
     return undefined
   }
-  const asked = { input, init, url: url.href, resource, number: shared.nextRequest() }
-  return new ReplayableRequest(asked, next, shared.configuration)
+  return new ReplayableRequest(
+    { input, init, url, resource, number: shared.nextRequest() },
+    next,
+    shared.configuration,
+  )
 }
 
-/** Strings, URLs and Requests of any realm; in a page, relative ones too. What is no URL is left for `next` to refuse. */
-function parse(input: unknown): URL | undefined {
-  const text = typeof input === 'string' ? input : isRequest(input) ? input.url : String(input)
+/** A URL as `URL` writes it, and the resource that it lies under. */
+interface Place {
+  readonly url: string
+  readonly resource: ResourceConfiguration
+}
+
+/** Finds resources by URL. Clients ask for one URL again and again: the last answer is kept, parsing costs most. */
+class Places {
+  readonly #configuration: Configuration
+  #text: string | undefined
+  #place: Place | undefined
+
+  constructor(configuration: Configuration) {
+    this.#configuration = configuration
+  }
+
+  of(input: unknown): Place | undefined {
+    const text = textOf(input)
+    if (text !== this.#text) {
+      this.#place = this.#find(text)
+      this.#text = text
+    }
+    return this.#place
+  }
+
+  #find(text: string): Place | undefined {
+    const url = parse(text)
+    const resource = url && resourceOf(this.#configuration, url)
+    return url && resource && { url: url.href, resource }
+  }
+}
+
+/** Strings, URLs and Requests of any realm. */
+function textOf(input: unknown): string {
+  if (typeof input === 'string') return input
+  return isRequest(input) ? input.url : String(input)
+}
+
+/** In a page, relative URLs count too. What is no URL is left for `next` to refuse. */
+function parse(text: string): URL | undefined {
   if (URL.canParse(text)) return new URL(text)
   const { location } = globalThis as { location?: { href?: string } }
   return location?.href !== undefined && URL.canParse(text, location.href)

@@ -1,4 +1,3 @@
-import * as z from 'zod/mini'
 import type { CrossAppAccessEvent } from './events.ts'
 import { isCryptoKey } from './protocol/client-authentication.ts'
 import { systemClock } from './protocol/context.ts'
@@ -130,181 +129,26 @@ export interface Configuration {
   readonly tokenEndpoints: ReadonlySet<string>
 }
 
-// No message quotes a value: a secret may have been put in the wrong place.
-const text = z.string('must be a non-empty string').check(z.minLength(1, 'must be a non-empty string'))
-const flag = z.optional(z.boolean('must be true or false'))
-const milliseconds = z.optional(
-  z.number('must be a number of milliseconds').check(z.positive('must be greater than 0')),
-)
-const count = (least: number) =>
-  z.optional(z.int('must be a whole number').check(z.gte(least, `must be at least ${least}`)))
-const functionOf = (what: string) =>
-  z.custom<never>((value) => typeof value === 'function', `must be ${what}`)
-
-const httpUrl = text.check(
-  z.refine((value) => value === value.trim(), 'must have no space around it'),
-  z.refine(
-    (value) => !URL.canParse(value) || isSecureUrl(value),
-    'must be an https: URL (http: on loopback alone)',
-  ),
-  z.refine((value) => URL.canParse(value), 'must be an absolute URL'),
-  z.refine(
-    (value) => !URL.canParse(value) || isPlain(new URL(value)),
-    'must have no user name, password or fragment',
-  ),
-)
-const issuer = httpUrl.check(
-  z.refine((value) => !URL.canParse(value) || new URL(value).search === '', 'must have no query'),
-)
-
-const key = z.custom<CryptoKey>(
-  (value) => isCryptoKey(value) || (typeof value === 'object' && value !== null && 'kty' in value),
-  'must be a CryptoKey or a JWK',
-)
-const strict = <T extends Parameters<typeof z.strictObject>[0]>(shape: T) =>
-  z.strictObject(shape, unknownMembers)
-const unknownMembers = {
-  error: (issue: { code: string; keys?: string[] }) =>
-    issue.code === 'unrecognized_keys'
-      ? `has no option called ${(issue.keys ?? []).join(', ')}`
-      : 'must be an object',
-}
-
-const clientAuthentication = z.discriminatedUnion(
-  'method',
-  [
-    strict({ method: z.literal('none') }),
-    strict({
-      method: z.enum(['client_secret_basic', 'client_secret_post', 'client_secret_jwt']),
-      clientSecret: text,
-    }),
-    z
-      .strictObject(
-        {
-          method: z.literal('private_key_jwt'),
-          key: z.optional(key),
-          sign: z.optional(functionOf('a function')),
-          alg: z.optional(text),
-          kid: z.optional(text),
-          audience: z.optional(text),
-        },
-        unknownMembers,
-      )
-      .check(
-        z.refine(
-          (value) => (value.key === undefined) !== (value.sign === undefined),
-          'must have either a key or a sign function',
-        ),
-      ),
-  ],
-  'must have a method: none, client_secret_basic, client_secret_post, client_secret_jwt or private_key_jwt',
-)
-
-const registration = strict({
-  issuer,
-  clientId: text,
-  clientSecret: z.optional(text),
-  clientAuthentication: z.optional(clientAuthentication),
-  tokenEndpoint: z.optional(httpUrl),
-}).check(
-  z.refine(
-    (value) => value.clientSecret === undefined || value.clientAuthentication === undefined,
-    'must have clientSecret or clientAuthentication, not both',
-  ),
-)
-
-const resource = strict({
-  url: httpUrl,
-  match: z.optional(z.enum(['path', 'origin'], 'must be "path" or "origin"')),
-  scope: z.optional(text),
-  authorizationServer: z.optional(text),
-  resource: z.optional(z.union([text, z.literal(false)], 'must be a string or false')),
-  audience: z.optional(text),
-  authorizationDetails: z.optional(
-    z.array(z.record(z.string(), z.unknown(), 'must be an object'), 'must be a list of objects'),
-  ),
-})
-
-const keyPair = z.custom<CryptoKeyPair>(
-  (value) =>
-    typeof value === 'object' &&
-    value !== null &&
-    'privateKey' in value &&
-    'publicKey' in value &&
-    isCryptoKey(value.privateKey) &&
-    isCryptoKey(value.publicKey),
-  'must be a CryptoKeyPair',
-)
-
-const schema = strict({
-  idp: registration,
-  authorizationServers: z
-    .array(registration, 'must be a list')
-    .check(z.minLength(1, 'must name at least one authorization server')),
-  resources: z
-    .array(resource, 'must be a list of URLs or objects')
-    .check(z.minLength(1, 'must name at least one MCP server')),
-  getIdToken: z.optional(functionOf('a function')),
-  fetch: z.optional(functionOf('a fetch function')),
-  acquire: z.optional(z.enum(['auto', 'eager', 'challenge'], 'must be "auto", "eager" or "challenge"')),
-  stepUp: flag,
-  reuseIdJag: flag,
-  onEvent: z.optional(functionOf('a function')),
-  timeouts: z.optional(strict({ requestMs: milliseconds, acquireMs: milliseconds })),
-  cache: z.optional(strict({ maxEntries: count(1) })),
-  renewal: z.optional(strict({ softWindowMs: milliseconds, hardWindowMs: milliseconds })),
-  backOff: z.optional(strict({ minMs: milliseconds, maxMs: milliseconds, terminalMs: milliseconds })),
-  replay: z.optional(strict({ maxBufferedBytes: count(0) })),
-  dpop: z.optional(strict({ keyPair: z.optional(keyPair), required: flag })),
-  clock: z.optional(
-    z.custom<Clock>(
-      (value) => hasMethods(value, 'now', 'monotonic'),
-      'must have the functions now and monotonic',
-    ),
-  ),
-  store: z.optional(
-    z.custom<TokenStore>(
-      (value) => hasMethods(value, 'get', 'set', 'delete'),
-      'must have the functions get, set and delete',
-    ),
-  ),
-})
-
 /**
  * Checks options and completes them.
  *
  * @throws `TypeError` that lists every mistake with its path, and no value.
  */
 export function parseOptions(options: CrossAppAccessOptions): Configuration {
-  const parsed = schema.safeParse(expandShorthands(options))
-  if (!parsed.success) throw problems(parsed.error.issues.flatMap(flatten))
-  const value = parsed.data
+  const problems = new Problems()
+  const taken = checkOptions(options, 'options', problems)
+  problems.throwIfAny()
+  // Every member was checked: what is taken has the shape of the options.
+  const value = taken as unknown as CrossAppAccessOptions
   const authorizationServers = value.authorizationServers.map(own)
   const resources = value.resources.map(toResource)
-  const contradictions = [
-    ...duplicates(
-      authorizationServers,
-      ({ issuer: id }) => id,
-      'authorizationServers',
-      'names an issuer that an earlier entry has',
-    ),
-    ...duplicates(
-      resources,
-      ({ origin, path }) => origin + path,
-      'resources',
-      'covers the same URL as an earlier entry',
-    ),
-    ...resources.flatMap((entry, index) => unknownServer(entry, index, authorizationServers)),
-    ...resources.flatMap(({ path }, index) =>
-      hasHiddenSegments(path)
-        ? [`resources[${index}].url: must have no encoded slash, backslash or dot in its path`]
-        : [],
-    ),
-  ]
-  if (contradictions.length > 0) throw problems(contradictions)
+  checkContradictions(authorizationServers, resources, problems)
+  problems.throwIfAny()
+
   const idp = own(value.idp)
   const endpoints = [idp, ...authorizationServers].flatMap(({ tokenEndpoint }) => tokenEndpoint ?? [])
   const clock = value.clock ?? systemClock
+  const dpop = value.dpop === true ? {} : value.dpop === false ? undefined : value.dpop
   return Object.freeze({
     idp,
     authorizationServers: Object.freeze(authorizationServers),
@@ -320,8 +164,7 @@ export function parseOptions(options: CrossAppAccessOptions): Configuration {
     renewal: Object.freeze({ softWindowMs: 120_000, hardWindowMs: 30_000, ...defined(value.renewal) }),
     backOff: Object.freeze({ minMs: 1_000, maxMs: 60_000, terminalMs: 30_000, ...defined(value.backOff) }),
     maxBufferedBytes: value.replay?.maxBufferedBytes ?? 0,
-    dpop:
-      value.dpop && Object.freeze({ keyPair: value.dpop.keyPair, required: value.dpop.required ?? false }),
+    dpop: dpop && Object.freeze({ keyPair: dpop.keyPair, required: dpop.required ?? false }),
     // Bound once, so that replacing a method later has no effect.
     clock: Object.freeze({ now: clock.now.bind(clock), monotonic: clock.monotonic.bind(clock) }),
     store: value.store,
@@ -329,55 +172,218 @@ export function parseOptions(options: CrossAppAccessOptions): Configuration {
   })
 }
 
-/** Writes the shorthands out: a URL for a resource, a boolean for DPoP. */
-function expandShorthands(options: unknown): unknown {
-  if (typeof options !== 'object' || options === null) return options
-  const expanded: Record<string, unknown> = { ...options }
-  if (Array.isArray(expanded['resources'])) {
-    expanded['resources'] = expanded['resources'].map((entry: unknown) =>
-      typeof entry === 'string' ? { url: entry } : entry,
-    )
+/** The mistakes found so far. No message quotes a value: a secret may have been put in the wrong place. */
+class Problems {
+  readonly #list: string[] = []
+
+  add(path: string, what: string): void {
+    this.#list.push(`${path}: ${what}`)
   }
-  if (expanded['dpop'] === true) expanded['dpop'] = {}
-  if (expanded['dpop'] === false) delete expanded['dpop']
-  return expanded
+
+  throwIfAny(): void {
+    if (this.#list.length > 0)
+      throw new TypeError(['Invalid options for xaa-fetch:', ...this.#list].join('\n  - '))
+  }
 }
 
-type Issue = z.core.$ZodIssue
+/** Checks one value; reports what is wrong with it, and gives what is to be kept. */
+type Check = (value: unknown, path: string, problems: Problems) => unknown
 
-function flatten(issue: Issue): string[] {
-  const path = issue.path.reduce<string>(
-    (text, part) =>
-      typeof part === 'number' ? `${text}[${part}]` : text === '' ? String(part) : `${text}.${String(part)}`,
-    '',
+/** An object with these members and no others. Reads each once. */
+const object =
+  (
+    needed: Record<string, Check>,
+    optional: Record<string, Check>,
+    whole?: (value: Record<string, unknown>) => string | undefined,
+  ): Check =>
+  (value, path, problems) => {
+    if (!isObject(value) || Array.isArray(value)) return problems.add(path, 'must be an object')
+    const taken: Record<string, unknown> = {}
+    const prefix = path === 'options' ? '' : `${path}.`
+    const members = { ...needed, ...optional }
+    for (const name of Object.keys(value)) {
+      if (!Object.hasOwn(members, name)) problems.add(prefix + name, 'is no option')
+    }
+    for (const [name, check] of Object.entries(members)) {
+      // Boundary: an object of unknown shape.
+      const member = (value as Record<string, unknown>)[name]
+      if (member !== undefined) taken[name] = check(member, prefix + name, problems)
+      else if (Object.hasOwn(needed, name)) problems.add(prefix + name, 'is missing')
+    }
+    const contradiction = whole?.(taken)
+    if (contradiction !== undefined) problems.add(path, contradiction)
+    return taken
+  }
+
+const list =
+  (check: Check, empty: string): Check =>
+  (value, path, problems) => {
+    if (!Array.isArray(value)) return problems.add(path, 'must be a list')
+    if (value.length === 0) problems.add(path, empty)
+    return value.map((entry: unknown, index) => check(entry, `${path}[${index}]`, problems))
+  }
+
+/** A value kept as it is, if `holds`. */
+const that =
+  (holds: (value: unknown) => boolean, what: string): Check =>
+  (value, path, problems) =>
+    holds(value) ? value : problems.add(path, what)
+
+const oneOf = (...values: unknown[]): Check =>
+  that(
+    (value) => values.includes(value),
+    `must be ${values.map((value) => JSON.stringify(value)).join(' or ')}`,
   )
-  return [`${path === '' ? 'options' : path}: ${issue.message}`]
-}
-
-function problems(list: string[]): TypeError {
-  return new TypeError(['Invalid options for xaa-fetch:', ...new Set(list)].join('\n  - '))
-}
-
-function duplicates<T>(entries: T[], identity: (entry: T) => string, path: string, what: string): string[] {
-  return entries.flatMap((entry, index) =>
-    entries.findIndex((other) => identity(other) === identity(entry)) < index
-      ? [`${path}[${index}]: ${what}`]
-      : [],
+const text = that((value) => typeof value === 'string' && value !== '', 'must be a non-empty string')
+const flag = oneOf(true, false)
+const aFunction = that((value) => typeof value === 'function', 'must be a function')
+const milliseconds = that(
+  (value) => typeof value === 'number' && Number.isFinite(value) && value > 0,
+  'must be a number of milliseconds greater than 0',
+)
+const countFrom = (least: number) =>
+  that(
+    (value) => Number.isSafeInteger(value) && Number(value) >= least,
+    `must be a whole number from ${least}`,
   )
+const methods = (...names: string[]) =>
+  that((value) => hasMethods(value, ...names), `must have the functions ${names.join(', ')}`)
+
+const httpUrl: Check = (value, path, problems) => {
+  if (typeof value !== 'string' || value !== value.trim() || !URL.canParse(value)) {
+    return problems.add(path, 'must be an absolute URL')
+  }
+  const { username, password, hash } = new URL(value)
+  if (!isSecureUrl(value)) problems.add(path, 'must be an https: URL (http: on loopback alone)')
+  if (username !== '' || password !== '' || hash !== '') {
+    problems.add(path, 'must have no user name, password or fragment')
+  }
+  return value
 }
 
-function unknownServer(entry: ResourceConfiguration, index: number, servers: ServerRegistration[]): string[] {
-  const { authorizationServer } = entry
-  if (authorizationServer === undefined || servers.some(({ issuer: id }) => id === authorizationServer))
-    return []
-  return [`resources[${index}].authorizationServer: is the issuer of none of authorizationServers`]
+const issuer: Check = (value, path, problems) => {
+  const url = httpUrl(value, path, problems)
+  if (typeof url === 'string' && url.includes('?')) problems.add(path, 'must have no query')
+  return url
 }
 
-function toResource(options: z.infer<typeof resource>, index: number): ResourceConfiguration {
-  const { url, match, authorizationDetails, ...rest } = options
+const key = that(
+  (value) => isCryptoKey(value) || (isObject(value) && 'kty' in value),
+  'must be a CryptoKey or a JWK',
+)
+const keyPair = that(
+  (value) =>
+    isObject(value) &&
+    'privateKey' in value &&
+    'publicKey' in value &&
+    isCryptoKey(value.privateKey) &&
+    isCryptoKey(value.publicKey),
+  'must be a CryptoKeyPair',
+)
+
+const secretMethods = ['client_secret_basic', 'client_secret_post', 'client_secret_jwt']
+const authenticationMethods = ['none', ...secretMethods, 'private_key_jwt']
+
+const clientAuthentication: Check = (value, path, problems) => {
+  const method = isObject(value) && 'method' in value ? value.method : undefined
+  if (!authenticationMethods.includes(String(method))) {
+    return problems.add(`${path}.method`, `must be one of ${authenticationMethods.join(', ')}`)
+  }
+  if (method === 'none') return object({ method: text }, {})(value, path, problems)
+  if (method !== 'private_key_jwt')
+    return object({ method: text, clientSecret: text }, {})(value, path, problems)
+  const members = { key, sign: aFunction, alg: text, kid: text, audience: text }
+  return object({ method: text }, members, ({ key: own, sign }) =>
+    (own === undefined) === (sign === undefined) ? 'must have either a key or a sign function' : undefined,
+  )(value, path, problems)
+}
+
+const registration = object(
+  { issuer, clientId: text },
+  { clientSecret: text, clientAuthentication, tokenEndpoint: httpUrl },
+  ({ clientSecret, clientAuthentication: other }) =>
+    clientSecret !== undefined && other !== undefined
+      ? 'must have clientSecret or clientAuthentication, not both'
+      : undefined,
+)
+
+const resourceObject = object(
+  { url: httpUrl },
+  {
+    match: oneOf('path', 'origin'),
+    scope: text,
+    authorizationServer: text,
+    resource: that(
+      (value) => value === false || (typeof value === 'string' && value !== ''),
+      'must be a string or false',
+    ),
+    audience: text,
+    authorizationDetails: that(
+      (value) => Array.isArray(value) && value.every(isObject),
+      'must be a list of objects',
+    ),
+  },
+)
+
+const resource: Check = (value, path, problems) => {
+  if (typeof value !== 'string') return resourceObject(value, path, problems)
+  httpUrl(value, path, problems)
+  return { url: value }
+}
+
+const checkOptions = object(
+  {
+    idp: registration,
+    authorizationServers: list(registration, 'must name at least one authorization server'),
+    resources: list(resource, 'must name at least one MCP server'),
+  },
+  {
+    getIdToken: aFunction,
+    fetch: aFunction,
+    acquire: oneOf('auto', 'eager', 'challenge'),
+    stepUp: flag,
+    reuseIdJag: flag,
+    onEvent: aFunction,
+    timeouts: object({}, { requestMs: milliseconds, acquireMs: milliseconds }),
+    cache: object({}, { maxEntries: countFrom(1) }),
+    renewal: object({}, { softWindowMs: milliseconds, hardWindowMs: milliseconds }),
+    backOff: object({}, { minMs: milliseconds, maxMs: milliseconds, terminalMs: milliseconds }),
+    replay: object({}, { maxBufferedBytes: countFrom(0) }),
+    dpop: (value, path, problems) =>
+      typeof value === 'boolean' ? value : object({}, { keyPair, required: flag })(value, path, problems),
+    clock: methods('now', 'monotonic'),
+    store: methods('get', 'set', 'delete'),
+  },
+)
+
+function checkContradictions(
+  servers: readonly ServerRegistration[],
+  resources: readonly ResourceConfiguration[],
+  problems: Problems,
+): void {
+  servers.forEach((server, index) => {
+    const earlier = servers.slice(0, index).some((other) => other.issuer === server.issuer)
+    if (earlier) problems.add(`authorizationServers[${index}]`, 'names an issuer that an earlier entry has')
+  })
+  resources.forEach(({ origin, path, label, authorizationServer }, index) => {
+    const earlier = resources.slice(0, index).some((other) => other.origin === origin && other.path === path)
+    if (earlier) problems.add(`resources[${index}]`, 'covers the same URLs as an earlier entry')
+    if (hasHiddenSegments(label)) {
+      problems.add(`resources[${index}].url`, 'must have no encoded slash, backslash or dot in its path')
+    }
+    const unknown =
+      authorizationServer !== undefined && !servers.some((server) => server.issuer === authorizationServer)
+    if (unknown)
+      problems.add(`resources[${index}].authorizationServer`, 'is the issuer of none of authorizationServers')
+  })
+}
+
+function toResource(options: string | ResourceOptions, index: number): ResourceConfiguration {
+  // The check has written the shorthand out.
+  const { url, match, authorizationDetails, ...rest } = options as ResourceOptions
   const { origin, pathname } = new URL(url)
   return Object.freeze({
-    ...(defined(rest) as Omit<ResourceConfiguration, 'index' | 'url' | 'label' | 'origin' | 'path'>),
+    ...rest,
     ...(authorizationDetails && { authorizationDetails: frozenJson(authorizationDetails) }),
     index,
     url,
@@ -387,28 +393,21 @@ function toResource(options: z.infer<typeof resource>, index: number): ResourceC
   })
 }
 
-/** A registration of our own: a copy of keys too, so that a later change has no effect. */
-function own(options: z.infer<typeof registration>): ServerRegistration {
-  const { clientAuthentication: authentication, ...rest } = options
+/** A registration of our own: a copy of a JWK too, so that a later change has no effect. */
+function own(options: ServerRegistration): ServerRegistration {
+  const { clientAuthentication: authentication } = options
+  if (authentication === undefined) return Object.freeze(options)
   const copied =
-    authentication !== undefined &&
-    'key' in authentication &&
-    authentication.key !== undefined &&
-    !isCryptoKey(authentication.key)
+    'key' in authentication && !isCryptoKey(authentication.key)
       ? { ...authentication, key: frozenJson(authentication.key) }
       : authentication
-  // The schema has checked exactly this shape; absent members are dropped.
-  const registered = {
-    ...defined(rest),
-    ...(copied && { clientAuthentication: Object.freeze(defined(copied)) }),
-  }
-  return Object.freeze(registered as unknown as ServerRegistration)
+  return Object.freeze({ ...options, clientAuthentication: Object.freeze(copied) })
 }
 
 function frozenJson<T>(value: T): T {
   // A deep copy of what goes on the wire as JSON anyway.
   return JSON.parse(JSON.stringify(value), (_, member: unknown) =>
-    typeof member === 'object' && member !== null ? Object.freeze(member) : member,
+    isObject(member) ? Object.freeze(member) : member,
   ) as T
 }
 
@@ -418,13 +417,11 @@ function defined<T extends object>(value: T | undefined): { [K in keyof T]?: Exc
   return Object.fromEntries(entries) as { [K in keyof T]?: Exclude<T[K], undefined> }
 }
 
-function hasMethods(value: unknown, ...names: string[]): boolean {
-  if (typeof value !== 'object' || value === null) return false
-  return names.every((name) => typeof (value as Record<string, unknown>)[name] === 'function')
-}
+const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null
 
-function isPlain({ username, password, hash }: URL): boolean {
-  return username === '' && password === '' && hash === ''
+function hasMethods(value: unknown, ...names: string[]): boolean {
+  if (!isObject(value)) return false
+  return names.every((name) => typeof (value as Record<string, unknown>)[name] === 'function')
 }
 
 function originAndPath(url: string): string {

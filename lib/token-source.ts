@@ -190,6 +190,7 @@ export class TokenSource {
     if (slot.refused?.token.value === token.value && now < slot.refused.until) return
     const failures = (slot.refused?.failures ?? 0) + 1
     const pauseMs = backOffMs(this.shared.configuration.backOff, failures)
+    token.proven = false
     slot.refused = { token, failures, until: now + pauseMs }
     this.#emitGateClosed(asking, pauseMs, 'token_refused')
   }
@@ -202,6 +203,7 @@ export class TokenSource {
 
   /** Notes that the server took a token. */
   accept(asking: Asking, token: CachedToken): void {
+    if (token.proven) return
     token.proven = true
     const { slot } = this.#memo(asking.resource)
     if (slot.refused === undefined) return

@@ -140,7 +140,7 @@ async function signAssertion(
   claims: ClientAssertionClaims,
 ): Promise<string> {
   // Loaded on first use: most clients never sign.
-  const [{ SignJWT }, { importJWK }] = await Promise.all([import('jose/jwt/sign'), import('jose/key/import')])
+  const { SignJWT } = await import('jose/jwt/sign')
   const jwt = new SignJWT({ ...claims })
   if ('clientSecret' in authentication) {
     jwt.setProtectedHeader({ alg: 'HS256', typ: assertionJwtType })
@@ -150,7 +150,7 @@ async function signAssertion(
   const alg = authentication.alg ?? algorithmOf(key)
   const kid = authentication.kid ?? (isCryptoKey(key) ? undefined : key.kid)
   jwt.setProtectedHeader({ alg, typ: assertionJwtType, ...(kid !== undefined && { kid }) })
-  return await jwt.sign(isCryptoKey(key) ? key : await importJWK(key, alg))
+  return await jwt.sign(key)
 }
 
 /** Type of a client assertion (RFC 7523bis). */

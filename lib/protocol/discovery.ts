@@ -1,4 +1,3 @@
-import * as z from 'zod/mini'
 import { CrossAppAccessError } from '../errors.ts'
 import { systemClock } from './context.ts'
 import type { ProtocolContext } from './context.ts'
@@ -30,21 +29,6 @@ export interface Discovered<T> {
   /** Milliseconds: HTTP freshness, an hour where the server says nothing, a day at most. */
   readonly freshForMs: number
 }
-
-const optionalStrings = z.catch(z.optional(z.array(z.string())), undefined)
-const protectedResource = z.object({
-  resource: z.string(),
-  authorization_servers: z.catch(z.array(z.string()), []),
-  scopes_supported: optionalStrings,
-})
-const authorizationServer = z.object({
-  issuer: z.string(),
-  token_endpoint: z.string(),
-  token_endpoint_auth_methods_supported: optionalStrings,
-  grant_types_supported: optionalStrings,
-  authorization_grant_profiles_supported: optionalStrings,
-  identity_chaining_requested_token_types_supported: optionalStrings,
-})
 
 /**
  * Where the metadata of a protected resource may be, in the order in which to ask.
@@ -91,18 +75,19 @@ export async function discoverProtectedResource(
       ? protectedResourceMetadataUrls(resource)
       : [sameOrigin(metadataUrl, url, context)]
   return await firstUsable(urls, context, (answer, source) => {
-    const parsed = protectedResource.safeParse(answer.body)
-    if (!parsed.success) throw unusable(context, source, answer, findings.noProtectedResourceMetadata())
-    if (!covers(parsed.data.resource, url)) {
+    const document = readProtectedResource(answer.body)
+    if (document === undefined)
+      throw unusable(context, source, answer, findings.noProtectedResourceMetadata())
+    if (!covers(document.resource, url)) {
       throw failure(context, {
         code: 'metadata_mismatch',
         step: 'discovery',
         endpoint: source,
         detail: 'the metadata describes another resource',
-        finding: findings.resourceMismatch(parsed.data.resource, url),
+        finding: findings.resourceMismatch(document.resource, url),
       })
     }
-    return withoutUndefined(parsed.data)
+    return document
   })
 }
 
@@ -120,9 +105,8 @@ export async function discoverAuthorizationServer(
   context: ProtocolContext,
 ): Promise<Discovered<AuthorizationServerMetadata>> {
   return await firstUsable(authorizationServerMetadataUrls(issuer), context, (answer, source) => {
-    const parsed = authorizationServer.safeParse(answer.body)
-    if (!parsed.success) throw unusable(context, source, answer, findings.noServerMetadata(issuer))
-    const document = parsed.data
+    const document = readAuthorizationServer(answer.body)
+    if (document === undefined) throw unusable(context, source, answer, findings.noServerMetadata(issuer))
     if (document.issuer !== issuer) {
       throw failure(context, {
         code: 'metadata_mismatch',
@@ -141,7 +125,7 @@ export async function discoverAuthorizationServer(
         finding: findings.insecureTokenEndpoint(issuer),
       })
     }
-    return withoutUndefined(document)
+    return document
   })
 }
 
@@ -188,7 +172,7 @@ function unusable(
     detail: answer.redirected
       ? 'a redirect instead of metadata'
       : `no usable metadata${html ? ', but a web page' : ''}`,
-    finding: answer.redirected || html ? findings.notAMachine(answer.redirected) : finding,
+    finding: answer.redirected || html ? findings.notAMachine() : finding,
   })
 }
 
@@ -239,14 +223,38 @@ function freshness(headers: Headers, now: number): number {
 
 const clamp = (ms: number): number => (Number.isNaN(ms) ? hour : Math.min(Math.max(ms, 0), day))
 
-type WithoutUndefined<T> = { [K in keyof T as undefined extends T[K] ? never : K]: T[K] } & {
-  [K in keyof T as undefined extends T[K] ? K : never]?: Exclude<T[K], undefined>
+function readProtectedResource(
+  body: Record<string, unknown> | undefined,
+): ProtectedResourceMetadata | undefined {
+  const resource = body?.['resource']
+  if (typeof resource !== 'string') return undefined
+  const { authorization_servers = [] } = strings(body, 'authorization_servers')
+  return { resource, authorization_servers, ...strings(body, 'scopes_supported') }
 }
 
-/** Drops absent members, which zod keeps as undefined. */
-function withoutUndefined<T extends object>(document: T): WithoutUndefined<T> {
-  // The entries that are left are the ones the type keeps.
-  return Object.fromEntries(
-    Object.entries(document).filter(([, value]) => value !== undefined),
-  ) as WithoutUndefined<T>
+function readAuthorizationServer(
+  body: Record<string, unknown> | undefined,
+): AuthorizationServerMetadata | undefined {
+  const issuer = body?.['issuer']
+  const endpoint = body?.['token_endpoint']
+  if (typeof issuer !== 'string' || typeof endpoint !== 'string') return undefined
+  return {
+    issuer,
+    token_endpoint: endpoint,
+    ...strings(body, 'token_endpoint_auth_methods_supported'),
+    ...strings(body, 'grant_types_supported'),
+    ...strings(body, 'authorization_grant_profiles_supported'),
+    ...strings(body, 'identity_chaining_requested_token_types_supported'),
+  }
+}
+
+/** A member that is a list of strings. One of another kind is as good as absent: these are hints. */
+function strings<K extends string>(
+  body: Record<string, unknown> | undefined,
+  name: K,
+): { [P in K]?: string[] } {
+  const value = body?.[name]
+  const fits = Array.isArray(value) && value.every((entry) => typeof entry === 'string')
+  // One computed member, whose name is K.
+  return (fits ? { [name]: value } : {}) as { [P in K]?: string[] }
 }

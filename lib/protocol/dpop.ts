@@ -1,3 +1,4 @@
+import type { JWK } from 'jose'
 import { systemClock } from './context.ts'
 import type { Clock } from './context.ts'
 import { algorithmOf } from './client-authentication.ts'
@@ -24,7 +25,8 @@ export async function dpopProof(
   request: { method: string; url: string; accessToken?: string },
   clock: Clock = systemClock,
 ): Promise<string> {
-  const [{ SignJWT }, { exportJWK }] = await Promise.all([import('jose/jwt/sign'), import('jose/key/export')])
+  // Loaded on first use: most clients are not bound to a key.
+  const { SignJWT } = await import('jose/jwt/sign')
   const { origin, pathname } = new URL(request.url)
   const nonce = key.nonces.get(origin)
   const claims = {
@@ -35,9 +37,7 @@ export async function dpopProof(
     ...(request.accessToken !== undefined && { ath: await digest(request.accessToken) }),
     ...(nonce !== undefined && { nonce }),
   }
-  const { kty, crv, x, y, e, n } = await exportJWK(key.keyPair.publicKey)
-  // Public members alone, whatever the exported key holds.
-  const jwk = JSON.parse(JSON.stringify({ kty, crv, x, y, e, n })) as { kty: string }
+  const jwk = await publicJwk(key)
   return await new SignJWT(claims)
     .setProtectedHeader({ alg: algorithmOf(key.keyPair.privateKey), typ: 'dpop+jwt', jwk })
     .sign(key.keyPair.privateKey)
@@ -45,11 +45,18 @@ export async function dpopProof(
 
 /** The thumbprint by which tokens name the key they are bound to (`cnf.jkt`). */
 export async function dpopThumbprint(key: DpopKey): Promise<string> {
-  const [{ exportJWK }, { calculateJwkThumbprint }] = await Promise.all([
-    import('jose/key/export'),
-    import('jose/jwk/thumbprint'),
-  ])
-  return await calculateJwkThumbprint(await exportJWK(key.keyPair.publicKey))
+  const { calculateJwkThumbprint } = await import('jose/jwk/thumbprint')
+  return await calculateJwkThumbprint(await publicJwk(key))
+}
+
+/** The members that make up a public key, and no others. */
+async function publicJwk({ keyPair }: DpopKey): Promise<JWK & { kty: string }> {
+  const { kty = '', crv, x, y, e, n } = await crypto.subtle.exportKey('jwk', keyPair.publicKey)
+  return Object.fromEntries(
+    Object.entries({ kty, crv, x, y, e, n }).filter(([, value]) => value !== undefined),
+  ) as {
+    kty: string
+  }
 }
 
 /** Keeps a nonce that an answer brought. True where it is a new one. */

@@ -124,7 +124,7 @@ function unusableAnswer(
     request,
     answer.status,
     answer.redirected ? 'a redirect, which is never followed' : html ? 'a web page' : 'no OAuth response',
-    answer.redirected || html ? findings.notAMachine(answer.redirected) : findings.notOAuth(),
+    answer.redirected || html ? findings.notAMachine() : findings.notOAuth(),
     context,
   )
 }

@@ -87,7 +87,7 @@ export class EventSink {
   emit(event: UnstampedEvent): void {
     if (!this.listening) return
     // Spreading keeps the members of the union together; the compiler cannot see it.
-    const stamped = { time: this.#now(), ...event } as CrossAppAccessEvent
+    const stamped = { time: this.#now(), ...event }
     try {
       this.#listener?.(stamped)
     } catch {

@@ -139,7 +139,7 @@ export function parseOptions(options: CrossAppAccessOptions): Configuration {
   const taken = checkOptions(options, 'options', problems)
   problems.throwIfAny()
   // Every member was checked: what is taken has the shape of the options.
-  const value = taken as unknown as CrossAppAccessOptions
+  const value = taken as CrossAppAccessOptions
   const authorizationServers = value.authorizationServers.map(own)
   const resources = value.resources.map(toResource)
   checkContradictions(authorizationServers, resources, problems)

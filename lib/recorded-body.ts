@@ -70,8 +70,9 @@ export class RecordedBody {
 
   async #read(): Promise<Uint8Array | undefined> {
     if (this.#ended) return undefined
-    const { done, value } = await this.#source.next()
-    if (done === true) {
+    const step = await this.#source.next()
+    const value: unknown = step.value
+    if (step.done === true) {
       this.#ended = true
       return undefined
     }

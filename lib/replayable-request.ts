@@ -184,7 +184,7 @@ export function hasHeader(headers: unknown, name: string): boolean {
   if (isHeaders(headers)) return headers.has(name)
   if (isPairs(headers)) {
     for (const pair of headers) {
-      if (String(pair[0]).toLowerCase() === name) return true
+      if (pair[0].toLowerCase() === name) return true
     }
     return false
   }
@@ -227,7 +227,6 @@ function copyOfInit(init: Init | undefined): Init {
   const prototype: unknown = Object.getPrototypeOf(init)
   const copy: Init & Record<string, unknown> = { ...init }
   if (prototype !== Object.prototype && prototype !== null) {
-    // eslint-disable-next-line @typescript-eslint/no-for-in-array, guard-for-in -- inherited members are wanted
     for (const key in init) copy[key] = (init as Record<string, unknown>)[key]
   }
   return copy

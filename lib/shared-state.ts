@@ -24,7 +24,7 @@ export class SharedState {
     this.cache = new TokenCache(configuration.maxEntries)
     this.slots = new Slots(configuration.maxEntries)
     this.metadata = new Metadata(configuration)
-    this.events = new EventSink(configuration.onEvent, configuration.clock.now)
+    this.events = new EventSink(configuration.onEvent, () => configuration.clock.now())
   }
 
   nextRequest(): number {

@@ -155,7 +155,7 @@ export class TokenSource {
       slot.widened = wanted
       slot.stepUps = 0
       return obtained
-    } catch (error) {
+    } catch {
       if (signal?.aborted === true) throw signal.reason
       return undefined
     }
@@ -238,7 +238,7 @@ export class TokenSource {
       ...(subject !== undefined && { subject }),
       ...(asking.number !== undefined && { request: asking.number }),
       ...event,
-    } as UnstampedEvent)
+    })
   }
 
   #monotonic(): number {
@@ -695,7 +695,7 @@ class FlightRun {
   emit(event: PartialEvent): void {
     if (!this.#source.shared.events.listening) return
     // The union's members stay together under the spread; the compiler cannot see it.
-    this.#source.emit(this.#asking, { ...event, flight: this.#flight.number } as PartialEvent)
+    this.#source.emit(this.#asking, { ...event, flight: this.#flight.number })
   }
 
   /** A store gets as long as one request of the flow. */

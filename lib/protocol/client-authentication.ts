@@ -4,6 +4,7 @@ import type { ProtocolContext } from './context.ts'
 import type { AuthorizationServerMetadata } from './discovery.ts'
 import { findings } from './findings.ts'
 import { abortable, failure, isTimeout } from './http.ts'
+import { signJwt } from './jwt.ts'
 import type {
   ClientAssertionClaims,
   ClientAuthentication,
@@ -139,18 +140,14 @@ async function signAssertion(
   authentication: PrivateKeyAuthentication | Extract<ClientAuthentication, { clientSecret: string }>,
   claims: ClientAssertionClaims,
 ): Promise<string> {
-  // Loaded on first use: most clients never sign.
-  const { SignJWT } = await import('jose/jwt/sign')
-  const jwt = new SignJWT({ ...claims })
   if ('clientSecret' in authentication) {
-    jwt.setProtectedHeader({ alg: 'HS256', typ: assertionJwtType })
-    return await jwt.sign(new TextEncoder().encode(authentication.clientSecret))
+    const secret = new TextEncoder().encode(authentication.clientSecret)
+    return await signJwt({ alg: 'HS256', typ: assertionJwtType }, claims, secret)
   }
   const { key } = authentication
   const alg = authentication.alg ?? algorithmOf(key)
   const kid = authentication.kid ?? (isCryptoKey(key) ? undefined : key.kid)
-  jwt.setProtectedHeader({ alg, typ: assertionJwtType, ...(kid !== undefined && { kid }) })
-  return await jwt.sign(key)
+  return await signJwt({ alg, typ: assertionJwtType, ...(kid !== undefined && { kid }) }, claims, key)
 }
 
 /** Type of a client assertion (RFC 7523bis). */

@@ -148,13 +148,13 @@ async function firstUsable<T>(
     }
   }
   const decisive = (code: string) => failures.find((error) => error.code === code)
-  throw (
+  const decided =
     decisive('metadata_mismatch') ??
     decisive('insecure_url') ??
     decisive('temporarily_unavailable') ??
-    // Not every place answered: the first is the one the standard names.
-    (failures[0] as CrossAppAccessError)
-  )
+    failures[0]
+  // There is at least one place, so at least one failure.
+  throw decided as CrossAppAccessError
 }
 
 function unusable(

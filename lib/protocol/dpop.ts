@@ -2,6 +2,7 @@ import type { JWK } from 'jose'
 import { systemClock } from './context.ts'
 import type { Clock } from './context.ts'
 import { algorithmOf } from './client-authentication.ts'
+import { signJwt } from './jwt.ts'
 
 /** A key to which tokens are bound, and the nonces that servers gave for it. */
 export interface DpopKey {
@@ -25,8 +26,6 @@ export async function dpopProof(
   request: { method: string; url: string; accessToken?: string },
   clock: Clock = systemClock,
 ): Promise<string> {
-  // Loaded on first use: most clients are not bound to a key.
-  const { SignJWT } = await import('jose/jwt/sign')
   const { origin, pathname } = new URL(request.url)
   const nonce = key.nonces.get(origin)
   const claims = {
@@ -38,9 +37,8 @@ export async function dpopProof(
     ...(nonce !== undefined && { nonce }),
   }
   const jwk = await publicJwk(key)
-  return await new SignJWT(claims)
-    .setProtectedHeader({ alg: algorithmOf(key.keyPair.privateKey), typ: 'dpop+jwt', jwk })
-    .sign(key.keyPair.privateKey)
+  const { privateKey } = key.keyPair
+  return await signJwt({ alg: algorithmOf(privateKey), typ: 'dpop+jwt', jwk }, claims, privateKey)
 }
 
 /** The thumbprint by which tokens name the key they are bound to (`cnf.jkt`). */

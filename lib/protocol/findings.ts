@@ -118,6 +118,12 @@ export const findings = {
         : 'Sign the user in again; if it stays, check that the ID token was issued by this identity provider for idp.clientId.',
       'user',
     ),
+  noIdTokenInRefresh: (): Finding =>
+    finding(
+      'no_id_token_in_refresh',
+      'Let the identity provider give an ID token on refresh (scope openid), or use the refresh token itself as the subject token: { token, type: "refresh_token" }.',
+      'identity_provider',
+    ),
   interactionWanted: (error: string): Finding =>
     finding(
       'interaction_wanted',

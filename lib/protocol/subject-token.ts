@@ -1,4 +1,4 @@
-import { CrossAppAccessError } from '../errors.ts'
+import type { CrossAppAccessError } from '../errors.ts'
 import { systemClock } from './context.ts'
 import type { ProtocolContext } from './context.ts'
 import { findings } from './findings.ts'

@@ -1,4 +1,4 @@
-import { CrossAppAccessError } from '../errors.ts'
+import type { CrossAppAccessError } from '../errors.ts'
 import type { ProtocolContext } from './context.ts'
 import type { AuthorizationServerMetadata } from './discovery.ts'
 import type { DpopKey } from './dpop.ts'

@@ -1,0 +1,13 @@
+import type { JWK } from 'jose'
+
+/** Signs claims as a compact JWT. The key decides what `header.alg` may be. */
+export async function signJwt(
+  header: { alg: string; typ: string; kid?: string; jwk?: JWK },
+  claims: object,
+  key: CryptoKey | JWK | Uint8Array,
+): Promise<string> {
+  // Loaded on first use: most clients never sign.
+  const { CompactSign } = await import('jose/jws/compact/sign')
+  const payload = new TextEncoder().encode(JSON.stringify(claims))
+  return await new CompactSign(payload).setProtectedHeader(header).sign(key)
+}

@@ -21,7 +21,7 @@ export interface AuthorizationServerBehaviour extends ProviderBehaviour {
   /** Whether a new access token revokes the one before, of the same user, client and resource. Default: false. */
   revokePrevious: boolean
   /** The widest scope ever granted. Default: all that the ID-JAG has. */
-  allowedScope?: string
+  allowedScope?: string | undefined
 }
 
 /** An access token, as the authorization server remembers it. */
@@ -45,7 +45,7 @@ export interface AuthorizationServer extends RunningProvider {
   /** Identifiers of the MCP servers it issues tokens for. */
   resources: Set<string>
   /** The token when it is valid for the resource at this moment: signature, lifetime, audience, revocation. */
-  verify(value: string, resource: string): Promise<IssuedToken | undefined>
+  verify: (value: string, resource: string) => Promise<IssuedToken | undefined>
 }
 
 /** Claims of an ID-JAG this server reads. */
@@ -73,13 +73,13 @@ export async function startAuthorizationServer(
       name: 'as',
       issuer: setup.issuer,
       ...(setup.dpop === undefined ? {} : { dpop: setup.dpop }),
+      clients: setup.clients.map(({ metadata }) => ({
+        ...metadata,
+        grant_types: [jwtBearer],
+        response_types: [],
+        redirect_uris: [],
+      })),
       configuration: {
-        clients: setup.clients.map(({ metadata }) => ({
-          ...metadata,
-          grant_types: [jwtBearer],
-          response_types: [],
-          redirect_uris: [],
-        })),
         discovery: { authorization_grant_profiles_supported: ['urn:ietf:params:oauth:grant-profile:id-jag'] },
       },
     },

@@ -46,7 +46,7 @@ export class ProofVerifier {
 /** Signs proofs with a key of its own, for specs that talk to the servers themselves. */
 export async function createProver(): Promise<{
   jkt: string
-  prove(claims: { htm: string; htu: string; accessToken?: string; nonce?: string }): Promise<string>
+  prove: (claims: { htm: string; htu: string; accessToken?: string; nonce?: string }) => Promise<string>
 }> {
   const { privateKey, publicKey } = await generateKeyPair('ES256')
   const jwk = await exportJWK(publicKey)

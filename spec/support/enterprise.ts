@@ -24,7 +24,11 @@ export interface EnterpriseOptions {
   /** Name in the URLs. Default: `'127.0.0.1'`; `'localhost'` is the other one. */
   host?: '127.0.0.1' | 'localhost'
   idp?: Partial<IdpBehaviour> & ServerOptions
-  authorizationServer?: Partial<AuthorizationServerBehaviour> & ServerOptions
+  authorizationServer?: Partial<AuthorizationServerBehaviour> &
+    ServerOptions & {
+      /** Whether it runs on the origin of the MCP servers, below `/as`. Default: false. */
+      onMcpOrigin?: boolean
+    }
   mcp?: Partial<McpBehaviour> & {
     /** Paths of the MCP servers, all on one origin. Default: `['/mcp']`. */
     paths?: string[]
@@ -46,9 +50,9 @@ interface Observed {
   /** Requests received, without those of the servers among themselves and of the sign-in. */
   requests: LoggedRequest[]
   /** Makes requests fail or wait. Returns a function that ends it. */
-  inject(target: Target, fault: Fault): () => void
+  inject: (target: Target, fault: Fault) => () => void
   /** Forgets the log and the faults. */
-  reset(): void
+  reset: () => void
   /** Connections accepted since the last reset. */
   readonly connections: number
 }
@@ -75,9 +79,9 @@ export interface McpAuthorizationServer extends Observed {
   /** Access tokens issued, oldest first. */
   issued: IssuedToken[]
   /** Revokes one access token, by its value or its record. */
-  revoke(token: string | IssuedToken): void
+  revoke: (token: string | IssuedToken) => void
   /** Revokes every access token, or every one of a user. */
-  revokeAll(user?: string): void
+  revokeAll: (user?: string) => void
 }
 
 /** The MCP servers of one origin. */
@@ -87,7 +91,7 @@ export interface Mcp extends Observed {
   urls: string[]
   behaviour: McpBehaviour
   /** Makes the DPoP nonce handed out so far invalid. */
-  rotateDpopNonce(): void
+  rotateDpopNonce: () => void
 }
 
 /** Real servers for the whole flow, on random ports of the loopback interface. */
@@ -100,23 +104,26 @@ export interface Enterprise extends AsyncDisposable {
   /** JWT bearer grants asked for since the last reset, refused ones included. */
   readonly grants: number
   /** Signs a user in at the identity provider. */
-  signIn(options?: SignInOptions): Promise<Session>
+  signIn: (options?: SignInOptions) => Promise<Session>
   /**
    * Options for the library to work with these servers. `getIdToken` signs alice in when first asked, and again when
    * asked for another reason.
    */
-  options(overrides?: Partial<CrossAppAccessOptions>): CrossAppAccessOptions
+  options: (overrides?: Partial<CrossAppAccessOptions>) => CrossAppAccessOptions
   /** Puts logs, faults and switches back to what they were at the start. Tokens stay valid. */
-  reset(): void
-  close(): Promise<void>
+  reset: () => void
+  close: () => Promise<void>
 }
 
 const redirectUri = 'https://wiki.corp.example/callback'
 
 /** Starts an identity provider, an authorization server and an MCP server that work together. */
 export async function startEnterprise(options: EnterpriseOptions = {}): Promise<Enterprise> {
-  const listen = (): Promise<Listener> => Listener.listen(options.host)
-  const [idpListener, asListener, mcpListener] = await Promise.all([listen(), listen(), listen()])
+  const { onMcpOrigin = false } = options.authorizationServer ?? {}
+  const [idpListener, mcpListener, ownListener] = (await Promise.all(
+    Array.from({ length: onMcpOrigin ? 2 : 3 }, () => Listener.listen(options.host)),
+  )) as [Listener, Listener, Listener | undefined]
+  const asListener = ownListener ?? mcpListener
   const behaviours = {
     idp: idpDefaults(options.idp),
     authorizationServer: authorizationServerDefaults(options.authorizationServer),
@@ -141,10 +148,10 @@ export async function startEnterprise(options: EnterpriseOptions = {}): Promise<
     clientIds: new Map([[idp.client.id, authorizationServer.client.id]]),
   })
   const mcp = toMcp(mcpListener, resources, behaviours.mcp)
-  const listeners = [idpListener, asListener, mcpListener]
+  const listeners = new Set([idpListener, asListener, mcpListener])
   const close = async (): Promise<void> => {
     await resources.close()
-    await Promise.all(listeners.map((listener) => listener.close()))
+    await Promise.all([...listeners].map((listener) => listener.close()))
   }
   return assemble(
     { idp, authorizationServer, mcp },
@@ -220,16 +227,16 @@ async function startIdp(
 async function startAs(
   listener: Listener,
   idp: Idp,
-  options: ServerOptions = {},
+  options: NonNullable<EnterpriseOptions['authorizationServer']> = {},
   behaviour: AuthorizationServerBehaviour,
 ): Promise<McpAuthorizationServer> {
-  const issuer = listener.origin + (options.issuerPath ?? '')
+  const issuer = listener.origin + (options.issuerPath ?? (options.onMcpOrigin ? '/as' : ''))
   const client = await registerClient('wiki-at-chat', options.client)
   const stranger = await registerClient('stranger', { method: 'none' })
   const trusted = { issuer: idp.issuer, jwksUri: idp.tokenEndpoint.replace(/token$/, 'jwks') }
   const setup = { issuer, clients: [client, stranger], idp: trusted, ...pickDpop(options) }
   const server = await startAuthorizationServer(setup, behaviour)
-  listener.serve(server.handler)
+  listener.serve(server.handler, (path) => !options.onMcpOrigin || belongsTo(issuer, path))
   const { issued } = server
   return Object.assign(observe(listener), {
     ...{ issuer, client, behaviour, server, issued, ...endpoint(server) },
@@ -241,6 +248,11 @@ async function startAs(
       for (const one of issued) if (user === undefined || one.user === user) one.revoked = true
     },
   })
+}
+
+function belongsTo(issuer: string, path: string): boolean {
+  const base = new URL(issuer).pathname.replace(/\/$/, '')
+  return path.startsWith(`${base}/`) || (path.startsWith('/.well-known/') && path.endsWith(base))
 }
 
 function toMcp(listener: Listener, { urls, proofs }: McpResources, behaviour: McpBehaviour): Mcp {

@@ -23,11 +23,11 @@ export interface IdpBehaviour extends ProviderBehaviour {
   /** Error for a subject token that is invalid or expired. Default: `'invalid_grant'`. */
   subjectTokenError: 'invalid_grant' | 'invalid_request'
   /** Changes an ID-JAG before it is signed; a string is issued as it is. */
-  alterIdJag?: (idJag: IdJag) => IdJag | string
+  alterIdJag?: ((idJag: IdJag) => IdJag | string) | undefined
   /** The widest scope ever granted. Default: all of it. */
-  allowedScope?: string
+  allowedScope?: string | undefined
   /** Authentication the exchange wants, else `insufficient_user_authentication`. */
-  requireAuthentication?: AuthenticationRequirement
+  requireAuthentication?: AuthenticationRequirement | undefined
 }
 
 /** RFC 9470: a class reference and an age in seconds. */
@@ -50,7 +50,7 @@ export const strongAcr = 'urn:corp.example:mfa'
 export interface IdentityProvider extends RunningProvider {
   audiences: Audience[]
   /** A SAML assertion for a user, to be exchanged for a refresh token. */
-  samlAssertion(user: string): string
+  samlAssertion: (user: string) => string
 }
 
 /** Starts the enterprise identity provider: sign-in, and token exchange for ID-JAGs. */
@@ -63,12 +63,12 @@ export async function startIdentityProvider(
       name: 'idp',
       issuer: setup.issuer,
       ...(setup.dpop === undefined ? {} : { dpop: setup.dpop }),
+      clients: setup.clients.map(({ metadata }) => ({
+        ...metadata,
+        grant_types: ['authorization_code', 'refresh_token', tokenExchange],
+        redirect_uris: [setup.redirectUri],
+      })),
       configuration: {
-        clients: setup.clients.map(({ metadata }) => ({
-          ...metadata,
-          grant_types: ['authorization_code', 'refresh_token', tokenExchange],
-          redirect_uris: [setup.redirectUri],
-        })),
         acrValues: [strongAcr],
         claims: { openid: ['sub', 'acr', 'auth_time'], email: ['email'] },
         discovery: { identity_chaining_requested_token_types_supported: [idJagType] },

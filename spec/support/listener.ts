@@ -57,7 +57,7 @@ export class Listener {
   readonly #server: Server
   readonly #faults = new Set<{ target: Target; fault: Fault; left: number }>()
   readonly #timers = new Set<NodeJS.Timeout>()
-  #handler: RequestListener = (_, res) => void res.writeHead(503).end()
+  readonly #routes: { handler: RequestListener; takes: (path: string) => boolean }[] = []
 
   private constructor(server: Server, host: string) {
     this.#server = server
@@ -76,9 +76,9 @@ export class Listener {
     return new Listener(server, host)
   }
 
-  /** Sets what serves the requests. */
-  serve(handler: RequestListener): void {
-    this.#handler = handler
+  /** Adds what serves the requests, of some paths or of all that nothing before it takes. */
+  serve(handler: RequestListener, takes: (path: string) => boolean = () => true): void {
+    this.#routes.push({ handler, takes })
   }
 
   /** Makes requests fail or wait. Returns a function that ends it. */
@@ -103,15 +103,22 @@ export class Listener {
 
   #receive(req: IncomingMessage, res: ServerResponse): void {
     if (req.headers['x-unlogged'] !== undefined) {
-      this.#handler(req, res)
+      this.#route(req, res)
       return
     }
     const request = toLog(req, res)
     this.requests.push(request)
     const fault = this.#faultFor(request)
-    if (!fault) this.#handler(req, res)
+    if (!fault) this.#route(req, res)
     else if (fault.delayMs === undefined) this.#fail(fault, req, res)
     else this.#later(fault.delayMs, () => this.#fail(fault, req, res))
+  }
+
+  #route(req: IncomingMessage, res: ServerResponse): void {
+    const path = req.url?.replace(/\?.*$/, '') ?? '/'
+    const route = this.#routes.find(({ takes }) => takes(path))
+    if (route) route.handler(req, res)
+    else res.writeHead(503).end()
   }
 
   #faultFor(request: LoggedRequest): Fault | undefined {
@@ -127,7 +134,7 @@ export class Listener {
   #fail(fault: Fault, req: IncomingMessage, res: ServerResponse): void {
     if (fault.hang) return
     if (fault.reset) req.socket.destroy()
-    else if (fault.status === undefined) this.#handler(req, res)
+    else if (fault.status === undefined) this.#route(req, res)
     else {
       req.resume()
       const text = typeof fault.body === 'string'

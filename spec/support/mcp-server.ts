@@ -24,9 +24,9 @@ export interface McpBehaviour extends ProtectionBehaviour {
   /** Where the protected-resource metadata is: with the path inserted, at the root (of the first resource), nowhere. */
   metadataLocation: 'path' | 'root' | 'none'
   /** `Cache-Control` of the metadata. Default: none. */
-  metadataCacheControl?: string
+  metadataCacheControl?: string | undefined
   /** Changes the metadata document, or replaces it. */
-  alterMetadata?: (document: Record<string, unknown>, resource: string) => unknown
+  alterMetadata?: ((document: Record<string, unknown>, resource: string) => unknown) | undefined
 }
 
 export interface McpResources {

@@ -24,9 +24,9 @@ export interface ProtectionBehaviour {
   /** Default: `'standard'`. */
   challenge: Challenge
   /** `scope` of a 401. Default: none. */
-  challengeScope?: string
+  challengeScope?: string | undefined
   /** Scope every request needs, else 403. Default: none. */
-  requiredScope?: string
+  requiredScope?: string | undefined
   /** Whether only DPoP-bound tokens are taken. Default: false, both. */
   requireDpop: boolean
   /** Whether DPoP proofs need a nonce of this server. Default: false. */
@@ -140,7 +140,8 @@ function toAuthInfo(token: IssuedToken, resource: Resource): AuthInfo {
 function alterChallenge(res: Response, behaviour: ProtectionBehaviour): void {
   const setHeader = res.setHeader.bind(res)
   res.setHeader = (name, value) => {
-    if (name.toLowerCase() !== 'www-authenticate' || res.statusCode === 403) return setHeader(name, value)
+    const isForbidden = String(value).includes('error="insufficient_scope"')
+    if (name.toLowerCase() !== 'www-authenticate' || isForbidden) return setHeader(name, value)
     const altered = toChallenge(String(value), behaviour)
     return altered === undefined ? res : setHeader(name, altered)
   }

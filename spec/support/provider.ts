@@ -3,7 +3,12 @@ import { exportJWK, generateKeyPair } from 'jose'
 import type { JWK } from 'jose'
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
 import { Provider, errors } from 'oidc-provider'
-import type { Configuration, KoaContextWithOIDC, TokenEndpointGrantContext } from 'oidc-provider'
+import type {
+  ClientMetadata,
+  Configuration,
+  KoaContextWithOIDC,
+  TokenEndpointGrantContext,
+} from 'oidc-provider'
 import { Store } from './store.ts'
 
 /** Parameters of a token request, after oidc-provider has authenticated the client. */
@@ -27,15 +32,15 @@ export type MetadataLocation = 'oauth' | 'openid' | 'openid-appended'
 /** What the two token endpoints have in common; everything may be changed while the server runs. */
 export interface ProviderBehaviour {
   /** Answers token requests with an error, after the client has been authenticated. */
-  refuse?: Refusal | ((form: Parameters) => Refusal | undefined)
+  refuse?: (Refusal | ((form: Parameters) => Refusal | undefined)) | undefined
   /** Changes the JSON of a token response, or replaces it. Not called for errors. */
-  alterTokenResponse?: (body: Record<string, unknown>, form: Parameters) => unknown
+  alterTokenResponse?: ((body: Record<string, unknown>, form: Parameters) => unknown) | undefined
   /** Changes the metadata document, or replaces it. */
-  alterMetadata?: (document: Record<string, unknown>) => unknown
+  alterMetadata?: ((document: Record<string, unknown>) => unknown) | undefined
   /** Where the metadata is found. Default: `['oauth', 'openid-appended']`. */
   metadataLocations: MetadataLocation[]
   /** `Cache-Control` of the metadata. Default: none. */
-  metadataCacheControl?: string
+  metadataCacheControl?: string | undefined
   /** Whether DPoP proofs need a nonce of the server. Only with `dpop: 'nonce'` at the start. */
   requireDpopNonce: boolean
   /** Whether a client may authenticate only as it is registered, not by Basic for post or the reverse. Default: true. */
@@ -47,6 +52,7 @@ export interface ProviderSetup {
   issuer: string
   /** `'nonce'`: proofs are accepted and nonces handed out and required. Default: true, without nonces. */
   dpop?: boolean | 'nonce'
+  clients: ClientMetadata[]
   configuration: Configuration
   /** Its name in the key id. */
   name: string
@@ -72,6 +78,8 @@ export async function startProvider(
   const { privateKey, publicKey } = await generateKeyPair('ES256', { extractable: true })
   const use = { alg: 'ES256', use: 'sig', kid: `${setup.name}-key` }
   const store = new Store()
+  // Not in the configuration: what is there is copied with structuredClone, which makes objects of another realm in jest.
+  for (const client of setup.clients) await store.adapter('Client').upsert(client.client_id, client)
   const provider = new Provider(setup.issuer, {
     adapter: (name: string) => store.adapter(name),
     jwks: { keys: [{ ...(await exportJWK(privateKey)), ...use }] },

@@ -263,6 +263,9 @@ function clientAdvice(registration: ServerRegistration, server: AuthorizationSer
   const contradiction = used !== undefined && listed !== undefined && !listed.includes(used)
   const methods =
     listed === undefined ? '' : ` (the server lists ${listed.slice(0, 6).map(quoted).join(', ')})`
+  if (used === 'none') {
+    return `Authenticate this client at ${quoted(registration.issuer)}: no credentials were sent, since clientSecret and clientAuthentication are absent or undefined${methods}.`
+  }
   if (contradiction) {
     return `Authenticate at ${quoted(registration.issuer)} by a method that it knows${methods}: clientAuthentication.method is ${quoted(used)}.`
   }

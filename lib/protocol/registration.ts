@@ -46,7 +46,7 @@ export interface ServerRegistration {
   issuer: string
   clientId: string
   /** Shorthand for a secret: Basic, or in the body where the metadata lists `client_secret_post` and not Basic. */
-  clientSecret?: string
+  clientSecret?: string | undefined
   /** Every other way to authenticate. Default: `{ method: 'none' }`. Never together with `clientSecret`. */
   clientAuthentication?: ClientAuthentication
   /** Token endpoint. Given, the metadata is not fetched. */

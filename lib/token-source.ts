@@ -297,9 +297,12 @@ export class TokenSource {
 
   /** The configured scope, what challenges taught, what step-ups won, and what is demanded now. */
   #wantedScope(resource: ResourceConfiguration, slot: Slot, demand?: Demand): string | undefined {
-    const { scope: taught } = this.shared.metadata.knowledge(resource)
+    const { scope: taught, described } = this.shared.metadata.knowledge(resource)
     const demanded = demand !== undefined && 'scope' in demand ? demand.scope : undefined
-    const scope = scopeTokens(resource.scope, taught, slot.widened, demanded).join(' ')
+    const asked = scopeTokens(resource.scope, taught, slot.widened)
+    // A step-up keeps what the token in use was asked for, also where only the metadata said it.
+    if (asked.length === 0 && demand?.kind === 'scope') asked.push(...(described?.scopes_supported ?? []))
+    const scope = scopeTokens(...asked, demanded).join(' ')
     return scope === '' ? undefined : scope
   }
 

@@ -1,0 +1,98 @@
+import { setImmediate } from 'node:timers/promises'
+import type { Clock } from '../../lib/protocol/context.ts'
+import type { Enterprise } from '../support/enterprise.ts'
+
+/** The machine's clocks, put forward by hand. */
+export class ManualClock implements Clock {
+  #ahead = 0
+
+  now(): number {
+    return Date.now() + this.#ahead
+  }
+
+  monotonic(): number {
+    return performance.now() + this.#ahead
+  }
+
+  advance(ms: number): void {
+    this.#ahead += ms
+  }
+}
+
+/** A tool call as an `init` of fetch. */
+export function toolCall(name: string, input: Record<string, unknown> = {}): RequestInit {
+  return {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', accept: 'application/json, text/event-stream' },
+    body: JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name, arguments: input } }),
+  }
+}
+
+/** What the three servers have received, in order of arrival: `'mcp POST /mcp 401'`. */
+export function trafficOf({ idp, authorizationServer, mcp }: Enterprise): string[] {
+  const named = [
+    ...idp.requests.map((request) => ({ server: 'idp', request })),
+    ...authorizationServer.requests.map((request) => ({ server: 'as', request })),
+    ...mcp.requests.map((request) => ({ server: 'mcp', request })),
+  ]
+  return named
+    .sort((a, b) => a.request.startedAt - b.request.startedAt)
+    .map(({ server, request }) => `${server} ${request.method} ${request.path} ${request.status ?? ''}`)
+}
+
+/** The access tokens that a server has been shown, one for each request, undefined where there was none. */
+export function tokensSentTo(server: {
+  requests: { headers: Record<string, string> }[]
+}): (string | undefined)[] {
+  return server.requests.map(({ headers }) => headers['authorization']?.replace(/^Bearer /, ''))
+}
+
+/**
+ * A fetch that holds requests back until all of the round before have been answered, and all that follows from the
+ * answers has been asked for: what is sent in one round does not depend on each other.
+ */
+export class Rounds {
+  readonly list: string[][] = []
+  readonly #enterprise: Enterprise
+  #next: { names: string[]; start: () => void; started: Promise<void> } | undefined
+  #underway = 0
+
+  constructor(enterprise: Enterprise) {
+    this.#enterprise = enterprise
+  }
+
+  readonly fetch = async (input: string | URL | Request, init?: RequestInit): Promise<Response> => {
+    const round = (this.#next ??= this.#open())
+    round.names.push(this.#nameOf(input, init))
+    await round.started
+    this.#underway++
+    try {
+      return await fetch(input, init)
+    } finally {
+      if (--this.#underway === 0 && this.#next !== undefined) void this.#startSoon(this.#next)
+    }
+  }
+
+  #open() {
+    let start: () => void = () => undefined
+    const started = new Promise<void>((resolve) => (start = resolve))
+    const round = { names: [], start, started }
+    if (this.#underway === 0) void this.#startSoon(round)
+    return round
+  }
+
+  async #startSoon(round: { names: string[]; start: () => void }): Promise<void> {
+    for (let turn = 0; turn < 20; turn++) await setImmediate()
+    this.#next = undefined
+    this.list.push(round.names.sort())
+    round.start()
+  }
+
+  #nameOf(input: string | URL | Request, init?: RequestInit): string {
+    const { idp, authorizationServer, mcp } = this.#enterprise
+    const url = new URL(input instanceof Request ? input.url : input)
+    const servers = { idp, as: authorizationServer, mcp }
+    const server = Object.entries(servers).find(([, { origin }]) => origin === url.origin)?.[0]
+    return `${server ?? url.origin} ${init?.method ?? 'GET'} ${url.pathname}`
+  }
+}

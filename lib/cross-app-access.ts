@@ -107,11 +107,22 @@ export function withCrossAppAccess(options: CrossAppAccessOptions): FetchMiddlew
   return createCrossAppAccess(options).middleware
 }
 
+const sources = new WeakMap<object, TokenSource>()
+
+/**
+ * The token source behind an access, for the adapters; nothing for whatever else.
+ *
+ * @internal
+ */
+export function sourceOf(access: object): TokenSource | undefined {
+  return sources.get(access)
+}
+
 function accessOf(source: TokenSource): CrossAppAccess {
   const { configuration } = source.shared
   const resourceAt = (url: string | URL) =>
     URL.canParse(String(url)) ? resourceOf(configuration, new URL(String(url))) : undefined
-  return {
+  const access: CrossAppAccess = {
     middleware: createMiddleware(source),
 
     async getAccessToken(url, init) {
@@ -136,6 +147,8 @@ function accessOf(source: TokenSource): CrossAppAccess {
       return accessOf(new TokenSource(source.shared, subject, getIdToken))
     },
   }
+  sources.set(access, source)
+  return access
 }
 
 function toAccessToken({ value, tokenType, expiresAt, scope }: CachedToken): AccessToken {

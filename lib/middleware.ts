@@ -1,4 +1,4 @@
-import { discard } from './discard.ts'
+import type { Answer, Deliverable } from './deliverable.ts'
 import { imitate } from './fetch-middleware.ts'
 import type { FetchMiddleware } from './fetch-middleware.ts'
 import { resourceOf } from './options.ts'
@@ -9,7 +9,7 @@ import type { AnyFetch } from './protocol/context.ts'
 import { rememberNonce } from './protocol/dpop.ts'
 import { ReplayableRequest, effectiveHeaders, hasHeader, isRequest } from './replayable-request.ts'
 import type { CachedToken } from './token-cache.ts'
-import type { Need, TokenSource } from './token-source.ts'
+import type { Asking, Need, TokenSource } from './token-source.ts'
 
 /** Makes the middleware of one token source. What is not ours goes to `next` with the very same arguments. */
 export function createMiddleware(source: TokenSource): FetchMiddleware {
@@ -32,7 +32,7 @@ export function createMiddleware(source: TokenSource): FetchMiddleware {
  * The main path: attach the token in hand, send; on a `401` renew once and send again; on a `403` for want of scope
  * widen once and send again. Whatever the last send brings is the answer.
  */
-async function deliver(source: TokenSource, request: ReplayableRequest): Promise<Response> {
+export async function deliver<A extends Answer>(source: TokenSource, request: Deliverable<A>): Promise<A> {
   let token = source.inHand(request)
   let minted = false
   if (token === undefined && source.comesFirst(request, request.oneShot)) {
@@ -45,7 +45,7 @@ async function deliver(source: TokenSource, request: ReplayableRequest): Promise
 
   if (demand.kind !== 'scope') {
     if (!(await request.rewind())) return handBack(source, request, response, token)
-    discard(response)
+    request.discard(response)
     if (demand.kind !== 'nonce') ({ token, minted } = await source.obtain(request, renewal(token, demand)))
     response = await resend(source, request, token)
     demand = judge(source, request, response, token, minted)
@@ -56,7 +56,7 @@ async function deliver(source: TokenSource, request: ReplayableRequest): Promise
   if (demand?.kind === 'scope' && source.shared.configuration.stepUp && (await request.rewind())) {
     const wider = await source.widen(request, token, demand)
     if (wider === undefined) return response
-    discard(response)
+    request.discard(response)
     response = await resend(source, request, wider.token)
     judge(source, request, response, wider.token, wider.minted)
   }
@@ -135,8 +135,8 @@ function parse(text: string): URL | undefined {
 /** What the answer asks of us, if anything; and what it says about the token that was sent. */
 function judge(
   source: TokenSource,
-  request: ReplayableRequest,
-  response: Response,
+  request: Asking,
+  response: Answer,
   token: CachedToken | undefined,
   minted: boolean,
 ): Demand | undefined {
@@ -170,7 +170,7 @@ function judge(
   return source.isKnownRefusal(request, token) ? undefined : demand
 }
 
-function wasRedirectedAway({ redirected, url }: Response, request: ReplayableRequest): boolean {
+function wasRedirectedAway({ redirected, url }: Answer, request: Asking): boolean {
   return redirected && URL.canParse(url) && new URL(url).origin !== request.resource.origin
 }
 
@@ -180,12 +180,12 @@ function renewal(sent: CachedToken | undefined, demand: Demand): Need {
 }
 
 /** A body that is gone cannot be sent again: the `401` goes back, and the next request starts with a new token. */
-function handBack(
+function handBack<A extends Answer>(
   source: TokenSource,
-  request: ReplayableRequest,
-  response: Response,
+  request: Asking,
+  response: A,
   token: CachedToken | undefined,
-): Response {
+): A {
   if (token !== undefined) source.invalidate(request, token)
   if (source.shared.events.listening)
     source.emit(request, { type: 'replay_skipped', reason: 'one_shot_body' })
@@ -193,16 +193,16 @@ function handBack(
 }
 
 /** A second refusal: a token that once worked is over; one that never did would be replaced by its like. */
-function settleRefusal(source: TokenSource, request: ReplayableRequest, token: CachedToken): void {
+function settleRefusal(source: TokenSource, request: Asking, token: CachedToken): void {
   if (token.proven) source.invalidate(request, token)
   else source.refuse(request, token)
 }
 
-async function resend(
+async function resend<A extends Answer>(
   source: TokenSource,
-  request: ReplayableRequest,
+  request: Deliverable<A>,
   token: CachedToken | undefined,
-): Promise<Response> {
+): Promise<A> {
   request.signal?.throwIfAborted()
   if (source.shared.events.listening) source.emit(request, { type: 'replay', sends: request.sends + 1 })
   return await request.send(token)

@@ -58,7 +58,10 @@ export interface CrossAppAccessOptions {
     terminalMs?: number
   }
   replay?: {
-    /** Bytes of a one-shot body (a stream) kept so that it can be sent again. Default: 0, it is sent once. */
+    /**
+     * Bytes of a one-shot body (a stream) kept so that it can be sent again. Default: 0, it is sent once; 1 MiB in the
+     * undici interceptor, to which every body of a fetch is a stream.
+     */
     maxBufferedBytes?: number
   }
   /**
@@ -121,7 +124,8 @@ export interface Configuration {
   readonly maxEntries: number
   readonly renewal: { readonly softWindowMs: number; readonly hardWindowMs: number }
   readonly backOff: { readonly minMs: number; readonly maxMs: number; readonly terminalMs: number }
-  readonly maxBufferedBytes: number
+  /** Undefined where the options leave it to the adapter. */
+  readonly maxBufferedBytes: number | undefined
   readonly dpop: { readonly keyPair: CryptoKeyPair | undefined; readonly required: boolean } | undefined
   readonly clock: Clock
   readonly store: TokenStore | undefined
@@ -163,7 +167,7 @@ export function parseOptions(options: CrossAppAccessOptions): Configuration {
     maxEntries: value.cache?.maxEntries ?? 10_000,
     renewal: Object.freeze({ softWindowMs: 120_000, hardWindowMs: 30_000, ...defined(value.renewal) }),
     backOff: Object.freeze({ minMs: 1_000, maxMs: 60_000, terminalMs: 30_000, ...defined(value.backOff) }),
-    maxBufferedBytes: value.replay?.maxBufferedBytes ?? 0,
+    maxBufferedBytes: value.replay?.maxBufferedBytes,
     dpop: dpop && Object.freeze({ keyPair: dpop.keyPair, required: dpop.required ?? false }),
     // Bound once, so that replacing a method later has no effect.
     clock: Object.freeze({ now: clock.now.bind(clock), monotonic: clock.monotonic.bind(clock) }),

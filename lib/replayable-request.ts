@@ -1,3 +1,5 @@
+import type { Deliverable } from './deliverable.ts'
+import { discard } from './discard.ts'
 import { dpopProof } from './protocol/dpop.ts'
 import type { AnyFetch, Clock } from './protocol/context.ts'
 import type { ResourceConfiguration } from './options.ts'
@@ -16,7 +18,7 @@ interface Init {
  * What was asked for, as it was when it was asked: headers and bodies that the caller can still change are copied
  * before the first send. The caller's own objects are never changed.
  */
-export class ReplayableRequest {
+export class ReplayableRequest implements Deliverable<Response> {
   readonly number: number
   readonly resource: ResourceConfiguration
   /** The URL as `URL` writes it. */
@@ -45,7 +47,7 @@ export class ReplayableRequest {
       number: number
     },
     next: AnyFetch,
-    options: { clock: Clock; maxBufferedBytes: number },
+    options: { clock: Clock; maxBufferedBytes: number | undefined },
   ) {
     const { input, init } = asked
     const request = isRequest(input) ? input : undefined
@@ -70,8 +72,9 @@ export class ReplayableRequest {
       this.#body = copy
       return
     }
-    if (options.maxBufferedBytes > 0 && isOneShot(this.#body)) {
-      this.#recorded = new RecordedBody(this.#body, options.maxBufferedBytes)
+    const { maxBufferedBytes = 0 } = options
+    if (maxBufferedBytes > 0 && isOneShot(this.#body)) {
+      this.#recorded = new RecordedBody(this.#body, maxBufferedBytes)
       this.#body = this.#recorded.stream()
     } else {
       this.#oneShot = true
@@ -152,6 +155,11 @@ export class ReplayableRequest {
       return true
     }
     return !isRequest(this.#input) || this.#input.body == null || !this.#input.bodyUsed
+  }
+
+  /** Releases an answer that nobody will read. */
+  discard(response: Response): void {
+    discard(response)
   }
 
   /** Lets go of what was kept for another send. */

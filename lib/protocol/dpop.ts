@@ -58,7 +58,7 @@ async function publicJwk({ keyPair }: DpopKey): Promise<JWK & { kty: string }> {
 }
 
 /** Keeps a nonce that an answer brought. True where it is a new one. */
-export function rememberNonce(key: DpopKey, url: string, headers: Headers): boolean {
+export function rememberNonce(key: DpopKey, url: string, headers: Pick<Headers, 'get'>): boolean {
   const nonce = headers.get('dpop-nonce')
   const { origin } = new URL(url)
   if (nonce === null || nonce === '' || key.nonces.get(origin) === nonce) return false

@@ -43,15 +43,15 @@ export async function dpopProof(
 
 /** The thumbprint by which tokens name the key they are bound to (`cnf.jkt`). */
 export async function dpopThumbprint(key: DpopKey): Promise<string> {
-  const { calculateJwkThumbprint } = await import('jose/jwk/thumbprint')
-  return await calculateJwkThumbprint(await publicJwk(key))
+  // RFC 7638: the required members, in the order of the alphabet, as publicJwk writes them.
+  return await digest(JSON.stringify(await publicJwk(key)))
 }
 
 /** The members that make up a public key, and no others. */
 async function publicJwk({ keyPair }: DpopKey): Promise<JWK & { kty: string }> {
-  const { kty = '', crv, x, y, e, n } = await crypto.subtle.exportKey('jwk', keyPair.publicKey)
+  const { crv, e, kty = '', n, x, y } = await crypto.subtle.exportKey('jwk', keyPair.publicKey)
   return Object.fromEntries(
-    Object.entries({ kty, crv, x, y, e, n }).filter(([, value]) => value !== undefined),
+    Object.entries({ crv, e, kty, n, x, y }).filter(([, value]) => value !== undefined),
   ) as {
     kty: string
   }

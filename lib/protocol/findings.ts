@@ -118,6 +118,12 @@ export const findings = {
         : 'Sign the user in again; if it stays, check that the ID token was issued by this identity provider for idp.clientId.',
       'user',
     ),
+  foreignIdToken: (claim: 'iss' | 'aud', actual: unknown, wanted: string): Finding =>
+    finding(
+      `id_token_${claim}`,
+      `Let getIdToken give the ID token that ${claim === 'iss' ? 'idp.issuer issued' : 'was issued to idp.clientId'}: its ${claim} is ${quoted(actual)}, and has to be ${quoted(wanted)}.`,
+      'client',
+    ),
   noIdTokenInRefresh: (): Finding =>
     finding(
       'no_id_token_in_refresh',
@@ -176,6 +182,18 @@ export const findings = {
     ),
   idJagClaim: (claim: string, actual: unknown, wanted: string): Finding =>
     finding(`id_jag_${claim.replace('.', '_')}`, idJagAdvice(claim, actual, wanted), 'identity_provider'),
+  clockSkew: (whose: Place, age: number): Finding =>
+    finding(
+      'clock_skew',
+      `Set the clocks right: by the one of the ${whose === 'client' ? 'client' : 'authorization server'}, the identity provider issued the ID-JAG ${Math.abs(Math.round(age))} seconds ${age < 0 ? 'in the future' : 'ago'}.`,
+      whose,
+    ),
+  idJagReused: (): Finding =>
+    finding(
+      'id_jag_reused',
+      'Let the identity provider issue a new ID-JAG for each exchange, and no cache keep its answers: the authorization server takes each one once.',
+      'identity_provider',
+    ),
   jwtBearerUnsupported: (server: AuthorizationServerMetadata): Finding =>
     finding(
       'jwt_bearer_unsupported',

@@ -1,6 +1,7 @@
 import { decodeProtectedHeader } from 'jose/decode/protected_header'
 import { decodeJwt } from 'jose/jwt/decode'
 import type { JWTPayload } from 'jose'
+import type { Finding } from '../errors.ts'
 import { systemClock } from './context.ts'
 import type { ProtocolContext } from './context.ts'
 import { findings } from './findings.ts'
@@ -40,13 +41,18 @@ export function inspectIdJag(
   const decoded = decode(idJag)
   if (decoded === undefined) return undefined
   const { typ, claims } = decoded
-  const reject = (claim: string, actual: unknown, wanted: string): never => {
+  const reject = (
+    claim: string,
+    actual: unknown,
+    wanted: string,
+    finding: Finding = findings.idJagClaim(claim, actual, wanted),
+  ): never => {
     throw failure(context, {
       code: 'invalid_id_jag',
       step: 'token_exchange',
       endpoint: expected.endpoint,
       detail: `the ID-JAG's ${claim} cannot work`,
-      finding: findings.idJagClaim(claim, actual, wanted),
+      finding,
     })
   }
 
@@ -61,7 +67,10 @@ export function inspectIdJag(
   }
   const now = (context.clock ?? systemClock).now() / 1000
   if (typeof claims.exp !== 'number' || claims.exp <= now - clockTolerance) {
-    reject('exp', claims.exp, `a time after ${Math.floor(now)}`)
+    // It was issued a moment ago: an old one says that the clocks differ.
+    const age = now - (claims.iat ?? now)
+    const skew = Math.abs(age) > clockTolerance ? findings.clockSkew('client', age) : undefined
+    reject('exp', claims.exp, `a time after ${Math.floor(now)}`, skew)
   }
   const jkt = confirmation(claims)
   if (expected.jkt !== undefined && jkt !== undefined && jkt !== expected.jkt)
@@ -93,13 +102,25 @@ function confirmation(claims: JWTPayload): string | undefined {
   return typeof cnf === 'object' && typeof cnf?.jkt === 'string' ? cnf.jkt : undefined
 }
 
+/** The claims of a JWT, where they can be read without its key. Not verified. */
+export function readClaims(token: string): JWTPayload {
+  return decode(token)?.claims ?? {}
+}
+
 /** The expiry of a JWT in milliseconds since the epoch, where one can be read without its key. */
 export function jwtExpiry(token: string): number | undefined {
-  if (token.split('.').length !== 3) return undefined
-  try {
-    const { exp } = decodeJwt(token)
-    return typeof exp === 'number' && Number.isFinite(exp) ? exp * 1000 : undefined
-  } catch {
-    return undefined
-  }
+  const { exp } = readClaims(token)
+  return typeof exp === 'number' && Number.isFinite(exp) ? exp * 1000 : undefined
+}
+
+/**
+ * Why an authorization server may have refused an ID-JAG that was right when it came, going by the `Date` of its
+ * answer; or nothing where the times are in order.
+ */
+export function timeProblem(idJag: string, answeredAt: number): Finding | undefined {
+  const { iat, exp = Infinity } = readClaims(idJag)
+  if (typeof iat !== 'number' || Number.isNaN(answeredAt)) return undefined
+  const age = answeredAt / 1000 - iat
+  if (age < -clockTolerance || age >= exp - iat) return findings.clockSkew('authorization_server', age)
+  return age > clockTolerance ? findings.idJagReused() : undefined
 }

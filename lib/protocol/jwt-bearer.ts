@@ -1,10 +1,11 @@
+import type { Finding } from '../errors.ts'
 import { systemClock } from './context.ts'
 import type { ProtocolContext } from './context.ts'
 import type { AuthorizationServerMetadata } from './discovery.ts'
 import type { DpopKey } from './dpop.ts'
 import { findings } from './findings.ts'
 import { failure } from './http.ts'
-import { jwtExpiry } from './id-jag.ts'
+import { jwtExpiry, timeProblem } from './id-jag.ts'
 import type { ServerRegistration } from './registration.ts'
 import { invalidAnswer, requestToken, tokenIn } from './token-endpoint.ts'
 import type { Refusal, TokenRequest } from './token-endpoint.ts'
@@ -148,11 +149,20 @@ function redemptionRefused(refusal: Refusal, redemption: TokenRequest, context: 
     ...(known ?? {
       code: 'grant_rejected',
       detail: 'the authorization server refuses the ID-JAG',
-      finding: findings.grantRejected(error, refusal.oauthError.error_description, parameters),
+      finding: rejection(refusal, parameters),
     }),
     step: 'access_token',
     endpoint: server.token_endpoint,
     status: refusal.status,
     oauthError: refusal.oauthError,
   })
+}
+
+function rejection(
+  { oauthError: { error, error_description }, answeredAt }: Refusal,
+  parameters: TokenRequest['parameters'],
+): Finding {
+  const untimely =
+    error === 'invalid_grant' ? timeProblem(parameters['assertion'] ?? '', answeredAt) : undefined
+  return untimely ?? findings.grantRejected(error, error_description, parameters)
 }

@@ -33,6 +33,8 @@ export interface Refusal {
   oauthError: OAuthErrorFields
   acrValues?: string
   maxAge?: number
+  /** When it was made, by the server's clock, in milliseconds; NaN where it does not say. */
+  answeredAt: number
 }
 
 /**
@@ -52,9 +54,10 @@ export async function requestToken(request: TokenRequest, context: ProtocolConte
 
   const oauthError = answer.body && oauthErrorOf(answer.body, context)
   if (answer.body !== undefined && oauthError !== undefined) {
+    const answeredAt = Date.parse(answer.headers.get('date') ?? '')
     return {
       granted: false,
-      refusal: { status: answer.status, oauthError, ...authenticationWanted(answer.body) },
+      refusal: { status: answer.status, oauthError, answeredAt, ...authenticationWanted(answer.body) },
     }
   }
   if (answer.status === 404 || answer.status === 410) throw gone(request, answer, context)

@@ -4,6 +4,7 @@ import type { AuthorizationServerMetadata } from './discovery.ts'
 import type { DpopKey } from './dpop.ts'
 import { findings } from './findings.ts'
 import { failure } from './http.ts'
+import { readClaims } from './id-jag.ts'
 import type { ServerRegistration } from './registration.ts'
 import type { SubjectToken } from './subject-token.ts'
 import { invalidAnswer, requestToken, tokenIn } from './token-endpoint.ts'
@@ -162,7 +163,7 @@ function classify(
       return {
         code: 'login_required',
         detail: 'the identity provider refuses the subject token',
-        finding: findings.subjectTokenRefused(error),
+        finding: foreignIdToken(parameters, registration) ?? findings.subjectTokenRefused(error),
       }
     case 'insufficient_user_authentication':
       return {
@@ -203,6 +204,18 @@ function classify(
         finding: findings.policyDenied(error, parameters),
       }
   }
+}
+
+/** What an ID token says about itself that makes any identity provider refuse it from this client. */
+function foreignIdToken(
+  { subject_token: token = '', subject_token_type: type }: TokenRequest['parameters'],
+  { issuer, clientId }: ServerRegistration,
+): CrossAppAccessFinding | undefined {
+  if (type !== subjectTokenType('id_token')) return undefined
+  const { iss, aud } = readClaims(token)
+  if (iss !== undefined && iss !== issuer) return findings.foreignIdToken('iss', iss, issuer)
+  const ours = aud === undefined || [aud].flat().includes(clientId)
+  return ours ? undefined : findings.foreignIdToken('aud', aud, clientId)
 }
 
 type CrossAppAccessFinding = ReturnType<typeof findings.serverUnavailable>

@@ -158,6 +158,12 @@ export function asRemembered(error: CrossAppAccessError, retryAfter?: number): C
   return new CrossAppAccessError({ ...init, cached: true, retryAfter: retryAfter ?? init.retryAfter })
 }
 
+/** @internal A copy that says when it is worth trying again. */
+export function withRetryAfter(error: CrossAppAccessError, retryAfter: number): CrossAppAccessError {
+  const init = inits.get(error)
+  return init === undefined ? error : new CrossAppAccessError({ ...init, retryAfter })
+}
+
 /** @internal The finding behind an error's hint: what the doctor ranks first. */
 export function findingOf(error: CrossAppAccessError): Finding | undefined {
   return inits.get(error)?.finding

@@ -14,6 +14,8 @@ import type { ServerRegistration } from './protocol/registration.ts'
 interface Entry<T> {
   readonly document: T
   readonly url: string
+  /** Where a challenge said that it is, as it was written there. */
+  readonly namedAs?: string | undefined
   /** Monotonic milliseconds. */
   readonly freshUntil: number
 }
@@ -64,7 +66,8 @@ export class Metadata implements MetadataSource {
     const resource = request.resource as ResourceConfiguration
     const { resourceMetadata } = request
     const known = this.#resources.get(resource.index)
-    const moved = resourceMetadata !== undefined && known?.url !== resourceMetadata
+    const moved =
+      resourceMetadata !== undefined && known?.url !== resourceMetadata && known?.namedAs !== resourceMetadata
     if (known !== undefined && !moved && this.#isFresh(known)) return known.document
     const entry = await this.#fetchOnce(
       `resource ${resource.index} ${resourceMetadata ?? ''}`,
@@ -79,7 +82,7 @@ export class Metadata implements MetadataSource {
           own,
         ),
     )
-    this.#resources.set(resource.index, entry)
+    this.#resources.set(resource.index, { ...entry, namedAs: resourceMetadata })
     this.learn(resource, { described: entry.document })
     return entry.document
   }

@@ -44,7 +44,7 @@ export async function deliver<A extends Answer>(source: TokenSource, request: De
   if (demand === undefined) return response
 
   if (demand.kind !== 'scope') {
-    if (!(await request.rewind())) return handBack(source, request, response, token)
+    if (!(await request.rewind())) return handBack(source, request, response, token, demand)
     request.discard(response)
     if (demand.kind !== 'nonce') ({ token, minted } = await source.obtain(request, renewal(token, demand)))
     response = await resend(source, request, token)
@@ -185,8 +185,9 @@ function handBack<A extends Answer>(
   request: Asking,
   response: A,
   token: CachedToken | undefined,
+  demand: Demand,
 ): A {
-  if (token !== undefined) source.invalidate(request, token)
+  if (token !== undefined && demand.kind === 'token') source.invalidate(request, token)
   if (source.shared.events.listening)
     source.emit(request, { type: 'replay_skipped', reason: 'one_shot_body' })
   return response

@@ -1,5 +1,6 @@
 import type { FailureGate } from './failure-gate.ts'
 import type { KeptIdJag } from './protocol/acquire.ts'
+import type { SubjectToken } from './protocol/subject-token.ts'
 import type { CachedToken } from './token-cache.ts'
 
 /** One attempt to obtain a token, shared by everybody who needs it while it runs. */
@@ -32,6 +33,8 @@ export interface Slot {
   epoch: number
   /** Fingerprint of the subject token that led to the last token. */
   subjectToken: string | undefined
+  /** The refresh token that the last SAML assertion was exchanged for, by the assertion's fingerprint. */
+  readonly refreshTokens: Map<string, SubjectToken>
   keptIdJag: (KeptIdJag & { readonly wantedBy: string }) | undefined
 }
 
@@ -72,6 +75,7 @@ function emptySlot(): Slot {
     refused: undefined,
     epoch: 0,
     subjectToken: undefined,
+    refreshTokens: new Map(),
     keptIdJag: undefined,
   }
 }

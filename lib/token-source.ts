@@ -1,5 +1,5 @@
 import { startDeadline, pause } from './deadline.ts'
-import { CrossAppAccessError } from './errors.ts'
+import { CrossAppAccessError, withRetryAfter } from './errors.ts'
 import type { AcquireReason, UnstampedEvent } from './events.ts'
 import { FailureGate, backOffMs } from './failure-gate.ts'
 import type { ResourceConfiguration } from './options.ts'
@@ -218,6 +218,7 @@ export class TokenSource {
       const { slot } = this.#memo(each)
       slot.epoch++
       slot.keptIdJag = undefined
+      slot.refreshTokens.clear()
       slot.refused = undefined
       const removed = cache.removeWhere(
         (token) => token.subject === this.subject && token.resource === each.index,
@@ -229,6 +230,14 @@ export class TokenSource {
           this.emit(asking, { type: 'token_invalidated', late: false, tokenId: token.id })
       }
     }
+  }
+
+  /** The tokens of this subject, live or not: a hostile server may echo any of them. */
+  tokensInUse(): string[] {
+    return this.#keys.flatMap(({ key, slot }) => {
+      const token = key === undefined ? undefined : this.shared.cache.get(key)
+      return [token?.value, slot.refused?.token.value].filter((value) => value !== undefined)
+    })
   }
 
   emit(asking: Pick<Asking, 'resource' | 'number'>, event: PartialEvent): void {
@@ -390,8 +399,7 @@ export class TokenSource {
       const acquired = await this.#exclusively(run, asking, scope, work, deadline.signal)
       return this.#keep(run, acquired, dpop, asking, slot, key, epoch)
     } catch (error) {
-      if (error instanceof CrossAppAccessError) this.#remember(run, error, asking, slot, key)
-      throw error
+      throw error instanceof CrossAppAccessError ? this.#remember(run, error, asking, slot, key) : error
     } finally {
       deadline.clear()
       if (slot.flights.get(key) === flight) slot.flights.delete(key)
@@ -409,6 +417,7 @@ export class TokenSource {
     const { configuration, metadata } = this.shared
     const now = this.#monotonic()
     const gate = slot.gates.get(key)
+    const refused = gate?.isClosed(now) === true ? gate.refusal(now) : undefined
     const authentication = need.demand?.kind === 'authentication' ? need.demand : undefined
     return {
       url: asking.url,
@@ -420,11 +429,13 @@ export class TokenSource {
       scope,
       stepUp: authentication,
       previousSubject: slot.subjectToken,
-      refused: gate?.isClosed(now) === true ? gate.refusal(now) : undefined,
+      refused,
       dpop,
       dpopRequired: configuration.dpop?.required === true,
       reuseIdJag: configuration.reuseIdJag,
-      keptIdJag: authentication === undefined ? this.#usableIdJag(slot, key) : undefined,
+      refreshTokens: slot.refreshTokens,
+      // Behind a closed gate nothing is sent before there is another subject token.
+      keptIdJag: (authentication ?? refused) ? undefined : this.#usableIdJag(slot, key),
     }
   }
 
@@ -526,11 +537,18 @@ export class TokenSource {
     }
   }
 
-  #remember(run: FlightRun, error: CrossAppAccessError, asking: Asking, slot: Slot, key: string): void {
+  /** Closes the gate, and gives the error to throw: with the time until it opens, where it does by itself. */
+  #remember(
+    run: FlightRun,
+    error: CrossAppAccessError,
+    asking: Asking,
+    slot: Slot,
+    key: string,
+  ): CrossAppAccessError {
     const { configuration, metadata } = this.shared
     run.emit({ type: 'acquire_failed', error })
     // An application without a token now may have one at the next call; a remembered error is remembered already.
-    if (error.code === 'id_token_unavailable' || error.cached) return
+    if (error.code === 'id_token_unavailable' || error.cached) return error
     const { scope, scopeProven } = metadata.knowledge(asking.resource)
     const refusedScope =
       error.code !== 'temporarily_unavailable' && scope !== undefined && scopeProven !== true
@@ -549,6 +567,9 @@ export class TokenSource {
     }
     const { until, transient } = slot.gates.get(key) as FailureGate
     this.#emitGateClosed(asking, until - now, transient ? 'transient' : 'terminal', error)
+    return transient && error.retryAfter === undefined
+      ? withRetryAfter(error, Math.ceil((until - now) / 1000))
+      : error
   }
 
   #emitGateClosed(
@@ -689,10 +710,7 @@ class FlightRun {
         this.secrets.add(clientAuthentication.clientSecret)
       }
     }
-    source.shared.cache.removeWhere((token) => {
-      if (token.subject === source.subject) this.secrets.add(token.value)
-      return false
-    })
+    this.secrets.add(...source.tokensInUse())
   }
 
   emit(event: PartialEvent): void {

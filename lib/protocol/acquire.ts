@@ -51,6 +51,8 @@ export interface AcquireRequest {
   keptIdJag?: KeptIdJag | undefined
   /** Whether ID-JAGs may be redeemed more than once. */
   reuseIdJag?: boolean
+  /** Refresh tokens that SAML assertions were exchanged for, by fingerprint of the assertion. Kept by the caller. */
+  refreshTokens?: Map<string, SubjectToken> | undefined
 }
 
 /** An ID-JAG that may be redeemed again. */
@@ -316,22 +318,21 @@ async function exchangeOnce(
 ): Promise<KeptIdJag> {
   const { idp, dpop, resource } = request
   const { endpoint, grant } = await atTokenEndpoint(idp, target.idp, context, async (server) => {
-    const common = { idp, server, dpop }
-    const subject =
-      subjectToken.type === 'saml2'
-        ? await persistently(context, () => exchangeSamlAssertion({ ...common, subjectToken }, context))
-        : subjectToken
-    const exchanged = await persistently(context, () =>
-      requestIdJag(
-        {
-          ...common,
-          subjectToken: subject,
-          audience: target.audience,
-          resource: target.resource,
-          scope: target.scope,
-          authorizationDetails: resource.authorizationDetails,
-        },
-        context,
+    const exchanged = await withoutSaml(subjectToken, server, request, context, (subject) =>
+      persistently(context, () =>
+        requestIdJag(
+          {
+            idp,
+            server,
+            dpop,
+            subjectToken: subject,
+            audience: target.audience,
+            resource: target.resource,
+            scope: target.scope,
+            authorizationDetails: resource.authorizationDetails,
+          },
+          context,
+        ),
       ),
     )
     return { endpoint: server.token_endpoint, grant: exchanged }
@@ -354,6 +355,37 @@ async function exchangeOnce(
     grant.expiresIn === undefined ? Infinity : now + grant.expiresIn * 1000,
   )
   return { grant, expiresAt: lives }
+}
+
+/**
+ * Works with the subject token, or with the refresh token that a SAML assertion is exchanged for first. That one
+ * outlives the assertion, so it is kept; where it is refused, the assertion is exchanged once more.
+ */
+async function withoutSaml<T>(
+  subjectToken: SubjectToken,
+  server: AuthorizationServerMetadata,
+  { idp, dpop, refreshTokens }: AcquireRequest,
+  context: AcquireContext,
+  work: (subject: SubjectToken) => Promise<T>,
+): Promise<T> {
+  if (subjectToken.type !== 'saml2') return await work(subjectToken)
+  const mark = await fingerprint(subjectToken.token)
+  const kept = refreshTokens?.get(mark)
+  if (kept !== undefined) {
+    context.secrets?.add(kept.token)
+    try {
+      return await work(kept)
+    } catch (error) {
+      if (reasonToAskAgain(error) !== 'rejected') throw error
+    }
+  }
+  const fresh = await persistently(context, () =>
+    exchangeSamlAssertion({ idp, server, dpop, subjectToken }, context),
+  )
+  // One assertion at a time: the one before is over.
+  refreshTokens?.clear()
+  refreshTokens?.set(mark, fresh)
+  return await work(fresh)
 }
 
 /** Step 5: the grant. It asks for what the identity provider granted. */

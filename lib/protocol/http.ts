@@ -22,7 +22,12 @@ export interface JsonAnswer {
 
 type HttpStep = Exclude<CrossAppAccessStep, 'id_token'>
 
-/** Makes an error of the flow: `detail` and the cause are scrubbed of the context's secrets. */
+/** The context of a step that was given none to collect secrets in, with one of its own. */
+export function guarded<C extends ProtocolContext>(context: C): C & { secrets: Secrets } {
+  return { ...context, secrets: context.secrets ?? new Secrets() }
+}
+
+/** Makes an error of the flow: all texts and the cause are scrubbed of the context's secrets. */
 export function failure(context: ProtocolContext, init: CrossAppAccessErrorInit): CrossAppAccessError {
   const secrets = context.secrets ?? new Secrets()
   return new CrossAppAccessError({
@@ -59,36 +64,43 @@ export async function requestJson(
         ...init,
         headers: { accept: 'application/json', ...init.headers },
         redirect: 'manual',
-        ...noCookies,
+        ...noCookies(),
         ...(signal && { signal }),
       }) as Promise<Response>,
       signal,
     )
     status = response.status
     const redirected = status === 0 || (status >= 300 && status < 400)
-    const text = await readText(response, endpoint, step, context, signal)
-    if (isTransient(status)) throw transient(endpoint, step, response, parseObject(text), context)
+    const text = await readText(response, signal)
+    const body = text === undefined ? undefined : parseObject(text)
+    // Tokens that come along must not be quoted, wherever else in the answer they turn up.
+    for (const name of tokenMembers) if (typeof body?.[name] === 'string') context.secrets?.add(body[name])
+    if (isTransient(status)) throw transient(endpoint, step, response, body, context)
+    if (text === undefined) throw tooLarge(endpoint, step, status, context)
     const mediaType =
       (response.headers.get('content-type') ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? ''
-    return { status, headers: response.headers, body: parseObject(text), redirected, mediaType }
+    return { status, headers: response.headers, body, redirected, mediaType }
   } catch (error) {
     if (error instanceof CrossAppAccessError) throw error
-    throw unreachable(error, endpoint, step, context, signal)
+    throw unreachable(error, endpoint, step, status, context, signal)
   } finally {
     deadline?.clear()
     const durationMs = clock.monotonic() - started
     context.onHop?.({
       step,
-      endpoint: withoutQuery(endpoint),
+      endpoint: (context.secrets ?? new Secrets()).scrub(withoutQuery(endpoint)),
       ...(status !== undefined && { status }),
       durationMs,
     })
   }
 }
 
+const tokenMembers = ['access_token', 'refresh_token', 'id_token']
+
 // Boundary: Cloudflare's Request knows no `credentials` and throws on it; it has no cookies either.
-const noCookies =
-  typeof Request === 'function' && 'credentials' in Request.prototype ? { credentials: 'omit' as const } : {}
+// Asked at each request: naming Request when the module loads would make Node load its whole fetch.
+const noCookies = (): { credentials?: 'omit' } =>
+  typeof Request === 'function' && 'credentials' in Request.prototype ? { credentials: 'omit' } : {}
 
 function isTransient(status: number): boolean {
   return status === 408 || status === 425 || status === 429 || status >= 500
@@ -122,6 +134,7 @@ function unreachable(
   error: unknown,
   endpoint: string,
   step: HttpStep,
+  status: number | undefined,
   context: ProtocolContext,
   signal: AbortSignal | undefined,
 ): unknown {
@@ -132,6 +145,7 @@ function unreachable(
     code: 'temporarily_unavailable',
     step,
     endpoint,
+    status,
     detail: timedOut ? 'no complete answer in time' : 'the request failed before an answer was complete',
     finding: timedOut ? findings.timedOut() : findings.unreachable(),
     cause: error,
@@ -149,19 +163,15 @@ export function abortable<T>(work: Promise<T>, signal: AbortSignal | undefined):
   return new Promise((resolve, reject) => {
     // Boundary: the reason is handed on as it is, an Error or not.
     const abort = () => reject(signal.reason as Error)
-    if (signal.aborted) return abort()
-    signal.addEventListener('abort', abort, { once: true })
+    if (signal.aborted) abort()
+    else signal.addEventListener('abort', abort, { once: true })
+    // Also after an abort, so that a later rejection is nobody's unhandled one.
     work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
   })
 }
 
-async function readText(
-  response: Response,
-  endpoint: string,
-  step: HttpStep,
-  context: ProtocolContext,
-  signal: AbortSignal | undefined,
-): Promise<string> {
+/** The body as text, or nothing where it is larger than 1 MiB. */
+async function readText(response: Response, signal: AbortSignal | undefined): Promise<string | undefined> {
   // Boundary: a fetch of another make may give a body without a reader, which is then not bounded here.
   if (response.body === null || typeof response.body.getReader !== 'function') {
     return await abortable(response.text(), signal)
@@ -175,18 +185,26 @@ async function readText(
       const { done, value } = await abortable(reader.read(), signal)
       if (done) return text + decoder.decode()
       size += value.byteLength
-      if (size > maxAnswerBytes) break
+      if (size > maxAnswerBytes) return undefined
       text += decoder.decode(value, { stream: true })
     }
   } finally {
     // Not awaited: a peer that stalls must not hold us. After the end it does nothing.
     reader.cancel().catch(() => undefined)
   }
-  throw failure(context, {
+}
+
+function tooLarge(
+  endpoint: string,
+  step: HttpStep,
+  status: number,
+  context: ProtocolContext,
+): CrossAppAccessError {
+  return failure(context, {
     code: step === 'discovery' ? 'discovery_failed' : 'invalid_response',
     step,
     endpoint,
-    status: response.status,
+    status,
     detail: 'the answer is larger than 1 MiB',
     finding: findings.answerTooLarge(),
   })
@@ -224,8 +242,8 @@ export function parseRetryAfter(header: string | null, now: number): number | un
   if (header === null) return undefined
   const text = header.trim()
   if (/^\d{1,9}$/.test(text)) return Number(text)
-  // Date.parse takes almost anything; an HTTP date has letters.
-  const date = /[a-z]/i.test(text) ? Date.parse(text) : Number.NaN
+  // Date.parse takes almost anything; an HTTP date begins with a day of the week, in any of its three formats.
+  const date = /^(?:mon|tue|wed|thu|fri|sat|sun)/i.test(text) ? Date.parse(text) : Number.NaN
   return Number.isNaN(date) ? undefined : Math.max(0, Math.ceil((date - now) / 1000))
 }
 

@@ -30,7 +30,7 @@ describe('what the servers refuse, each with its documented error', () => {
 
   const registrations = () => {
     const { idp, authorizationServers } = enterprise.options()
-    return { idp, server: authorizationServers[0]! }
+    return { idp, server: authorizationServers[0] }
   }
 
   /** Calls a tool and gives the error; nothing may have gone out bare but the first request, and no secret be in it. */

@@ -1,0 +1,335 @@
+/**
+ * `authProvider`s for MCP clients that take no `fetch`, and how a client says that it knows the flow.
+ *
+ * Where a `fetch` can be given, `withCrossAppAccess` is the better way in: it sees which token each answer speaks of.
+ *
+ * @module
+ */
+import { sourceOf } from '../cross-app-access.ts'
+import type { CrossAppAccess } from '../cross-app-access.ts'
+import { resourceOf } from '../options.ts'
+import type { ResourceConfiguration } from '../options.ts'
+import { readDemand, scopeTokens } from '../protocol/challenge.ts'
+import type { Demand } from '../protocol/challenge.ts'
+import type { CachedToken } from '../token-cache.ts'
+import type { Asking, TokenSource } from '../token-source.ts'
+
+/** What a client names in its capabilities to say that it knows enterprise-managed authorization. */
+export const enterpriseManagedAuthorizationExtension =
+  'io.modelcontextprotocol/enterprise-managed-authorization' as const
+
+/** Client capabilities, as much of them as {@link declareEnterpriseManagedAuthorization} has to know. */
+interface Capabilities {
+  extensions?: Record<string, object> | undefined
+}
+
+/**
+ * Adds enterprise-managed authorization to the capabilities that an MCP client declares. What is passed in stays as it
+ * is.
+ *
+ * @example
+ * ```ts
+ * import { Client } from '@modelcontextprotocol/client'
+ * import { declareEnterpriseManagedAuthorization } from 'xaa-fetch/mcp'
+ *
+ * const capabilities = declareEnterpriseManagedAuthorization({ sampling: {} })
+ * const client = new Client({ name: 'wiki', version: '1.0.0' }, { capabilities })
+ * ```
+ *
+ * @see [Enterprise-Managed Authorization](https://modelcontextprotocol.io/extensions/auth/enterprise-managed-authorization)
+ */
+export function declareEnterpriseManagedAuthorization<C extends object = object>(
+  capabilities?: C & Capabilities,
+): C & { extensions: Record<string, object> } {
+  const { extensions, ...rest } = capabilities ?? {}
+  const declared = { ...extensions, [enterpriseManagedAuthorizationExtension]: {} }
+  // All members of C are in the copy; the compiler does not follow a generic rest.
+  return { ...rest, extensions: declared } as unknown as C & { extensions: Record<string, object> }
+}
+
+/** The `AuthProvider` of the MCP SDK 2.x, as {@link toAuthProvider} makes it. */
+export interface McpAuthProvider {
+  token(): Promise<string>
+  onUnauthorized(context: { readonly response: Response }): Promise<void>
+}
+
+/**
+ * Makes an `authProvider` for the transports of the MCP SDK 2.x.
+ *
+ * Every request gets a token, from memory where there is one and renewed before it expires. A `401` renews it once,
+ * however many requests see it, and the transport sends again. The transport does not say which token the `401` is
+ * about: shortly after a renewal it is taken to be about the one before, so a new token that is refused at once is
+ * replaced by a later request, and not in vain again and again.
+ *
+ * A `403` is not answered: the transport throws its `InsufficientScopeError`. The requests of the flow go through
+ * `options.fetch`, else the global fetch, and never through the fetch of the transport.
+ *
+ * @example
+ * ```ts
+ * import { StreamableHTTPClientTransport } from '@modelcontextprotocol/client'
+ * import { createCrossAppAccess, type CrossAppAccessOptions } from 'xaa-fetch'
+ * import { toAuthProvider } from 'xaa-fetch/mcp'
+ *
+ * declare const options: CrossAppAccessOptions
+ *
+ * const url = new URL('https://mcp.chat.example/mcp')
+ * const authProvider = toAuthProvider(createCrossAppAccess(options), url)
+ * const transport = new StreamableHTTPClientTransport(url, { authProvider })
+ * ```
+ *
+ * @param xaa - What `createCrossAppAccess` or its `forSubject` gave.
+ * @param url - URL of the MCP server, under one of the resources.
+ * @throws `TypeError` for a URL outside every resource, and with DPoP: these transports send tokens as `Bearer`.
+ *   Its methods reject with {@link CrossAppAccessError}.
+ */
+export function toAuthProvider(xaa: CrossAppAccess, url: string | URL): McpAuthProvider {
+  const handout = Handout.of(xaa, url)
+  return {
+    token: async () => (await handout.token()).value,
+
+    async onUnauthorized({ response }) {
+      const demand = handout.demandOf(response)
+      if (demand !== undefined) await handout.renew(demand)
+    },
+  }
+}
+
+/** The `OAuthClientProvider` of the MCP SDKs, as {@link toOAuthClientProvider} makes it. */
+export interface McpOAuthClientProvider {
+  readonly redirectUrl: undefined
+  readonly clientMetadata: { redirect_uris: string[]; grant_types: string[]; response_types: string[] }
+  clientInformation(): { client_id: string }
+  tokens(): Promise<{ access_token: string; token_type: 'Bearer'; expires_in: number; scope?: string }>
+  saveTokens(): void
+  discoveryState(): {
+    authorizationServerUrl: string
+    resourceMetadata: { resource: string }
+    authorizationServerMetadata: {
+      issuer: string
+      authorization_endpoint: string
+      token_endpoint: string
+      response_types_supported: string[]
+    }
+  }
+  validateResourceURL(): Promise<undefined>
+  prepareTokenRequest(scope?: string): Promise<URLSearchParams>
+  addClientAuthentication(headers: Headers, parameters: URLSearchParams, url: string | URL): void
+  redirectToAuthorization(): never
+  saveCodeVerifier(): never
+  codeVerifier(): never
+}
+
+/**
+ * Makes an `authProvider` for the transports of the MCP SDK 1.x and 2.x, and for what is built on them and takes an
+ * `OAuthClientProvider` alone, such as LangChain's `MultiServerMCPClient`.
+ *
+ * Every request gets a token, from memory where there is one and renewed before it expires. On a `401` the SDK starts
+ * an OAuth flow of its own; this provider runs ours in its place, once for all the requests that wait, and hands the SDK
+ * an answer for its token request that comes from nowhere and means nothing (a `data:` URL). So the SDK discovers no
+ * server, contacts none, and sees no secret and no ID-JAG. A fetch given to the transport has to know `data:` URLs, as
+ * those of all platforms do.
+ *
+ * With 2.x a `403` for want of scope is answered by asking for the wider scope; 1.x does not say which scope it was.
+ * Whose token a `401` is about is told as by {@link toAuthProvider}, which is the better choice for 2.x.
+ *
+ * @example
+ * ```ts
+ * import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
+ * import { createCrossAppAccess, type CrossAppAccessOptions } from 'xaa-fetch'
+ * import { toOAuthClientProvider } from 'xaa-fetch/mcp'
+ *
+ * declare const options: CrossAppAccessOptions
+ *
+ * const url = new URL('https://mcp.chat.example/mcp')
+ * const authProvider = toOAuthClientProvider(createCrossAppAccess(options), url)
+ * const transport = new StreamableHTTPClientTransport(url, { authProvider })
+ * ```
+ *
+ * @param xaa - What `createCrossAppAccess` or its `forSubject` gave.
+ * @param url - URL of the MCP server, under one of the resources.
+ * @throws `TypeError` for a URL outside every resource, and with DPoP: these transports send tokens as `Bearer`.
+ *   Its methods reject with {@link CrossAppAccessError}.
+ */
+export function toOAuthClientProvider(xaa: CrossAppAccess, url: string | URL): McpOAuthClientProvider {
+  const handout = Handout.of(xaa, url)
+  const { issuer, clientId } = handout.registration
+  return {
+    // None: the SDK takes it for a flow without a user.
+    redirectUrl: undefined,
+    clientMetadata: { redirect_uris: [], grant_types: [jwtBearer], response_types: [] },
+    clientInformation: () => ({ client_id: clientId }),
+
+    async tokens() {
+      const { value, expiresAt, scope } = await handout.token()
+      const expiresIn = Math.max(0, Math.floor((expiresAt - handout.now()) / 1000))
+      return {
+        access_token: value,
+        token_type: 'Bearer',
+        expires_in: expiresIn,
+        ...(scope !== undefined && { scope }),
+      }
+    },
+    // What it would save is the answer that means nothing: the token is in our own cache already.
+    saveTokens: () => undefined,
+
+    // Complete as the SDK sees it, so that it asks nobody; our own discovery has its own rules.
+    discoveryState: () => ({
+      authorizationServerUrl: issuer,
+      resourceMetadata: { resource: handout.resource.url },
+      authorizationServerMetadata: {
+        issuer,
+        authorization_endpoint: issuer,
+        token_endpoint: issuer,
+        response_types_supported: [],
+      },
+    }),
+    validateResourceURL: () => Promise.resolve(undefined),
+
+    async prepareTokenRequest(scope) {
+      await handout.renewFor(scope)
+      return new URLSearchParams({ grant_type: jwtBearer })
+    },
+    addClientAuthentication(_headers, _parameters, tokenEndpoint) {
+      // Boundary: the URL that the SDK sends its token request to. Without this that request would go out, and fail, but
+      // there is nothing secret in it.
+      if (typeof tokenEndpoint === 'string') throw new TypeError('This version of the MCP SDK is not known')
+      tokenEndpoint.href = answerFromNowhere
+    },
+
+    redirectToAuthorization: withoutUser,
+    saveCodeVerifier: withoutUser,
+    codeVerifier: withoutUser,
+  }
+}
+
+const jwtBearer = 'urn:ietf:params:oauth:grant-type:jwt-bearer'
+
+/** Passes for the answer of a token endpoint. */
+const answerFromNowhere = `data:application/json,${encodeURIComponent('{"access_token":"none","token_type":"Bearer"}')}`
+
+function withoutUser(): never {
+  throw new TypeError('Enterprise-managed authorization has no interactive flow')
+}
+
+/** For this many milliseconds after the last use of a token, a refusal may still speak of that one. */
+const lateFor = 5_000
+
+/**
+ * The tokens that one client was given. It tells which of them a refusal speaks of, though the client does not say.
+ *
+ * A refusal soon after a change of tokens is taken to speak of the token before: what is newer is then sent again, and
+ * nothing is exchanged. A server that refuses one new token after the other is asked for new ones less and less often.
+ */
+class Handout {
+  readonly resource: ResourceConfiguration
+  readonly #source: TokenSource
+  readonly #url: string
+  #latest: { readonly token: CachedToken; readonly givenAt: number } | undefined
+  #previous: { readonly token: CachedToken; readonly givenAt: number } | undefined
+  #lateFor = lateFor
+  #refused: { readonly token: CachedToken; readonly at: number } | undefined
+
+  static of(xaa: CrossAppAccess, url: string | URL): Handout {
+    const source = sourceOf(xaa)
+    if (source === undefined) throw new TypeError('xaa: must come from createCrossAppAccess of this package')
+    const { configuration } = source.shared
+    const resource = URL.canParse(String(url)) ? resourceOf(configuration, new URL(String(url))) : undefined
+    if (resource === undefined) throw new TypeError('url: must lie under one of the configured resources')
+    if (configuration.dpop !== undefined)
+      throw new TypeError(
+        'dpop: an authProvider cannot send proofs; give the transport a wrapped fetch instead',
+      )
+    return new Handout(source, resource, new URL(String(url)).href)
+  }
+
+  private constructor(source: TokenSource, resource: ResourceConfiguration, url: string) {
+    this.#source = source
+    this.resource = resource
+    this.#url = url
+  }
+
+  /** The authorization server, as far as the options tell: for labels alone. */
+  get registration(): { issuer: string; clientId: string } {
+    const { authorizationServers } = this.#source.shared.configuration
+    const { authorizationServer } = this.resource
+    const named = authorizationServers.find(({ issuer }) => issuer === authorizationServer)
+    // The options have at least one.
+    return (named ?? authorizationServers[0]) as { issuer: string; clientId: string }
+  }
+
+  now(): number {
+    return this.#source.shared.configuration.clock.now()
+  }
+
+  async token(): Promise<CachedToken> {
+    const asking = this.#asking
+    const token =
+      this.#source.inHand(asking) ?? (await this.#source.obtain(asking, { reason: 'missing' })).token
+    if (token.value !== this.#latest?.token.value) this.#previous = this.#latest
+    this.#latest = { token, givenAt: this.#monotonic }
+    return token
+  }
+
+  /** What a `401` of the resource asks for, if it is for us to answer. */
+  demandOf({ status, headers, redirected, url }: Response): Demand | undefined {
+    // What is said after a redirect to another origin is not said about our token.
+    if (redirected && URL.canParse(url) && new URL(url).origin !== this.resource.origin) return undefined
+    return readDemand(status, headers.get('www-authenticate'), false)
+  }
+
+  /** Sees to a token that meets the demand: the one in hand if it is newer than the refused one, else a new one. */
+  async renew(demand: Demand): Promise<void> {
+    const sent = this.#spokenOf()
+    if (demand.kind === 'token') {
+      this.#source.learn(this.resource, demand)
+      if (sent !== undefined) this.#giveUp(sent)
+    }
+    const reason =
+      demand.kind === 'authentication' ? 'authentication' : sent === undefined ? 'missing' : 'rejected'
+    await this.#source.obtain(this.#asking, { reason, sent, demand })
+  }
+
+  /** The same where only a scope is known: one that adds to the token's is a step-up, or a refusal where it fails. */
+  async renewFor(scope: string | undefined): Promise<void> {
+    const sent = this.#latest?.token
+    if (scope === undefined) return this.renew({ kind: 'token' })
+    if (sent === undefined || !addsTo(sent.scope, scope)) return this.renew({ kind: 'token', scope })
+    const wider = await this.#source.widen(this.#asking, sent, { kind: 'scope', scope })
+    // What cannot be had is not asked for again beside what can.
+    if (wider === undefined) await this.renew({ kind: 'token' })
+  }
+
+  #spokenOf(): CachedToken | undefined {
+    const previous = this.#previous
+    const isLate = previous !== undefined && this.#monotonic - previous.givenAt < this.#lateFor
+    return isLate ? previous.token : this.#latest?.token
+  }
+
+  #giveUp(token: CachedToken): void {
+    const now = this.#monotonic
+    const refused = this.#refused
+    if (token === this.#latest?.token && token !== refused?.token) {
+      const again = refused !== undefined && now - refused.at < 2 * this.#lateFor
+      const { maxMs } = this.#source.shared.configuration.backOff
+      this.#lateFor = again ? Math.max(lateFor, Math.min(2 * this.#lateFor, maxMs)) : lateFor
+      this.#refused = { token, at: now }
+    }
+    // Compares: a newer token in the cache stays.
+    this.#source.invalidate(this.#asking, token)
+  }
+
+  get #monotonic(): number {
+    return this.#source.shared.configuration.clock.monotonic()
+  }
+
+  get #asking(): Asking {
+    return { resource: this.resource, url: this.#url, fetch: globalThis.fetch }
+  }
+}
+
+/** Whether a scope has all that was granted, and more: that is what step-ups ask for. */
+function addsTo(granted: string | undefined, scope: string): boolean {
+  const wanted = scopeTokens(scope)
+  const had = scopeTokens(granted)
+  return wanted.length > had.length && had.every((token) => wanted.includes(token))
+}

@@ -10,6 +10,8 @@ export interface SignInOptions {
   acr?: string
   /** Whether to ask for a refresh token too. Default: false. */
   offline?: boolean
+  /** Sends the requests. Default: the global one. */
+  fetch?: typeof fetch
 }
 
 /** The outcome of a sign-in. */
@@ -25,7 +27,7 @@ export async function signIn(
   client: RegisteredClient,
   options: SignInOptions = {},
 ): Promise<Session> {
-  const { user = 'alice', acr, offline = false } = options
+  const { user = 'alice', acr, offline = false, fetch: send = fetch } = options
   const verifier = randomBytes(32).toString('base64url')
   const authorization = new URL(idp.tokenEndpoint.replace(/token$/, 'auth'))
   authorization.search = new URLSearchParams({
@@ -40,17 +42,18 @@ export async function signIn(
     ...(offline ? { prompt: 'consent' } : {}),
     ...(acr === undefined ? {} : { acr_values: acr }),
   }).toString()
-  const code = await new Browser(user).authorize(authorization, idp.redirectUri)
-  return { user, ...(await redeem(idp, client, { code, code_verifier: verifier })) }
+  const code = await new Browser(user, send).authorize(authorization, idp.redirectUri)
+  return { user, ...(await redeem(idp, client, { code, code_verifier: verifier }, send)) }
 }
 
 async function redeem(
   idp: { issuer: string; tokenEndpoint: string; redirectUri: string },
   client: RegisteredClient,
   grant: { code: string; code_verifier: string },
+  send: typeof fetch,
 ): Promise<{ idToken: string; refreshToken?: string }> {
   const { headers, form } = await authenticate(client, idp.issuer)
-  const response = await fetch(idp.tokenEndpoint, {
+  const response = await send(idp.tokenEndpoint, {
     method: 'POST',
     headers: { ...unlogged, ...headers },
     body: new URLSearchParams({
@@ -71,10 +74,12 @@ async function redeem(
 /** As much of a browser as the pages of the identity provider need: cookies, redirects, and filling in a form. */
 class Browser {
   readonly #user: string
+  readonly #fetch: typeof fetch
   readonly #cookies = new Map<string, string>()
 
-  constructor(user: string) {
+  constructor(user: string, send: typeof fetch) {
     this.#user = user
+    this.#fetch = send
   }
 
   /** Follows the authorization request to the end and returns the code. */
@@ -105,7 +110,8 @@ class Browser {
   async #send(url: URL, body?: URLSearchParams): Promise<Response> {
     const cookie = [...this.#cookies].map(([name, value]) => `${name}=${value}`).join('; ')
     const headers = { ...unlogged, cookie, accept: 'text/html' }
-    const response = await fetch(url, {
+    const send = this.#fetch
+    const response = await send(url, {
       redirect: 'manual',
       headers,
       ...(body ? { method: 'POST', body } : {}),

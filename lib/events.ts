@@ -62,21 +62,45 @@ export type UnstampedEvent = WithoutTime<CrossAppAccessEvent>
 /** Name of the channel of `node:diagnostics_channel` on which the events are published, where there is one. */
 export const diagnosticsChannel = 'xaa-fetch'
 
+/** Name of the tracing channel (`tracing:xaa-fetch.flight:start` and so on) around each attempt to obtain a token. */
+export const flightTracingChannel = 'xaa-fetch.flight'
+
+/** What subscribers of the tracing channel are given. `error` is added where the attempt fails. */
+export interface FlightTrace {
+  resource: string
+  subject?: string
+  flight: number
+  reason: AcquireReason
+}
+
 interface Channel {
   readonly hasSubscribers: boolean
   publish(message: unknown): void
 }
 
-/** Hands events to `onEvent` and to the diagnostics channel. */
+interface TracingChannel {
+  readonly hasSubscribers?: boolean
+  tracePromise(work: () => Promise<void>, context: object): Promise<void>
+}
+
+interface DiagnosticsChannels {
+  channel?: (name: string) => Channel
+  tracingChannel?: (name: string) => TracingChannel
+}
+
+/** Hands events to `onEvent` and to the diagnostics channels. */
 export class EventSink {
   readonly #listener: ((event: CrossAppAccessEvent) => void) | undefined
   readonly #now: () => number
   readonly #channel: Channel | undefined
+  readonly #tracing: TracingChannel | undefined
 
   constructor(listener: ((event: CrossAppAccessEvent) => void) | undefined, now: () => number) {
     this.#listener = listener
     this.#now = now
-    this.#channel = openChannel()
+    const diagnostics = diagnosticsChannels()
+    this.#channel = diagnostics?.channel?.(diagnosticsChannel)
+    this.#tracing = diagnostics?.tracingChannel?.(flightTracingChannel)
   }
 
   /** Whether anybody listens. Asked before an event is made, so that silence costs nothing. */
@@ -95,15 +119,25 @@ export class EventSink {
     }
     this.#channel?.publish(stamped)
   }
+
+  /** Runs an attempt to obtain a token inside the tracing channel, where there is one and somebody listens. */
+  async trace<T>(flight: FlightTrace, work: () => Promise<T>): Promise<T> {
+    if (this.#tracing?.hasSubscribers !== true) return await work()
+    let result: Promise<T> | undefined
+    // The channel shows what its promise resolves to: it gets one that resolves to nothing, never the token.
+    const withoutResult = async () => void (await (result = work()))
+    await this.#tracing.tracePromise(withoutResult, flight)
+    return await (result ?? work())
+  }
 }
 
-function openChannel(): Channel | undefined {
+function diagnosticsChannels(): DiagnosticsChannels | undefined {
   // Boundary: no import of a node: module, so that the entry loads everywhere; Node hands its modules out on request.
   const { process } = globalThis as {
-    process?: { getBuiltinModule?: (id: string) => { channel?: (name: string) => Channel } | undefined }
+    process?: { getBuiltinModule?: (id: string) => DiagnosticsChannels | undefined }
   }
   try {
-    return process?.getBuiltinModule?.('node:diagnostics_channel')?.channel?.(diagnosticsChannel)
+    return process?.getBuiltinModule?.('node:diagnostics_channel')
   } catch {
     return undefined
   }

@@ -344,7 +344,13 @@ export class TokenSource {
     // Behind a refusal only another subject token helps; where none was asked for, nothing does.
     if (closed && gate.refusal(now) === undefined) throw gate.remembered(now)
     const flight: Flight = { number: this.shared.nextFlight(), startedAt: now, token: never }
-    flight.token = this.#fly(flight, key, asking, slot, need, scope)
+    const trace = {
+      resource: asking.resource.label,
+      ...(this.subject !== undefined && { subject: this.subject }),
+      flight: flight.number,
+      reason: need.reason,
+    }
+    flight.token = this.shared.events.trace(trace, () => this.#fly(flight, key, asking, slot, need, scope))
     // All who wait may have left by the time it fails.
     flight.token.catch(() => undefined)
     slot.flights.set(key, flight)

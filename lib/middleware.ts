@@ -73,26 +73,27 @@ function claim(
   init?: object,
 ): ReplayableRequest | undefined {
   const { shared } = source
-  if (hasHeader(effectiveHeaders(input, init), 'authorization')) {
+  const headers = effectiveHeaders(input, init)
+  if (hasHeader(headers, 'authorization')) {
     if (shared.events.listening)
       source.emit({ resource }, { type: 'passed_through', reason: 'authorization_present' })
     return undefined
   }
   return new ReplayableRequest(
-    { input, init, url, resource, number: shared.nextRequest() },
+    { input, init, headers, url, resource, number: shared.nextRequest() },
     next,
     shared.configuration,
   )
 }
 
 /** A URL as `URL` writes it, and the resource that it lies under. */
-interface Place {
+export interface Place {
   readonly url: string
   readonly resource: ResourceConfiguration
 }
 
 /** Finds resources by URL. Clients ask for one URL again and again: the last answer is kept, parsing costs most. */
-class Places {
+export class Places {
   readonly #configuration: Configuration
   #text: string | undefined
   #place: Place | undefined
@@ -140,7 +141,10 @@ function judge(
   token: CachedToken | undefined,
   minted: boolean,
 ): Demand | undefined {
-  const { status, headers } = response
+  const { status } = response
+  // The usual answer: each further look at a Response costs 20 ns.
+  if (status !== 401 && status !== 403 && isSettled(token)) return undefined
+  const { headers } = response
   if (token?.dpop !== undefined) rememberNonce(token.dpop, request.url, headers)
   // A followed redirect may have left the origin: what is said there is not said about our token.
   if (wasRedirectedAway(response, request)) return undefined
@@ -170,8 +174,15 @@ function judge(
   return source.isKnownRefusal(request, token) ? undefined : demand
 }
 
-function wasRedirectedAway({ redirected, url }: Answer, request: Asking): boolean {
-  return redirected && URL.canParse(url) && new URL(url).origin !== request.resource.origin
+/** Whether an answer that asks for nothing teaches nothing about the token either. */
+function isSettled(token: CachedToken | undefined): boolean {
+  return token === undefined || (token.proven && token.dpop === undefined)
+}
+
+function wasRedirectedAway(response: Answer, request: Asking): boolean {
+  if (!response.redirected) return false
+  const { url } = response
+  return URL.canParse(url) && new URL(url).origin !== request.resource.origin
 }
 
 function renewal(sent: CachedToken | undefined, demand: Demand): Need {

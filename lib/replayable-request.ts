@@ -23,13 +23,13 @@ export class ReplayableRequest implements Deliverable<Response> {
   readonly resource: ResourceConfiguration
   /** The URL as `URL` writes it. */
   readonly url: string
-  readonly method: string
   readonly signal: AbortSignal | undefined
   readonly fetch: AnyFetch
   readonly #clock: Clock
   readonly #init: Init
-  /** Ours: a copy made before the first send. */
-  #headers: OwnHeaders
+  /** The caller's, until the first send or `detach` puts a copy in their place. */
+  #headers: unknown
+  #headersAreOurs = false
   #input: unknown
   /** For a second send: a clone of a Request with a body. */
   #spare: Request | undefined
@@ -42,6 +42,8 @@ export class ReplayableRequest implements Deliverable<Response> {
     asked: {
       input: unknown
       init: Init | undefined
+      /** Those that count: see {@link effectiveHeaders}. */
+      headers: unknown
       url: string
       resource: ResourceConfiguration
       number: number
@@ -57,9 +59,8 @@ export class ReplayableRequest implements Deliverable<Response> {
     this.fetch = next
     this.#clock = options.clock
     this.#init = copyOfInit(init)
-    this.#headers = copyOfHeaders(this.#init.headers ?? request?.headers)
+    this.#headers = asked.headers
     this.#input = input
-    this.method = (this.#init.method ?? request?.method ?? 'GET').toUpperCase()
     this.signal = this.#init.signal ?? request?.signal ?? undefined
 
     this.#body = this.#init.body ?? undefined
@@ -90,6 +91,10 @@ export class ReplayableRequest implements Deliverable<Response> {
     return this.#sends
   }
 
+  get method(): string {
+    return (this.#init.method ?? (isRequest(this.#input) ? this.#input.method : 'GET')).toUpperCase()
+  }
+
   /** Sends it, with the token if there is one. In the caller's own tick, but for tokens bound to a key. */
   send(token: CachedToken | undefined): Promise<Response> {
     this.#sends++
@@ -112,14 +117,17 @@ export class ReplayableRequest implements Deliverable<Response> {
     return await this.#dispatch()
   }
 
+  /** On a copy, each time: what was sent once belongs to whoever got it. */
   #setHeader(name: string, value: string): void {
-    // What was sent once belongs to whoever got it: the next send has a copy of its own.
-    this.#headers = withHeader(this.#sends === 1 ? this.#headers : copyOfHeaders(this.#headers), name, value)
+    this.#headers = withHeader(this.#headers, name, value)
+    this.#headersAreOurs = true
   }
 
   #dispatch(): Promise<Response> {
     const init = this.#sends === 1 ? this.#init : { ...this.#init }
+    if (!this.#headersAreOurs) this.#detachHeaders()
     if (this.#headers !== undefined) init.headers = this.#headers
+    else delete init.headers
     if (this.#body !== undefined) init.body = this.#body
     // A stream needs `duplex`; the caller gave it for a stream, but a recorded iterable becomes one here.
     if (this.#recorded !== undefined && this.#sends === 1) Object.assign(init, { duplex: 'half' })
@@ -130,7 +138,14 @@ export class ReplayableRequest implements Deliverable<Response> {
 
   /** Before anything is awaited: from here on the caller may change its own objects. */
   detach(): void {
+    this.#detachHeaders()
     if (!isString(this.#input) && !isRequest(this.#input)) this.#input = new URL(this.url)
+  }
+
+  #detachHeaders(): void {
+    if (this.#headersAreOurs) return
+    this.#headers = copyOfHeaders(this.#headers)
+    this.#headersAreOurs = true
   }
 
   /** Makes ready for another send; false where the body cannot be had again. To be asked before a token is spent. */
@@ -212,13 +227,19 @@ function copyOfHeaders(headers: unknown): OwnHeaders {
   return { ...(headers as Record<string, string>) }
 }
 
-/** Sets a header on headers of our own. */
-function withHeader(headers: OwnHeaders, name: string, value: string): OwnHeaders {
-  if (headers === undefined) return { [name]: value }
-  if (Array.isArray(headers)) return [...headers.filter(([other]) => other !== name), [name, value]]
-  if (isHeaders(headers)) headers.set(name, value)
-  else headers[name] = value
-  return headers
+/** A copy with one more header. */
+function withHeader(headers: unknown, name: string, value: string): OwnHeaders {
+  if (typeof headers !== 'object' || headers === null) return { [name]: value }
+  if (!(Symbol.iterator in headers)) {
+    // The new name comes first, so that all copies begin alike: added afterwards it costs 0.4 us more on Node 20.
+    const copy = { [name]: value, ...(headers as Record<string, string>) }
+    copy[name] = value
+    return copy
+  }
+  const copy = copyOfHeaders(headers)
+  if (Array.isArray(copy)) return [...copy.filter(([other]) => other !== name), [name, value]]
+  ;(copy as Headers).set(name, value)
+  return copy
 }
 
 function isHeaders(headers: object): headers is Headers {
@@ -231,9 +252,10 @@ function isPairs(headers: object): headers is Iterable<[string, string]> {
 
 /** A shallow copy with headers of our own. An init may be a Request, whose members are inherited. */
 function copyOfInit(init: Init | undefined): Init {
-  if (init === undefined || init === null) return {}
+  if (init === undefined || init === null) return { headers: undefined }
   const prototype: unknown = Object.getPrototypeOf(init)
-  const copy: Init & Record<string, unknown> = { ...init }
+  // `headers` comes first, so that all copies begin alike: added afterwards it costs 0.4 us more on Node 20.
+  const copy: Init & Record<string, unknown> = { headers: undefined, ...init }
   if (prototype !== Object.prototype && prototype !== null) {
     for (const key in init) copy[key] = (init as Record<string, unknown>)[key]
   }
@@ -243,7 +265,7 @@ function copyOfInit(init: Init | undefined): Init {
 /**
  * A body that can be sent any number of times, or nothing: a copy where the caller could change it, else itself.
  */
-function copyOfBody(body: unknown): unknown {
+export function copyOfBody(body: unknown): unknown {
   if (typeof body === 'string') return body
   if (typeof body !== 'object' || body === null) return undefined
   if (ArrayBuffer.isView(body)) return new Uint8Array(body.buffer, body.byteOffset, body.byteLength).slice()

@@ -32,6 +32,7 @@ export default tseslint.config(
     // A spec hands over broken values on purpose, and reads untyped JSON.
     files: ['spec/**/*.ts', 'examples/**/*.ts', 'bench/**/*.ts'],
     rules: {
+      '@typescript-eslint/no-base-to-string': 'off',
       '@typescript-eslint/no-unsafe-assignment': 'off',
       '@typescript-eslint/no-unsafe-member-access': 'off',
       '@typescript-eslint/no-unsafe-argument': 'off',

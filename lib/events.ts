@@ -125,7 +125,10 @@ export class EventSink {
     if (this.#tracing?.hasSubscribers !== true) return await work()
     let result: Promise<T> | undefined
     // The channel shows what its promise resolves to: it gets one that resolves to nothing, never the token.
-    const withoutResult = async () => void (await (result = work()))
+    const withoutResult = async () => {
+      result = work()
+      await result
+    }
     await this.#tracing.tracePromise(withoutResult, flight)
     return await (result ?? work())
   }

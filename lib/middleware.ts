@@ -44,7 +44,9 @@ export async function deliver<A extends Answer>(source: TokenSource, request: De
   if (demand === undefined) return response
 
   if (demand.kind !== 'scope') {
-    if (!(await request.rewind())) return handBack(source, request, response, token, demand)
+    // Before anything is awaited: no other request is to carry a token that is known to be refused.
+    if (demand.kind === 'token' && token !== undefined) source.invalidate(request, token)
+    if (!(await request.rewind())) return handBack(source, request, response)
     request.discard(response)
     if (demand.kind !== 'nonce') ({ token, minted } = await source.obtain(request, renewal(token, demand)))
     response = await resend(source, request, token)
@@ -191,14 +193,7 @@ function renewal(sent: CachedToken | undefined, demand: Demand): Need {
 }
 
 /** A body that is gone cannot be sent again: the `401` goes back, and the next request starts with a new token. */
-function handBack<A extends Answer>(
-  source: TokenSource,
-  request: Asking,
-  response: A,
-  token: CachedToken | undefined,
-  demand: Demand,
-): A {
-  if (token !== undefined && demand.kind === 'token') source.invalidate(request, token)
+function handBack<A extends Answer>(source: TokenSource, request: Asking, response: A): A {
   if (source.shared.events.listening)
     source.emit(request, { type: 'replay_skipped', reason: 'one_shot_body' })
   return response

@@ -1,0 +1,144 @@
+import { createServer } from 'node:http'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Enterprise } from '../../spec/support/enterprise.ts'
+import type { LoggedRequest } from '../../spec/support/listener.ts'
+import { partiesOf } from './story.ts'
+import type { Hop, Tell } from './events.ts'
+import { Exhibits } from './exhibits.ts'
+import { aboutOf, sentIn } from './tracing-fetch.ts'
+
+/** How often the servers' logs are looked at, in milliseconds. */
+const pollMs = 50
+
+/** Keeps the enterprise running for a client of the user's own, and tells what its servers receive, until aborted. */
+export async function serve(enterprise: Enterprise, tell: Tell, signal: AbortSignal): Promise<void> {
+  await using desk = await openDesk(enterprise, tell)
+  tell({ type: 'parties', parties: partiesOf(enterprise) })
+  tell({ type: 'serving', desk: desk.origin, snippet: snippetFor(enterprise, desk.origin) })
+  const exhibits = new Exhibits()
+  while (!signal.aborted) {
+    for (const hop of takeAnswered(enterprise, exhibits)) tell(hop)
+    await delay(pollMs, undefined, { signal }).catch(() => undefined)
+  }
+}
+
+/**
+ * A program that works as it is, in an ES module. There is no secret in it: the clients of the demo are public, and the
+ * ID token is fetched when it is needed.
+ */
+function snippetFor({ idp, authorizationServer, mcp }: Enterprise, desk: string): string {
+  return `import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client'
+import { withCrossAppAccess } from 'xaa-fetch'
+
+const xaaFetch = withCrossAppAccess({
+  idp: { issuer: '${idp.issuer}', clientId: '${idp.client.id}' },
+  authorizationServers: [
+    { issuer: '${authorizationServer.issuer}', clientId: '${authorizationServer.client.id}' },
+  ],
+  resources: ['${mcp.url}'],
+  getIdToken: async () => (await fetch('${desk}/id-token')).text(),
+})(fetch)
+
+const url = new URL('${mcp.url}')
+const client = new Client({ name: 'my-client', version: '1.0.0' })
+await client.connect(new StreamableHTTPClientTransport(url, { fetch: xaaFetch }))
+const { content } = await client.callTool({ name: 'whoami' })
+console.log(content)
+await client.close()
+`
+}
+
+interface Desk extends AsyncDisposable {
+  origin: string
+}
+
+/** Opens the place where a client's author gets what only a user, or an administrator, could give. */
+async function openDesk(enterprise: Enterprise, tell: Tell): Promise<Desk> {
+  const server = createServer((req, res) => {
+    void answer(req, res, server, enterprise, tell).catch(() => res.writeHead(500).end())
+  })
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(0, '127.0.0.1', resolve)
+  })
+  return {
+    origin: originOf(server),
+    [Symbol.asyncDispose]: async () => {
+      server.closeAllConnections()
+      await new Promise((resolve) => server.close(resolve))
+    },
+  }
+}
+
+function originOf(server: Server): string {
+  // Boundary: a server that listens on a port has an address of this kind.
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+}
+
+async function answer(
+  req: IncomingMessage,
+  res: ServerResponse,
+  server: Server,
+  enterprise: Enterprise,
+  tell: Tell,
+): Promise<void> {
+  const origin = originOf(server)
+  const url = new URL(req.url ?? '/', origin)
+  const send = (status: number, body: string): void => {
+    res
+      .writeHead(status, { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-store' })
+      .end(body)
+  }
+  // A page in a browser can lead a name of its own here, but not this one.
+  if (`http://${req.headers.host ?? ''}` !== origin) return send(403, 'Not under this name.\n')
+  switch (`${req.method ?? ''} ${url.pathname}`) {
+    case 'GET /id-token': {
+      const user = url.searchParams.get('user') ?? 'alice'
+      if (!/^[a-z]{1,20}$/.test(user)) return send(400, 'A user is up to 20 letters.\n')
+      const { idToken } = await enterprise.signIn({ user })
+      tell({ type: 'note', who: 'application', text: `signs ${user} in, and hands over the ID token` })
+      return send(200, idToken)
+    }
+    case 'GET /client.mjs':
+      return send(200, snippetFor(enterprise, origin))
+    case 'POST /revoke':
+      enterprise.authorizationServer.revokeAll()
+      tell({ type: 'note', who: 'administrator', text: 'revokes all access tokens' })
+      return send(200, 'All access tokens are revoked.\n')
+    default:
+      return send(404, 'GET /id-token?user=alice, GET /client.mjs, POST /revoke\n')
+  }
+}
+
+/** Takes the requests that have been answered out of the servers' logs. */
+function takeAnswered(enterprise: Enterprise, exhibits: Exhibits): Hop[] {
+  const servers = { idp: enterprise.idp, as: enterprise.authorizationServer, mcp: enterprise.mcp }
+  const answered = Object.entries(servers).flatMap(([to, { requests }]) => {
+    const done = requests.filter(({ endedAt }) => endedAt !== undefined)
+    const rest = requests.filter(({ endedAt }) => endedAt === undefined)
+    requests.splice(0, requests.length, ...rest)
+    return done.map((request) => ({ to, request }))
+  })
+  return answered
+    .sort((a, b) => a.request.startedAt - b.request.startedAt)
+    .map(({ to, request }) => toHop(to, request, exhibits))
+}
+
+function toHop(to: string, request: LoggedRequest, exhibits: Exhibits): Hop {
+  const { method, path, headers, body, status, startedAt, endedAt = startedAt } = request
+  const form = request.form && new URLSearchParams(request.form)
+  return {
+    type: 'hop',
+    from: 'client',
+    to,
+    method,
+    endpoint: path,
+    ...aboutOf(body, form),
+    ...(status === undefined || status === 0 ? {} : { status }),
+    ms: endedAt - startedAt,
+    sent: sentIn(new Headers(headers), form, exhibits),
+    received: [],
+  }
+}

@@ -272,8 +272,11 @@ const issuer: Check = (value, path, problems) => {
 }
 
 const key = that(
-  (value) => isCryptoKey(value) || (isObject(value) && 'kty' in value),
-  'must be a CryptoKey or a JWK',
+  (value) =>
+    isCryptoKey(value)
+      ? value.type === 'private'
+      : isObject(value) && 'kty' in value && ('d' in value || 'priv' in value),
+  'must be a private key: a CryptoKey or a JWK',
 )
 const keyPair = that(
   (value) =>
@@ -281,7 +284,8 @@ const keyPair = that(
     'privateKey' in value &&
     'publicKey' in value &&
     isCryptoKey(value.privateKey) &&
-    isCryptoKey(value.publicKey),
+    isCryptoKey(value.publicKey) &&
+    value.privateKey.type === 'private',
   'must be a CryptoKeyPair',
 )
 
@@ -290,7 +294,7 @@ const authenticationMethods = ['none', ...secretMethods, 'private_key_jwt']
 
 const clientAuthentication: Check = (value, path, problems) => {
   const method = isObject(value) && 'method' in value ? value.method : undefined
-  if (!authenticationMethods.includes(String(method))) {
+  if (!authenticationMethods.some((known) => known === method)) {
     return problems.add(`${path}.method`, `must be one of ${authenticationMethods.join(', ')}`)
   }
   if (method === 'none') return object({ method: text }, {})(value, path, problems)
@@ -315,7 +319,11 @@ const resourceObject = object(
   { url: httpUrl },
   {
     match: oneOf('path', 'origin'),
-    scope: text,
+    scope: that(
+      (value) =>
+        typeof value === 'string' && /^[\x21\x23-\x5b\x5d-\x7e]+( [\x21\x23-\x5b\x5d-\x7e]+)*$/.test(value),
+      'must be scopes separated by single spaces',
+    ),
     authorizationServer: text,
     resource: that(
       (value) => value === false || (typeof value === 'string' && value !== ''),
@@ -323,8 +331,8 @@ const resourceObject = object(
     ),
     audience: text,
     authorizationDetails: that(
-      (value) => Array.isArray(value) && value.every(isObject),
-      'must be a list of objects',
+      (value) => Array.isArray(value) && value.every(isObject) && isJson(value),
+      'must be a list of JSON objects',
     ),
   },
 )
@@ -419,6 +427,14 @@ function frozenJson<T>(value: T): T {
 function defined<T extends object>(value: T | undefined): { [K in keyof T]?: Exclude<T[K], undefined> } {
   const entries = Object.entries(value ?? {}).filter(([, member]) => member !== undefined)
   return Object.fromEntries(entries) as { [K in keyof T]?: Exclude<T[K], undefined> }
+}
+
+function isJson(value: unknown): boolean {
+  try {
+    return JSON.stringify(value) !== ''
+  } catch {
+    return false // A circle, or a BigInt.
+  }
 }
 
 const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null

@@ -1,11 +1,13 @@
 import { CrossAppAccessError } from '../errors.ts'
+import { secretsOf } from './client-authentication.ts'
+import { systemClock } from './context.ts'
 import type { ProtocolContext } from './context.ts'
 import { discoverAuthorizationServer, discoverProtectedResource } from './discovery.ts'
 import type { AuthorizationServerMetadata, ProtectedResourceMetadata } from './discovery.ts'
 import { dpopThumbprint } from './dpop.ts'
 import type { DpopKey } from './dpop.ts'
 import { findings } from './findings.ts'
-import { failure } from './http.ts'
+import { failure, guarded } from './http.ts'
 import { inspectIdJag } from './id-jag.ts'
 import { requestAccessToken } from './jwt-bearer.ts'
 import type { AccessTokenGrant } from './jwt-bearer.ts'
@@ -112,16 +114,19 @@ export interface Acquired {
  * @see [Enterprise-Managed Authorization](https://modelcontextprotocol.io/extensions/auth/enterprise-managed-authorization)
  */
 export async function acquire(request: AcquireRequest, context: AcquireContext): Promise<Acquired> {
-  const target = await discover(request, context)
+  const own = guarded(context)
+  for (const registration of [request.idp, ...request.authorizationServers])
+    own.secrets.add(...secretsOf(registration))
+  const target = await discover(request, own)
   const held = await context.onTarget?.(target)
   if (held !== undefined) return { grant: held, target }
 
-  const subject = new Subject(request, target, context)
+  const subject = new Subject(request, target, own)
   let kept = request.keptIdJag
   for (let attempt = 1; ; attempt++) {
-    const idJag = kept ?? (await exchange(subject, request, target, context))
+    const idJag = kept ?? (await exchange(subject, request, target, own))
     try {
-      const grant = await redeem(idJag.grant, request, target, context)
+      const grant = await redeem(idJag.grant, request, target, own)
       return request.reuseIdJag === true ? { grant, target, keptIdJag: idJag } : { grant, target }
     } catch (error) {
       // A kept ID-JAG may have been used up: that says nothing about a new one.
@@ -149,14 +154,16 @@ async function discover(request: AcquireRequest, context: AcquireContext): Promi
   const [idp, { described, registration, server }] = await Promise.all([serverOf(request.idp), locate()])
   const { resource, audience, url } = request.resource
   const identifier = resource === false ? undefined : (resource ?? described?.resource ?? url)
-  const scope = request.scope ?? described?.scopes_supported?.join(' ')
+  const wanted = request.scope ?? described?.scopes_supported?.join(' ') ?? ''
+  // An MCP server that names a token as a scope is asking for it to be passed on and shown.
+  const scope = context.secrets?.holds(wanted) === true ? '' : wanted
   return {
     idp,
     server,
     registration,
     audience: audience ?? server.issuer,
     ...(identifier !== undefined && { resource: identifier }),
-    ...(scope !== undefined && scope !== '' && { scope }),
+    ...(scope !== '' && { scope }),
   }
 }
 
@@ -222,6 +229,7 @@ class Subject {
       ...(maxAge !== undefined && { maxAge }),
     })
     if (this.#current.token === refused?.token) throw error
+    this.#context.onSubject?.(await fingerprint(this.#current.token))
   }
 
   async #first(): Promise<SubjectToken> {
@@ -349,7 +357,7 @@ async function exchangeOnce(
     },
     context,
   )
-  const now = context.clock?.now() ?? Date.now()
+  const now = (context.clock ?? systemClock).now()
   const lives = Math.min(
     (claims?.exp ?? 0) * 1000,
     grant.expiresIn === undefined ? Infinity : now + grant.expiresIn * 1000,
@@ -423,7 +431,7 @@ async function atTokenEndpoint<T>(
   try {
     return await work(server)
   } catch (error) {
-    if (!isEndpointGone(error, server) || registration.tokenEndpoint !== undefined) throw error
+    if (!isEndpointGone(error) || registration.tokenEndpoint !== undefined) throw error
     const metadata = context.metadata ?? network
     const renewed = await persistently(context, () =>
       metadata.server(registration, context, { refresh: true }),

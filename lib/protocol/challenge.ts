@@ -27,30 +27,36 @@ export function parseChallenges(header: string | null | undefined): Challenge[] 
   const challenges: { scheme: string; token68?: string; parameters: Record<string, string> }[] = []
   const cursor = new Cursor(header ?? '')
   while (cursor.skipSeparators()) {
-    const word = cursor.run(isTokenCharacter)
-    if (word === '') {
-      cursor.skipToComma()
-      continue
-    }
-    if (cursor.isParameter()) {
+    const word = cursor.take(token)?.toLowerCase()
+    if (word === undefined) {
+      cursor.take(upToComma)
+    } else if (cursor.take(equalsSign) !== undefined) {
       const value = cursor.parameterValue()
       const parameters = challenges.at(-1)?.parameters
-      const name = word.toLowerCase()
-      if (parameters !== undefined && !(name in parameters)) parameters[name] = value
-      continue
+      if (parameters !== undefined && !(word in parameters)) parameters[word] = value
+    } else {
+      cursor.take(spaces)
+      const token68 = cursor.take(wholeToken68)
+      // A null prototype: a parameter may be called __proto__.
+      const parameters = Object.create(null) as Record<string, string>
+      challenges.push({ scheme: word, ...(token68 !== undefined && { token68 }), parameters })
     }
-    // A null prototype: a parameter may be called __proto__.
-    const challenge = {
-      scheme: word.toLowerCase(),
-      parameters: Object.create(null) as Record<string, string>,
-    }
-    const token68 = cursor.token68()
-    challenges.push(token68 === undefined ? challenge : { ...challenge, token68 })
   }
   return challenges
 }
 
-/** Walks over a header once, from left to right; only `token68` looks ahead, over what it then consumes or leaves. */
+// All of them sticky, and none with two ways to match the same text: that keeps the time linear.
+const separators = /[\s,]*/y
+const spaces = /\s*/y
+const token = /[\w!#$%&'*+.^`|~-]+/y
+const equalsSign = /\s*=\s*/y
+const upToComma = /[^,]*/y
+const wholeToken68 = /[\w.~+/-]+=*(?=\s*(?:,|$))/y
+const plainText = /[^"\\]*/y
+// Lenient: servers leave URLs and scopes unquoted, which are no tokens.
+const bareValue = /[^\s,]*/y
+
+/** Walks over a header once, from left to right. */
 class Cursor {
   readonly #text: string
   #at = 0
@@ -59,81 +65,34 @@ class Cursor {
     this.#text = text
   }
 
-  run(accepts: (code: number) => boolean): string {
-    const start = this.#at
-    while (this.#at < this.#text.length && accepts(this.#text.charCodeAt(this.#at))) this.#at++
-    return this.#text.slice(start, this.#at)
+  /** What `pattern` matches right here, passed over; nothing where it does not. */
+  take(pattern: RegExp): string | undefined {
+    pattern.lastIndex = this.#at
+    const found = pattern.exec(this.#text)
+    if (found === null) return undefined
+    this.#at = pattern.lastIndex
+    return found[0]
   }
 
   /** Moves to the next element; false at the end. */
   skipSeparators(): boolean {
-    this.run((code) => isSpace(code) || code === comma)
+    this.take(separators)
     return this.#at < this.#text.length
   }
 
-  skipToComma(): void {
-    this.run((code) => code !== comma)
-  }
-
-  /** Whether the word just read is followed by `=`. */
-  isParameter(): boolean {
-    this.run(isSpace)
-    return this.#text.charCodeAt(this.#at) === equals
-  }
-
   parameterValue(): string {
+    if (this.#text[this.#at] !== '"') return this.take(bareValue) ?? ''
     this.#at++
-    this.run(isSpace)
-    if (this.#text.charCodeAt(this.#at) === quote) return this.#quotedString()
-    // Lenient: servers leave URLs and scopes unquoted, which are no tokens.
-    return this.run((code) => !isSpace(code) && code !== comma)
-  }
-
-  #quotedString(): string {
-    const parts: string[] = []
-    let start = ++this.#at
-    for (; this.#at < this.#text.length; this.#at++) {
-      const code = this.#text.charCodeAt(this.#at)
-      if (code === quote) break
-      if (code !== backslash) continue
-      parts.push(this.#text.slice(start, this.#at))
-      start = ++this.#at
+    let value = ''
+    for (;;) {
+      value += this.take(plainText) ?? ''
+      const escaped = this.#text[this.#at] === '\\'
+      if (escaped) value += this.#text[this.#at + 1] ?? ''
+      this.#at += escaped ? 2 : 1
+      if (!escaped) return value
     }
-    parts.push(this.#text.slice(start, this.#at))
-    this.#at++
-    return parts.join('')
-  }
-
-  /** A token68 right after a scheme, if that is all there is up to the next comma. */
-  token68(): string | undefined {
-    const start = this.#at
-    const text = this.run(isToken68Character) + this.run((code) => code === equals)
-    this.run(isSpace)
-    const complete = this.#at >= this.#text.length || this.#text.charCodeAt(this.#at) === comma
-    if (complete && text !== '') return text
-    this.#at = start
-    return undefined
   }
 }
-
-const comma = 0x2c
-const equals = 0x3d
-const quote = 0x22
-const backslash = 0x5c
-
-const characterTable = (characters: string): boolean[] => {
-  const table = new Array<boolean>(128).fill(false)
-  for (const character of characters) table[character.charCodeAt(0)] = true
-  return table
-}
-const alphanumeric = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789'
-const tokenCharacters = characterTable(`${alphanumeric}!#$%&'*+-.^_\`|~`)
-const token68Characters = characterTable(`${alphanumeric}-._~+/`)
-
-const isTokenCharacter = (code: number): boolean => tokenCharacters[code] === true
-const isToken68Character = (code: number): boolean => token68Characters[code] === true
-// fetch joins lines by ", "; a folded line may leave a line break behind.
-const isSpace = (code: number): boolean => code === 0x20 || code === 0x09 || code === 0x0a || code === 0x0d
 
 /** What an answer of the MCP server asks of the client. */
 export type Demand =

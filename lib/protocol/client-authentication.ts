@@ -3,7 +3,7 @@ import { systemClock } from './context.ts'
 import type { ProtocolContext } from './context.ts'
 import type { AuthorizationServerMetadata } from './discovery.ts'
 import { findings } from './findings.ts'
-import { abortable, failure, isTimeout } from './http.ts'
+import { abortable, failure, guarded, isTimeout } from './http.ts'
 import { signJwt } from './jwt.ts'
 import type {
   ClientAssertionClaims,
@@ -38,12 +38,13 @@ export async function authenticateClient(
   context: ProtocolContext,
 ): Promise<AuthenticatedParts> {
   const { clientId } = registration
+  const own = guarded(context)
+  own.secrets.add(...secretsOf(registration))
   const authentication = effectiveAuthentication(registration, server)
   switch (authentication.method) {
     case 'none':
       return { method: 'none', headers: {}, parameters: { client_id: clientId } }
     case 'client_secret_post':
-      context.secrets?.add(authentication.clientSecret)
       return {
         method: 'client_secret_post',
         headers: {},
@@ -51,7 +52,7 @@ export async function authenticateClient(
       }
     case 'client_secret_basic': {
       const credentials = basicCredentials(clientId, authentication.clientSecret)
-      context.secrets?.add(authentication.clientSecret, credentials)
+      own.secrets.add(credentials)
       return {
         method: 'client_secret_basic',
         headers: { authorization: `Basic ${credentials}` },
@@ -59,8 +60,8 @@ export async function authenticateClient(
       }
     }
     default: {
-      const assertion = await clientAssertion(authentication, clientId, server, step, context)
-      context.secrets?.add(assertion)
+      const assertion = await clientAssertion(authentication, clientId, server, step, own)
+      own.secrets.add(assertion)
       return {
         method: 'clientSecret' in authentication ? 'client_secret_jwt' : 'private_key_jwt',
         headers: {},
@@ -81,6 +82,18 @@ export function effectiveAuthentication(
   const listed = server.token_endpoint_auth_methods_supported ?? ['client_secret_basic']
   const postOnly = listed.includes('client_secret_post') && !listed.includes('client_secret_basic')
   return { method: postOnly ? 'client_secret_post' : 'client_secret_basic', clientSecret }
+}
+
+/** What a registration holds that must never be quoted. */
+export function secretsOf({
+  clientSecret,
+  clientAuthentication,
+}: ServerRegistration): (string | undefined)[] {
+  if (clientAuthentication === undefined) return [clientSecret]
+  if ('clientSecret' in clientAuthentication) return [clientAuthentication.clientSecret]
+  if (!('key' in clientAuthentication) || isCryptoKey(clientAuthentication.key)) return []
+  const { d, p, q, dp, dq, qi, k, priv } = clientAuthentication.key
+  return [d, p, q, dp, dq, qi, k, priv]
 }
 
 /** Both parts form-encoded first, so that a colon or a character beyond Latin-1 survives. */
@@ -118,7 +131,14 @@ async function clientAssertion(
   try {
     if (!external) return await signAssertion(authentication, claims)
     const places = { issuer: server.issuer, tokenEndpoint: server.token_endpoint }
-    return await abortable(Promise.resolve(authentication.sign(claims, places)), context.signal)
+    context.signal?.throwIfAborted()
+    const signed: unknown = await abortable(
+      Promise.resolve(authentication.sign(claims, places)),
+      context.signal,
+    )
+    // Boundary: the application's own code, which may give anything.
+    if (typeof signed === 'string' && signed !== '') return signed
+    throw new TypeError('clientAuthentication.sign gave no JWT')
   } catch (error) {
     if (context.signal?.aborted === true && !isTimeout(context.signal.reason)) throw context.signal.reason
     throw failure(context, {

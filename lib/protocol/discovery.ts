@@ -38,7 +38,8 @@ export interface Discovered<T> {
 export function protectedResourceMetadataUrls(resource: string): string[] {
   const { origin, pathname, search } = new URL(resource)
   const root = `${origin}/.well-known/oauth-protected-resource`
-  return pathname === '/' ? [root + search] : [`${root}${pathname}${search}`, root]
+  const inserted = root + (pathname === '/' ? '' : pathname) + search
+  return inserted === root ? [root] : [inserted, root]
 }
 
 /**
@@ -178,7 +179,8 @@ function unusable(
 
 function sameOrigin(metadataUrl: string, url: string, context: ProtocolContext): string {
   const resolved = URL.canParse(metadataUrl, url) ? new URL(metadataUrl, url) : undefined
-  if (resolved !== undefined && resolved.origin === new URL(url).origin) return resolved.href
+  const named = resolved !== undefined && (resolved.username !== '' || resolved.password !== '')
+  if (resolved !== undefined && !named && resolved.origin === new URL(url).origin) return resolved.href
   throw failure(context, {
     code: 'metadata_mismatch',
     step: 'discovery',
@@ -213,7 +215,9 @@ function freshness(headers: Headers, now: number): number {
   const directives = (headers.get('cache-control') ?? '').toLowerCase()
   if (/(?:^|[\s,])no-(?:store|cache)\b/.test(directives)) return 0
   const maxAge = /(?:^|[\s,])max-age="?(\d{1,10})/.exec(directives)?.[1]
-  if (maxAge !== undefined) return clamp((Number(maxAge) - Number(headers.get('age') ?? 0)) * 1000)
+  // An age that is no number is passed over.
+  const age = /^\s*\d{1,10}\s*$/.exec(headers.get('age') ?? '')?.[0] ?? 0
+  if (maxAge !== undefined) return clamp((Number(maxAge) - Number(age)) * 1000)
   const expires = headers.get('expires')
   if (expires === null) return hour
   const date = Date.parse(headers.get('date') ?? '')
@@ -221,7 +225,7 @@ function freshness(headers: Headers, now: number): number {
   return Number.isNaN(until) ? 0 : clamp(until)
 }
 
-const clamp = (ms: number): number => (Number.isNaN(ms) ? hour : Math.min(Math.max(ms, 0), day))
+const clamp = (ms: number): number => Math.min(Math.max(ms, 0), day)
 
 function readProtectedResource(
   body: Record<string, unknown> | undefined,

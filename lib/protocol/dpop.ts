@@ -27,7 +27,7 @@ export async function dpopProof(
   clock: Clock = systemClock,
 ): Promise<string> {
   const { origin, pathname } = new URL(request.url)
-  const nonce = key.nonces.get(origin)
+  const nonce = nonceFor(key, request.url)
   const claims = {
     jti: crypto.randomUUID(),
     htm: request.method,
@@ -57,13 +57,15 @@ async function publicJwk({ keyPair }: DpopKey): Promise<JWK & { kty: string }> {
   }
 }
 
-/** Keeps a nonce that an answer brought. True where it is a new one. */
-export function rememberNonce(key: DpopKey, url: string, headers: Pick<Headers, 'get'>): boolean {
+/** Keeps a nonce that an answer brought. */
+export function rememberNonce(key: DpopKey, url: string, headers: Pick<Headers, 'get'>): void {
   const nonce = headers.get('dpop-nonce')
-  const { origin } = new URL(url)
-  if (nonce === null || nonce === '' || key.nonces.get(origin) === nonce) return false
-  key.nonces.set(origin, nonce)
-  return true
+  if (nonce !== null && nonce !== '') key.nonces.set(new URL(url).origin, nonce)
+}
+
+/** The nonce for the next proof to a server, if it gave one. */
+export function nonceFor(key: DpopKey, url: string): string | undefined {
+  return key.nonces.get(new URL(url).origin)
 }
 
 async function digest(text: string): Promise<string> {

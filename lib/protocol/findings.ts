@@ -162,6 +162,7 @@ export const findings = {
       clientAdvice(registration, server),
       place === 'identity_provider' ? 'client' : place === 'authorization_server' ? 'client' : place,
     ),
+  proofRejected: (): Finding => finding('dpop_proof_rejected', proofAdvice, 'client'),
   signerFailed: (): Finding =>
     finding(
       'signer_failed',
@@ -290,6 +291,9 @@ function clientAdvice(registration: ServerRegistration, server: AuthorizationSer
   return `Check clientId and credentials of this client at ${quoted(registration.issuer)}, and the method by which it is to authenticate${methods}.`
 }
 
+const proofAdvice =
+  'Switch dpop on in the options, for a server that wants it; if it is on, set the clock of this machine right.'
+
 function idJagAdvice(claim: string, actual: unknown, wanted: string): string {
   switch (claim) {
     case 'client_id':
@@ -310,10 +314,13 @@ function grantAdvice(
 ): string {
   switch (error) {
     case 'invalid_grant':
-      if (/proof of possession|dpop/i.test(description ?? '')) {
+      if (/proof of possession|sender-constrained|dpop/i.test(description ?? '')) {
         return 'Switch dpop on in the options: the authorization server wants a token that is bound to a key.'
       }
       return 'Check at the authorization server that it trusts the issuer and keys of the identity provider, knows this user, and maps this client; it does not say which of them it misses.'
+    case 'invalid_dpop_proof':
+    case 'use_dpop_nonce':
+      return proofAdvice
     case 'unauthorized_client':
       return 'Allow this client the grant type urn:ietf:params:oauth:grant-type:jwt-bearer at the authorization server.'
     case 'invalid_scope':

@@ -210,7 +210,8 @@ function tooLarge(
   })
 }
 
-function parseObject(text: string): Record<string, unknown> | undefined {
+/** The JSON object in a text, or nothing. */
+export function parseObject(text: string): Record<string, unknown> | undefined {
   try {
     const value: unknown = JSON.parse(text)
     // A JSON object's members are of unknown type, and are checked where they are used.
@@ -242,8 +243,8 @@ export function parseRetryAfter(header: string | null, now: number): number | un
   if (header === null) return undefined
   const text = header.trim()
   if (/^\d{1,9}$/.test(text)) return Number(text)
-  // Date.parse takes almost anything; an HTTP date begins with a day of the week, in any of its three formats.
-  const date = /^(?:mon|tue|wed|thu|fri|sat|sun)/i.test(text) ? Date.parse(text) : Number.NaN
+  // Date.parse takes almost anything; an HTTP date begins with a day of the week, in each of its formats.
+  const date = /^[a-z]{3}/i.test(text) ? Date.parse(text) : Number.NaN
   return Number.isNaN(date) ? undefined : Math.max(0, Math.ceil((date - now) / 1000))
 }
 

@@ -1,11 +1,10 @@
-import { decodeProtectedHeader } from 'jose/decode/protected_header'
-import { decodeJwt } from 'jose/jwt/decode'
 import type { JWTPayload } from 'jose'
 import type { Finding } from '../errors.ts'
 import { systemClock } from './context.ts'
 import type { ProtocolContext } from './context.ts'
 import { findings } from './findings.ts'
 import { failure } from './http.ts'
+import { jsonIn } from './jwt.ts'
 
 /** What an ID-JAG has to say to be of use. */
 export interface IdJagExpectations {
@@ -79,13 +78,12 @@ export function inspectIdJag(
 }
 
 function decode(idJag: string): { typ: unknown; claims: JWTPayload } | undefined {
+  const [header, claims, signature, more] = idJag.split('.')
   // Five segments are an encrypted JWT, which only the authorization server can read.
-  if (idJag.split('.').length !== 3) return undefined
-  try {
-    return { typ: decodeProtectedHeader(idJag).typ, claims: decodeJwt(idJag) }
-  } catch {
+  if (header === undefined || claims === undefined || signature === undefined || more !== undefined)
     return undefined
-  }
+  const [read, payload] = [header, claims].map(jsonIn)
+  return read && payload && { typ: read['typ'], claims: payload }
 }
 
 function isIdJagType(typ: unknown): boolean {

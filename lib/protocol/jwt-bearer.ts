@@ -4,10 +4,10 @@ import type { ProtocolContext } from './context.ts'
 import type { AuthorizationServerMetadata } from './discovery.ts'
 import type { DpopKey } from './dpop.ts'
 import { findings } from './findings.ts'
-import { failure } from './http.ts'
+import { failure, guarded } from './http.ts'
 import { jwtExpiry, timeProblem } from './id-jag.ts'
 import type { ServerRegistration } from './registration.ts'
-import { invalidAnswer, requestToken, tokenIn } from './token-endpoint.ts'
+import { invalidAnswer, requestToken, scopeIn, secondsIn, tokenIn } from './token-endpoint.ts'
 import type { Refusal, TokenRequest } from './token-endpoint.ts'
 
 /** The redemption of an ID-JAG at the MCP server's authorization server. */
@@ -51,6 +51,7 @@ export async function requestAccessToken(
   request: AccessTokenRequest,
   context: ProtocolContext,
 ): Promise<AccessTokenGrant> {
+  const own = guarded(context)
   const clock = context.clock ?? systemClock
   const redemption: TokenRequest = {
     step: 'access_token',
@@ -67,17 +68,17 @@ export async function requestAccessToken(
     },
   }
   const requestedAt = { now: clock.now(), monotonic: clock.monotonic() }
-  const answer = await requestToken(redemption, context)
-  if (!answer.granted) throw redemptionRefused(answer.refusal, redemption, context)
+  const answer = await requestToken(redemption, own)
+  if (!answer.granted) throw redemptionRefused(answer.refusal, redemption, own)
   const { body, status } = answer
-  const value = tokenIn(body, redemption, status, context)
-  const { scope } = body
+  const value = tokenIn(body, redemption, status, own)
+  const scope = scopeIn(body, own)
   return {
     value,
-    tokenType: tokenTypeIn(body, request, status, redemption, context),
-    lifetimeMs: lifetimeIn(body, value, requestedAt.now, status, redemption, context),
+    tokenType: tokenTypeIn(body, request, status, redemption, own),
+    lifetimeMs: lifetimeIn(body, value, requestedAt.now, status, redemption, own),
     requestedAt,
-    ...(typeof scope === 'string' && scope.trim() !== '' && { scope: scope.trim() }),
+    ...(scope !== undefined && { scope }),
   }
 }
 
@@ -110,11 +111,8 @@ function lifetimeIn(
     // A JWT already expired by our clock: the clock is wrong, and says nothing.
     return left > 0 ? Math.min(left, longestLifetime) : unknownLifetime
   }
-  const seconds =
-    typeof stated === 'string' && /^\d+(?:\.\d+)?$/.test(stated.trim()) ? Number(stated) : stated
-  if (typeof seconds === 'number' && Number.isFinite(seconds) && seconds > 0) {
-    return Math.min(seconds * 1000, longestLifetime)
-  }
+  const seconds = secondsIn(stated)
+  if (seconds !== undefined) return Math.min(seconds * 1000, longestLifetime)
   throw invalidAnswer(
     redemption,
     status,
@@ -127,6 +125,11 @@ function lifetimeIn(
 function redemptionRefused(refusal: Refusal, redemption: TokenRequest, context: ProtocolContext) {
   const { error } = refusal.oauthError
   const { registration, server, parameters } = redemption
+  const unavailable = {
+    code: 'temporarily_unavailable',
+    detail: 'the authorization server is not available',
+    finding: findings.serverUnavailable(),
+  } as const
   const rejected = {
     invalid_client: {
       code: 'client_rejected',
@@ -138,11 +141,9 @@ function redemptionRefused(refusal: Refusal, redemption: TokenRequest, context: 
       detail: 'the authorization server takes no ID-JAGs',
       finding: findings.jwtBearerUnsupported(server),
     },
-    temporarily_unavailable: {
-      code: 'temporarily_unavailable',
-      detail: 'the authorization server is not available',
-      finding: findings.serverUnavailable(),
-    },
+    server_error: unavailable,
+    temporarily_unavailable: unavailable,
+    slow_down: unavailable,
   } as const
   const known = Object.hasOwn(rejected, error) ? rejected[error as keyof typeof rejected] : undefined
   return failure(context, {

@@ -1,4 +1,5 @@
 import type { JWK } from 'jose'
+import { parseObject } from './http.ts'
 
 /** Signs claims as a compact JWT. The key decides what `header.alg` may be. */
 export async function signJwt(
@@ -10,4 +11,14 @@ export async function signJwt(
   const { CompactSign } = await import('jose/jws/compact/sign')
   const payload = new TextEncoder().encode(JSON.stringify(claims))
   return await new CompactSign(payload).setProtectedHeader(header).sign(key)
+}
+
+/** The JSON object in one part of a JWT, or nothing. */
+export function jsonIn(part: string): Record<string, unknown> | undefined {
+  try {
+    const bytes = atob(part.replaceAll('-', '+').replaceAll('_', '/'))
+    return parseObject(new TextDecoder().decode(Uint8Array.from(bytes, (byte) => byte.charCodeAt(0))))
+  } catch {
+    return undefined
+  }
 }

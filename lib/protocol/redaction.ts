@@ -1,67 +1,132 @@
 /** Longest piece of a server's text that is quoted. */
 const longestQuote = 256
+/** Longer texts are not looked through, and not quoted at all. */
+const longestText = 4096
+const shortestSecret = 4
 const mask = '[redacted]'
 
 // Whatever looks like a JWT, whole or cut off: base64url of '{"' and what hangs on to it.
 const jwtShape = /eyJ[A-Za-z0-9_-]{6,}(?:\.[A-Za-z0-9_-]*)*/g
+// Queries and fragments with values: of URLs, and of what some fetch implementations quote of them.
+const queries = /\?[^\s"'<>]+|#[^\s"'<>]*=[^\s"'<>]*/g
+const userInfo = /:\/\/[^\s/?#@"'<>]*@/g
+// Line ends and terminal sequences, and what turns the direction of the text.
 // eslint-disable-next-line no-control-regex
-const controlCharacters = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g
+const controlCharacters = /[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]+/g
+const quotedPiece = /"(?:[^"\\]|\\.)*"/g
 
 /** Strings that must not come out again, and the means to take them out of a text. */
 export class Secrets {
   readonly #values = new Set<string>()
 
-  /** Remembers secrets, in every spelling in which a server could echo them. */
+  /** Remembers secrets. */
   add(...secrets: (string | undefined)[]): this {
     for (const secret of secrets) {
       // Boundary: shorter than four characters is no secret, and would blank out every text.
-      if (secret === undefined || secret.length < 4) continue
+      if (secret === undefined || secret.length < shortestSecret) continue
       this.#values.add(secret)
-      this.#values.add(JSON.stringify(secret).slice(1, -1))
-      for (const encoded of [encoded3986(secret), String(new URLSearchParams([['', secret]])).slice(1)]) {
-        this.#values.add(encoded)
-      }
+      // The spelling in which a form carries it, so that an echoed form shows what it was about.
+      this.#values.add(String(new URLSearchParams([['', secret]])).slice(1))
     }
     return this
   }
 
-  /** Gives `text` without secrets, JWTs and control characters, cut to 256 characters. */
-  scrub(text: string): string {
-    return cut(this.redact(text))
+  /** Whether a text holds a secret or a JWT, as it is or in another spelling. */
+  holds(text: string): boolean {
+    const masked = this.#mask(text)
+    return masked !== text || this.#hides(masked)
   }
 
-  /** Gives `text`, of our own words and pieces already cut, without secrets, JWTs and control characters. */
+  /**
+   * Gives a text of somebody else's without secrets, JWTs, queries and control characters, cut to 256 characters.
+   * Nothing is left of one that holds a secret in another spelling.
+   */
+  scrub(text: string): string {
+    if (text.length > longestText) return `[${text.length} characters]`
+    const masked = this.#mask(text)
+    return this.#hides(masked) ? mask : cut(tidy(masked))
+  }
+
+  /** Gives a text of our own words, with each piece that {@link quoted} made scrubbed. */
   redact(text: string): string {
+    // What `quoted` has written, `JSON.parse` reads.
+    const scrubbed = (piece: string) => JSON.stringify(this.scrub(String(JSON.parse(piece))))
+    return this.#mask(text.replace(quotedPiece, scrubbed)).replace(controlCharacters, ' ')
+  }
+
+  #mask(text: string): string {
     let clean = text
     // Longest first, so that no part of a secret survives the removal of a shorter one inside it.
     for (const secret of [...this.#values].sort((a, b) => b.length - a.length))
       clean = clean.replaceAll(secret, mask)
-    return clean.replace(jwtShape, mask).replace(controlCharacters, ' ')
+    return clean.replace(jwtShape, mask)
   }
+
+  /** Whether a secret comes to light when escapes and base64 are undone, up to three layers of them. */
+  #hides(text: string): boolean {
+    const secrets = [...this.#values].map(comparable).filter(({ length }) => length >= shortestSecret)
+    let layer = new Set([text])
+    for (let depth = 0; depth < 3; depth++) {
+      layer = new Set([...layer].flatMap(readings))
+      for (const reading of layer) {
+        const plain = comparable(reading)
+        if (reading.search(jwtShape) !== -1 || secrets.some((secret) => plain.includes(secret))) return true
+      }
+    }
+    return false
+  }
+}
+
+/** Without what an echo may change: case, white space and its form encoding, backslashes. */
+function comparable(text: string): string {
+  return text.toLowerCase().replace(/[\s+\\]+/g, '')
+}
+
+/** A text with its escapes undone, and with its base64 undone, wherever that may start. */
+function readings(text: string): string[] {
+  const unescaped = text
+    .replace(/(?:%[0-9a-f]{2})+/gi, (run) => fromUtf8(run.slice(1).split('%'), (hex) => parseInt(hex, 16)))
+    .replace(/\\u([0-9a-f]{4})|&#x([0-9a-f]{2,4});/gi, (_, json?: string, html?: string) =>
+      String.fromCharCode(parseInt(json ?? html ?? '', 16)),
+    )
+  const decoded = [0, 1, 2, 3].map((offset) =>
+    text.replace(/[\w+/-]{8,}/g, (run) => fromBase64(run.slice(offset))),
+  )
+  return [unescaped, ...decoded]
+}
+
+function fromBase64(text: string): string {
+  // A length of one more than whole quartets is never base64, and `atob` would throw.
+  const whole = text.length % 4 === 1 ? text.slice(0, -1) : text
+  return fromUtf8(atob(whole.replaceAll('-', '+').replaceAll('_', '/')), (byte) => byte.charCodeAt(0))
+}
+
+function fromUtf8(bytes: Iterable<string>, code: (byte: string) => number): string {
+  return new TextDecoder().decode(Uint8Array.from(bytes, code))
+}
+
+function tidy(text: string): string {
+  return text
+    .replace(userInfo, '://')
+    .replace(queries, (found) => found.slice(0, 1) + mask)
+    .replace(controlCharacters, ' ')
 }
 
 function cut(text: string): string {
   return text.length > longestQuote ? `${text.slice(0, longestQuote - 1)}…` : text
 }
 
-/** A value in quotation marks for an explanation, cut to 256 characters once it is clean. */
+/** A value in quotation marks for an explanation; {@link Secrets.redact} scrubs it. */
 export function quoted(value: unknown): string {
   const text = typeof value === 'string' ? value : value === undefined ? '(absent)' : JSON.stringify(value)
-  return `"${new Secrets().scrub(text)}"`
-}
-
-function encoded3986(text: string): string {
-  try {
-    return encodeURIComponent(text)
-  } catch {
-    return text // A lone surrogate has no percent-encoded form.
-  }
+  return JSON.stringify(text)
 }
 
 /** Origin and path of a URL: what may be shown of it. */
 export function withoutQuery(url: string): string {
   const parsed = URL.canParse(url) ? new URL(url) : undefined
-  return parsed === undefined ? '(not a URL)' : parsed.origin + parsed.pathname
+  // Boundary: what has no origin, such as data:, is no address.
+  return parsed === undefined || parsed.origin === 'null' ? '(not a URL)' : parsed.origin + parsed.pathname
 }
 
 /**
@@ -72,12 +137,22 @@ export function copyOfCause(error: unknown, secrets: Secrets, depth = 4): Error 
   if (typeof error !== 'object' || error === null) {
     return new Error(secrets.scrub(typeof error === 'string' ? error : typeof error))
   }
-  // Boundary: anything can be thrown, of any realm; each member is looked at before it is used.
-  const { name, message, code, cause } = error as Record<string, unknown>
+  const { name, message, code, cause } = membersOf(error)
   const copy = new Error(typeof message === 'string' ? secrets.scrub(message) : '')
   if (cause !== undefined && depth > 1) copy.cause = copyOfCause(cause, secrets, depth - 1)
   if (typeof name === 'string')
     Object.defineProperty(copy, 'name', { value: secrets.scrub(name), configurable: true })
   if (typeof code === 'string') Object.assign(copy, { code: secrets.scrub(code) })
   return copy
+}
+
+function membersOf(error: object): Record<'name' | 'message' | 'code' | 'cause', unknown> {
+  try {
+    // Boundary: anything can be thrown, of any realm; each member is looked at before it is used.
+    const { name, message, code, cause } = error as Record<string, unknown>
+    return { name, message, code, cause }
+  } catch {
+    // A member that throws when it is read.
+    return { name: undefined, message: 'an error that cannot be read', code: undefined, cause: undefined }
+  }
 }

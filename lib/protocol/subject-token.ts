@@ -64,23 +64,19 @@ export async function askForSubjectToken(
   const signal = context.signal ?? new AbortController().signal
   let given: string | SubjectToken
   try {
+    signal.throwIfAborted()
     given = await abortable(Promise.resolve(getIdToken({ ...wanted, signal })), signal)
   } catch (error) {
     if (signal.aborted && !isTimeout(signal.reason)) throw signal.reason
     const detail = signal.aborted ? 'getIdToken gave no token in time' : 'getIdToken failed'
     throw unavailable(detail, context, error)
   }
-  const subject = typeof given === 'string' ? { token: given, type: 'id_token' } : given
   // Boundary: the application's own code, which may give anything.
-  if (
-    typeof (subject as Partial<SubjectToken> | null | undefined)?.token !== 'string' ||
-    subject.token === ''
-  ) {
-    throw unavailable('getIdToken gave no token', context)
-  }
-  context.secrets?.add(subject.token)
-  if (typeof subject.type === 'string' && (shortTypes.has(subject.type) || subject.type.includes(':')))
-    return subject
+  const subject = typeof given === 'string' ? { token: given, type: 'id_token' } : given
+  const { token, type }: Partial<SubjectToken> = subject ?? {}
+  if (typeof token !== 'string' || token === '') throw unavailable('getIdToken gave no token', context)
+  context.secrets?.add(token)
+  if (typeof type === 'string' && (shortTypes.has(type) || type.includes(':'))) return { token, type }
   throw unavailable('getIdToken gave a token of an unknown type', context)
 }
 

@@ -3,12 +3,11 @@ import type { Finding, OAuthErrorFields } from '../errors.ts'
 import { authenticateClient } from './client-authentication.ts'
 import type { ProtocolContext } from './context.ts'
 import type { AuthorizationServerMetadata } from './discovery.ts'
-import { dpopProof, rememberNonce } from './dpop.ts'
+import { dpopProof, nonceFor, rememberNonce } from './dpop.ts'
 import type { DpopKey } from './dpop.ts'
 import { findings } from './findings.ts'
 import { failure, oauthErrorOf, requestJson } from './http.ts'
 import type { JsonAnswer } from './http.ts'
-import { withoutQuery } from './redaction.ts'
 import type { ServerRegistration } from './registration.ts'
 
 /** One request of a token endpoint. */
@@ -48,9 +47,7 @@ export interface Refusal {
 export async function requestToken(request: TokenRequest, context: ProtocolContext): Promise<TokenAnswer> {
   for (const name of request.secretParameters) context.secrets?.add(request.parameters[name])
   const first = await post(request, context)
-  const nonceWanted = first.body?.['error'] === 'use_dpop_nonce'
-  const answer = nonceWanted && learnNonce(request, first) ? await post(request, context) : first
-  if (!nonceWanted) learnNonce(request, first)
+  const answer = isNonceNews(request, first) ? (await post(request, context)).answer : first.answer
 
   const oauthError = answer.body && oauthErrorOf(answer.body, context)
   if (answer.body !== undefined && oauthError !== undefined) {
@@ -67,10 +64,17 @@ export async function requestToken(request: TokenRequest, context: ProtocolConte
   return { granted: true, body: answer.body, status: answer.status }
 }
 
-async function post(request: TokenRequest, context: ProtocolContext): Promise<JsonAnswer> {
+/** An answer, and the DPoP nonce that was sent for it. */
+interface Posted {
+  answer: JsonAnswer
+  nonce: string | undefined
+}
+
+async function post(request: TokenRequest, context: ProtocolContext): Promise<Posted> {
   const { server, registration, step, dpop } = request
   // Made anew for each send: assertions and proofs are used once.
   const authentication = await authenticateClient(registration, server, step, context)
+  const nonce = dpop && nonceFor(dpop, server.token_endpoint)
   const proof = dpop && (await dpopProof(dpop, { method: 'POST', url: server.token_endpoint }, context.clock))
   const form = new URLSearchParams()
   for (const [name, value] of Object.entries({ ...request.parameters, ...authentication.parameters })) {
@@ -82,13 +86,15 @@ async function post(request: TokenRequest, context: ProtocolContext): Promise<Js
     ...(proof !== undefined && { dpop: proof }),
   }
   const init = { method: 'POST', headers, body: form.toString() } as const
-  return await requestJson(server.token_endpoint, init, step, context)
+  const answer = await requestJson(server.token_endpoint, init, step, context)
+  if (dpop !== undefined) rememberNonce(dpop, server.token_endpoint, answer.headers)
+  return { answer, nonce }
 }
 
-function learnNonce(request: TokenRequest, answer: JsonAnswer): boolean {
-  return (
-    request.dpop !== undefined && rememberNonce(request.dpop, request.server.token_endpoint, answer.headers)
-  )
+/** Whether a proof with the nonce known by now can help: another than was sent, whichever answer brought it. */
+function isNonceNews({ dpop, server }: TokenRequest, { answer, nonce }: Posted): boolean {
+  if (dpop === undefined || answer.body?.['error'] !== 'use_dpop_nonce') return false
+  return nonceFor(dpop, server.token_endpoint) !== nonce
 }
 
 function authenticationWanted(body: Record<string, unknown>): { acrValues?: string; maxAge?: number } {
@@ -96,7 +102,7 @@ function authenticationWanted(body: Record<string, unknown>): { acrValues?: stri
   const maxAge = typeof max_age === 'string' && /^\d{1,10}$/.test(max_age) ? Number(max_age) : max_age
   return {
     ...(typeof acr_values === 'string' && acr_values !== '' && { acrValues: acr_values }),
-    ...(typeof maxAge === 'number' && maxAge >= 0 && { maxAge }),
+    ...(Number.isFinite(maxAge) && Number(maxAge) >= 0 && { maxAge: Number(maxAge) }),
   }
 }
 
@@ -111,10 +117,9 @@ function gone(request: TokenRequest, answer: JsonAnswer, context: ProtocolContex
   })
 }
 
-/** Whether an error says that the token endpoint of a server is gone, so that its metadata may be out of date. */
-export function isEndpointGone(error: unknown, server: AuthorizationServerMetadata): boolean {
-  if (!(error instanceof CrossAppAccessError) || error.code !== 'discovery_failed') return false
-  return error.endpoint === withoutQuery(server.token_endpoint)
+/** Whether an error of {@link requestToken} says that the token endpoint is gone: its metadata may be out of date. */
+export function isEndpointGone(error: unknown): boolean {
+  return error instanceof CrossAppAccessError && error.code === 'discovery_failed'
 }
 
 function unusableAnswer(
@@ -162,9 +167,20 @@ export function tokenIn(
   context: ProtocolContext,
 ): string {
   const token = body['access_token']
-  if (typeof token === 'string') context.secrets?.add(token)
   if (typeof token === 'string' && /^[\x21-\x7e]+$/.test(token)) return token
   const what =
     token === undefined || token === '' ? 'without a token' : 'with a token that no header can carry'
   throw invalidAnswer(request, status, what, findings.unusableToken(), context)
+}
+
+/** The scope that an answer states. One that holds a secret is as good as none: scopes are shown in events. */
+export function scopeIn(body: Record<string, unknown>, context: ProtocolContext): string | undefined {
+  const scope = typeof body['scope'] === 'string' ? body['scope'].trim() : ''
+  return scope === '' || context.secrets?.holds(scope) === true ? undefined : scope
+}
+
+/** A positive number of seconds, or a string of digits for one; nothing for anything else. */
+export function secondsIn(value: unknown): number | undefined {
+  const seconds = typeof value === 'string' && /^\s*\d+(?:\.\d+)?\s*$/.test(value) ? Number(value) : value
+  return typeof seconds === 'number' && Number.isFinite(seconds) && seconds > 0 ? seconds : undefined
 }

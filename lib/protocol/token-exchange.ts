@@ -3,11 +3,11 @@ import type { ProtocolContext } from './context.ts'
 import type { AuthorizationServerMetadata } from './discovery.ts'
 import type { DpopKey } from './dpop.ts'
 import { findings } from './findings.ts'
-import { failure } from './http.ts'
+import { failure, guarded } from './http.ts'
 import { readClaims } from './id-jag.ts'
 import type { ServerRegistration } from './registration.ts'
 import type { SubjectToken } from './subject-token.ts'
-import { invalidAnswer, requestToken, tokenIn } from './token-endpoint.ts'
+import { invalidAnswer, requestToken, scopeIn, secondsIn, tokenIn } from './token-endpoint.ts'
 import type { Refusal, TokenRequest } from './token-endpoint.ts'
 
 const grantType = 'urn:ietf:params:oauth:grant-type:token-exchange'
@@ -55,6 +55,7 @@ export async function requestIdJag(
   request: TokenExchangeRequest,
   context: ProtocolContext,
 ): Promise<IdJagGrant> {
+  const own = guarded(context)
   const exchange: TokenRequest = {
     ...exchangeOf(request),
     parameters: {
@@ -68,14 +69,15 @@ export async function requestIdJag(
       subject_token_type: subjectTokenType(request.subjectToken.type),
     },
   }
-  const body = await exchangeToken(exchange, idJagTokenType, context)
-  const { scope, authorization_details: details, expires_in } = body
-  const expiresIn = Number(expires_in)
+  const { token, body } = await exchangeToken(exchange, idJagTokenType, own)
+  const scope = scopeIn(body, own)
+  const expiresIn = secondsIn(body['expires_in'])
+  const details = body['authorization_details']
   return {
-    idJag: tokenIn(body, exchange, 200, context),
-    ...(typeof scope === 'string' && scope.trim() !== '' && { scope: scope.trim() }),
+    idJag: token,
+    ...(scope !== undefined && { scope }),
     ...(isObjects(details) && { authorizationDetails: details }),
-    ...(Number.isFinite(expiresIn) && expiresIn > 0 && { expiresIn }),
+    ...(expiresIn !== undefined && { expiresIn }),
   }
 }
 
@@ -99,8 +101,8 @@ export async function exchangeSamlAssertion(
       subject_token_type: subjectTokenType(request.subjectToken.type),
     },
   }
-  const body = await exchangeToken(exchange, `${tokenType}refresh_token`, context)
-  return { token: tokenIn(body, exchange, 200, context), type: 'refresh_token' }
+  const { token } = await exchangeToken(exchange, `${tokenType}refresh_token`, guarded(context))
+  return { token, type: 'refresh_token' }
 }
 
 function exchangeOf(
@@ -119,15 +121,15 @@ async function exchangeToken(
   exchange: TokenRequest,
   expectedType: string,
   context: ProtocolContext,
-): Promise<Record<string, unknown>> {
+): Promise<{ token: string; body: Record<string, unknown> }> {
   const answer = await requestToken(exchange, context)
   if (!answer.granted) throw exchangeRefused(answer.refusal, exchange, context)
-  const issued = answer.body['issued_token_type']
-  if (issued === expectedType) return answer.body
-  // What came instead may be a token: it is not quoted, wherever else it turns up.
-  tokenIn(answer.body, exchange, answer.status, context)
+  const { body, status } = answer
+  const token = tokenIn(body, exchange, status, context)
+  const issued = body['issued_token_type']
+  if (issued === expectedType) return { token, body }
   const what = `of issued_token_type ${typeof issued === 'string' ? issued : '(absent)'}`
-  throw invalidAnswer(exchange, answer.status, what, findings.noIdJagIssued(), context)
+  throw invalidAnswer(exchange, status, what, findings.noIdJagIssued(), context)
 }
 
 function exchangeRefused(
@@ -183,11 +185,17 @@ function classify(
     case 'unsupported_token_type':
       return unsupported(findings.idJagNotIssuedHere(registration.issuer))
     case 'invalid_client':
-    case 'invalid_dpop_proof':
       return {
         code: 'client_rejected',
         detail: 'the identity provider does not accept this client',
         finding: findings.clientRejected('identity_provider', registration, server),
+      }
+    case 'invalid_dpop_proof':
+    case 'use_dpop_nonce':
+      return {
+        code: 'client_rejected',
+        detail: 'the identity provider does not accept the DPoP proof of this client, or misses it',
+        finding: findings.proofRejected(),
       }
     case 'server_error':
     case 'temporarily_unavailable':

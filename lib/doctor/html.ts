@@ -1,0 +1,3 @@
+export async function renderHtml(): Promise<string> {
+  return await Promise.resolve('')
+}

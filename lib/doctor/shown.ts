@@ -1,0 +1,28 @@
+import type { Secrets } from '../protocol/redaction.ts'
+
+/** A JSON value with every text in it scrubbed, lists cut to forty entries and nesting to four. */
+export function scrubbedJson(value: unknown, secrets: Secrets, depth = 0): unknown {
+  if (typeof value === 'string') return secrets.scrub(value)
+  if (typeof value !== 'object' || value === null) return value
+  if (depth === 4) return '…'
+  if (Array.isArray(value)) {
+    const entries: unknown[] = value.slice(0, 40)
+    const shown = entries.map((entry) => scrubbedJson(entry, secrets, depth + 1))
+    return value.length > entries.length ? [...shown, '…'] : shown
+  }
+  const members = Object.entries(value).slice(0, 50)
+  return Object.fromEntries(
+    members.map(([name, member]) => [secrets.scrub(name), scrubbedJson(member, secrets, depth + 1)]),
+  )
+}
+
+/** An error and its causes in one line, such as `fetch failed: connect ECONNREFUSED 127.0.0.1:1`. */
+export function describeCause(error: unknown): string {
+  const parts: string[] = []
+  for (let at: unknown = error; at instanceof Error && parts.length < 4; at = at.cause) {
+    const code = 'code' in at && typeof at.code === 'string' ? at.code : ''
+    const text = at.message === '' ? at.name : at.message
+    parts.push(code === '' || text.includes(code) ? text : `${text} (${code})`)
+  }
+  return parts.join(': ')
+}

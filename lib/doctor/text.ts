@@ -1,0 +1,190 @@
+import type { Comparison, DecodedToken, Exchange, Outcome, Report, ReportedFinding } from './report.ts'
+import { partyNames, placeNames, stepNames } from './report.ts'
+
+/** How a report is written for a terminal. */
+export interface TextOptions {
+  /** Whether to use colours. Default: false. */
+  colour?: boolean
+  /** Columns to wrap at. Default: 80. */
+  width?: number
+}
+
+type Colour = 'red' | 'yellow' | 'green' | 'cyan' | 'bold' | 'dim'
+
+const codes: Record<Colour, [number, number]> = {
+  red: [31, 39],
+  yellow: [33, 39],
+  green: [32, 39],
+  cyan: [36, 39],
+  bold: [1, 22],
+  dim: [2, 22],
+}
+
+type Paint = (colour: Colour, text: string) => string
+
+const outcomes: Record<Outcome, { mark: string; colour: Colour; word: string }> = {
+  healthy: { mark: '✔', colour: 'green', word: 'Healthy' },
+  misconfigured: { mark: '✘', colour: 'red', word: 'Misconfigured' },
+  denied: { mark: '✘', colour: 'red', word: 'Denied' },
+  unreachable: { mark: '✘', colour: 'red', word: 'Unreachable' },
+}
+
+const severityMarks: Record<ReportedFinding['severity'], { mark: string; colour: Colour }> = {
+  error: { mark: '✘', colour: 'red' },
+  warning: { mark: '!', colour: 'yellow' },
+  note: { mark: 'i', colour: 'cyan' },
+}
+
+const verdictMarks: Record<Exchange['verdict'], { mark: string; colour: Colour }> = {
+  good: { mark: '✔', colour: 'green' },
+  bad: { mark: '✘', colour: 'red' },
+  passed_over: { mark: '·', colour: 'dim' },
+}
+
+/**
+ * Writes a report for a terminal: what came of it, what to change, then what was seen.
+ *
+ * @example
+ * ```ts
+ * import { renderText } from 'xaa-fetch/doctor'
+ * import type { Report } from 'xaa-fetch/doctor'
+ *
+ * declare const report: Report
+ *
+ * console.log(renderText(report, { colour: process.stdout.isTTY }))
+ * ```
+ */
+export function renderText(report: Report, options: TextOptions = {}): string {
+  const { colour = false, width = 80 } = options
+  const paint: Paint = (name, text) => {
+    const [on, off] = codes[name]
+    return colour ? `\u001b[${on}m${text}\u001b[${off}m` : text
+  }
+  const sections = [
+    headline(report, paint),
+    findingSection(report, paint, width),
+    exchangeSection(report, paint),
+    comparisonSection(report, paint, width),
+    tokenSection(report, paint, width),
+  ]
+  return `${sections.filter((section) => section !== '').join('\n\n')}\n`
+}
+
+function headline({ outcome, summary, url, durationMs }: Report, paint: Paint): string {
+  const { mark, colour, word } = outcomes[outcome]
+  const first = `${paint(colour, `${mark} ${paint('bold', word)}`)}  ${summary}`
+  return `${first}\n  ${paint('dim', `${url}, ${milliseconds(durationMs)}`)}`
+}
+
+function findingSection({ findings }: Report, paint: Paint, width: number): string {
+  if (findings.length === 0) return ''
+  const entries = findings.map((finding, index) => {
+    const { mark, colour } = severityMarks[finding.severity]
+    const title = `${paint(colour, mark)} ${index + 1}. ${paint('bold', finding.title)}`
+    const rows: [string, string][] = [
+      ['change', finding.advice],
+      ['where', placeNames[finding.place]],
+      ...finding.evidence.map(({ label, value }): [string, string] => [label, value]),
+      ...(finding.reference === undefined
+        ? []
+        : [['see', `${finding.reference.title}, ${finding.reference.url}`] as [string, string]]),
+    ]
+    return [title, ...rows.map((row) => labelled(row, paint, width))].join('\n')
+  })
+  return `${heading('Findings', paint)}\n${entries.join('\n')}`
+}
+
+function exchangeSection({ exchanges }: Report, paint: Paint): string {
+  if (exchanges.length === 0) return ''
+  const lines = exchanges.map((exchange) => {
+    const { party, step, request, response, durationMs, verdict, failure } = exchange
+    const { mark, colour } = verdictMarks[verdict]
+    const status = response === undefined ? 'no answer' : String(response.status)
+    const error = response?.members?.['error']
+    const said = typeof error === 'string' ? ` ${error}` : response === undefined ? ` ${failure ?? ''}` : ''
+    const name = partyNames[party].padEnd(20)
+    const line = `${paint(colour, mark)} ${name} ${stepNames[step].padEnd(34)} ${paint(colour, status.padStart(4))}${said}`
+    return `${line}  ${paint('dim', milliseconds(durationMs))}\n    ${paint('dim', `${request.method} ${request.endpoint}`)}`
+  })
+  return `${heading('Requests', paint)}\n${lines.join('\n')}`
+}
+
+/** What does not agree, in full; of the rest the number is enough here. */
+function comparisonSection({ comparisons }: Report, paint: Paint, width: number): string {
+  if (comparisons.length === 0) return ''
+  const of = (verdict: Comparison['verdict']) => comparisons.filter((each) => each.verdict === verdict)
+  const [mismatches, matches, unknown] = [of('mismatch'), of('match'), of('unknown')]
+  const lines = mismatches.map(({ title, expected, actual, note }) => {
+    const rows: [string, string][] = [
+      [expected.source, expected.value],
+      [actual.source, actual.value],
+    ]
+    const all = [`${paint('red', '✘')} ${title}`, ...rows.map((row) => labelled(row, paint, width))]
+    return (note === undefined ? all : [...all, `    ${paint('dim', note)}`]).join('\n')
+  })
+  if (matches.length > 0)
+    lines.push(`${paint('green', '✔')} ${matches.length} of ${comparisons.length} agree`)
+  if (unknown.length > 0) {
+    const names = unknown.map(({ title }) => title).join(', ')
+    lines.push(labelled(['not told by the servers', names], paint, width))
+  }
+  return `${heading('Compared', paint)}\n${lines.join('\n')}`
+}
+
+const times = new Set(['exp', 'iat', 'nbf', 'auth_time', 'updated_at'])
+
+function tokenSection({ tokens }: Report, paint: Paint, width: number): string {
+  const named: [string, DecodedToken | undefined][] = [
+    ['ID token', tokens.idToken],
+    ['ID-JAG', tokens.idJag],
+    ['Access token', tokens.accessToken],
+  ]
+  const parts = named.flatMap(([name, token]) => {
+    if (token === undefined) return []
+    const { format, type, header, claims = {} } = token
+    const kind = [type, format === 'jwt' ? undefined : format].filter((part) => part !== undefined)
+    const title = kind.length === 0 ? name : `${name} (${kind.join(', ')})`
+    const rows = Object.entries(claims).map((claim) => labelled(shownClaim(claim), paint, width))
+    const head = header === undefined ? [] : [labelled(['header', JSON.stringify(header)], paint, width)]
+    return [[`  ${title}`, ...head, ...rows].join('\n')]
+  })
+  return parts.length === 0 ? '' : `${heading('Tokens', paint)}\n${parts.join('\n')}`
+}
+
+function shownClaim([name, value]: [string, unknown]): [string, string] {
+  const text = typeof value === 'string' ? value : JSON.stringify(value)
+  const isTime = times.has(name) && typeof value === 'number' && Math.abs(value) < 8.64e12
+  return [name, isTime ? `${text}, ${new Date(value * 1000).toISOString().replace('.000Z', 'Z')}` : text]
+}
+
+function heading(text: string, paint: Paint): string {
+  return paint('bold', text)
+}
+
+/** A label and a text wrapped beside it. */
+function labelled([label, text]: [string, string], paint: Paint, width: number): string {
+  const indent = '    '
+  const beside = `${indent}${label}  `
+  const hanging = indent + '  '
+  const lines = wrap(text, Math.max(width - hanging.length, 30), Math.max(width - beside.length, 10))
+  return lines
+    .map((line, index) => (index === 0 ? `${indent}${paint('dim', label)}  ${line}` : `${hanging}${line}`))
+    .join('\n')
+}
+
+function wrap(text: string, width: number, firstWidth: number): string[] {
+  const lines: string[] = []
+  let line = ''
+  for (const word of text.split(' ')) {
+    const room = lines.length === 0 ? firstWidth : width
+    if (line !== '' && line.length + 1 + word.length > room) {
+      lines.push(line)
+      line = word
+    } else line = line === '' ? word : `${line} ${word}`
+  }
+  return [...lines, line]
+}
+
+function milliseconds(ms: number): string {
+  return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`
+}

@@ -7,7 +7,13 @@ import { readDemand } from './protocol/challenge.ts'
 import type { Demand } from './protocol/challenge.ts'
 import type { AnyFetch } from './protocol/context.ts'
 import { rememberNonce } from './protocol/dpop.ts'
-import { ReplayableRequest, effectiveHeaders, hasHeader, isRequest } from './replayable-request.ts'
+import {
+  ReplayableRequest,
+  effectiveHeaders,
+  hasHeader,
+  isRequest,
+  withLastingHeaders,
+} from './replayable-request.ts'
 import type { CachedToken } from './token-cache.ts'
 import type { Asking, Need, TokenSource } from './token-source.ts'
 
@@ -18,8 +24,10 @@ export function createMiddleware(source: TokenSource): FetchMiddleware {
     imitate(next, (input: unknown, init?: object) => {
       try {
         const place = places.of(input)
-        const request = place && claim(source, next, place, input, init)
-        return request === undefined ? next(input, init) : deliver(source, request)
+        if (place === undefined) return next(input, init)
+        const lasting = withLastingHeaders(init)
+        const request = claim(source, next, place, input, lasting)
+        return request === undefined ? next(input, lasting) : deliver(source, request)
       } catch (error) {
         // What `next` throws at once is a rejection, whatever it is.
         // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors

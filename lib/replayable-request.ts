@@ -201,6 +201,14 @@ export function effectiveHeaders(input: unknown, init: unknown): unknown {
   return isRequest(input) ? input.headers : undefined
 }
 
+/** The same init, but for headers that are an iterator: those can be read once, and are looked at before they are sent. */
+export function withLastingHeaders<T extends object>(init: T | undefined): T | undefined {
+  // Boundary: what was passed as init, of any shape.
+  const headers = (init as Init | null | undefined)?.headers as Partial<Iterator<unknown>> | null | undefined
+  if (init === undefined || typeof headers?.next !== 'function') return init
+  return { ...init, headers: Array.from(headers as Iterable<unknown>) }
+}
+
 /** Whether headers of any form hold a name, given in lower case. */
 export function hasHeader(headers: unknown, name: string): boolean {
   if (typeof headers !== 'object' || headers === null) return false

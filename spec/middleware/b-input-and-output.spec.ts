@@ -24,13 +24,15 @@ const refuseOnce = (setup: Setup) => {
 }
 
 describe('what comes in', () => {
+  const odd: unknown = { toString: () => resource }
+
   it.each<[string, () => string | URL | Request]>([
     ['a string', () => resource],
     ['a string with white space round it', () => ` ${resource}\n`],
     ['a URL', () => new URL(resource)],
     ['a Request', () => new Request(resource)],
     ['a Request of undici, another realm', () => new undici.Request(resource) as unknown as Request],
-    ['an object that becomes a URL when it is a string', () => ({ toString: () => resource }) as URL],
+    ['an object that becomes a URL when it is a string', () => odd as URL],
   ])('(B1) may be %s', async (_, make) => {
     const setup = await primed()
     refuseOnce(setup)
@@ -81,7 +83,7 @@ describe('what comes in', () => {
     expect((await setup.fetch(resource, make())).status).toBe(200)
     expect(setup.sent).toHaveLength(2)
     for (const { input, init, token } of setup.sent) {
-      const request = new Request(input as string, init as RequestInit)
+      const request = new Request(input as string, init)
       expect(request.method).toBe(method)
       expect(Object.fromEntries(request.headers)).toMatchObject({
         ...headers,
@@ -111,7 +113,7 @@ describe('what comes in', () => {
           setup.forget()
           setup.valid.clear()
           // Refused once, so that both sends are looked at.
-          await setup.fetch(resource, { headers: shapes[shape]!(pairs) })
+          await setup.fetch(resource, { headers: shapes[shape](pairs) })
           expect(setup.sent).toHaveLength(2)
           for (const { headers, token } of setup.sent) {
             const expected = [
@@ -137,7 +139,7 @@ describe('what comes in', () => {
       ['set-thing', 'b'],
     ]
     await setup.fetch(resource, { headers: pairs })
-    expect(setup.sent[0]!.init!['headers']).toEqual([...pairs, ['Authorization', expect.any(String)]])
+    expect(setup.sent[0].init!['headers']).toEqual([...pairs, ['Authorization', expect.any(String)]])
   })
 
   it.each<[string, RequestInit | undefined, RequestInit]>([
@@ -166,7 +168,7 @@ describe('what comes in', () => {
     const arrived: unknown[] = []
     const { answer } = setup
     setup.answer = async (sent, index) => {
-      const seen = new Request(sent.input as Request, sent.init as RequestInit)
+      const seen = new Request(sent.input as Request, sent.init)
       const { authorization, 'content-type': __, ...headers } = Object.fromEntries(seen.headers)
       arrived.push({ method: seen.method, headers, body: await seen.text() })
       expect(authorization).toBe(`Bearer ${sent.token}`)
@@ -212,7 +214,7 @@ describe('what comes in', () => {
       keepalive: true,
       verbose: Symbol('any'),
     }
-    await setup.fetch(resource, { method: 'POST', body: 'x', ...rest } as RequestInit)
+    await setup.fetch(resource, { method: 'POST', body: 'x', ...rest })
     expect(setup.sent).toHaveLength(2)
     for (const { init } of setup.sent) {
       for (const [key, value] of Object.entries(rest)) expect(init![key]).toBe(value)
@@ -223,7 +225,7 @@ describe('what comes in', () => {
   it('(B2) a signal that is null reaches next as null', async () => {
     const setup = await primed()
     await setup.fetch(resource, { signal: null })
-    expect(setup.sent[0]!.init).toMatchObject({ signal: null })
+    expect(setup.sent[0].init).toMatchObject({ signal: null })
   })
 })
 
@@ -260,7 +262,7 @@ describe('what the caller changes after the call', () => {
 
   it.each(Object.keys(bodies))('(B3) of %s is not sent', async (name) => {
     for (const setup of await everyWay()) {
-      const [body, change, expected] = bodies[name]!()
+      const [body, change, expected] = bodies[name]()
       const arrived: string[] = []
       setup.answer = (sent) => {
         arrived.push(Buffer.from(bytesOf(sent.init!['body'])).toString())
@@ -310,7 +312,7 @@ describe('what the caller changes after the call', () => {
       'a pair',
       () => {
         const own: [string, string][] = [['x-a', '1']]
-        return [own, () => (own[0]![1] = '2')]
+        return [own, () => (own[0][1] = '2')]
       },
     ],
   ])('(B3) of %s is not sent', async (_, make) => {
@@ -347,7 +349,7 @@ describe('what comes out', () => {
     expect(await setup.fetch(resource)).toBe(answers[0])
     expect(await setup.fetch(resource)).toBe(answers[2])
     expect(await setup.fetch(resource)).toBe(answers[4])
-    for (const answer of [answers[0]!, answers[2]!, answers[4]!]) {
+    for (const answer of [answers[0], answers[2], answers[4]]) {
       expect([answer.bodyUsed, answer.body?.locked]).toEqual([false, false])
     }
   })
@@ -382,7 +384,7 @@ describe('what comes out', () => {
   ])('(B5) of a next that throws %s at once is a rejection with that', async (_, reason) => {
     for (const setup of [new Setup(), await primed()]) {
       setup.answer = () => {
-        // eslint-disable-next-line @typescript-eslint/only-throw-error -- anything may be thrown
+         
         throw reason
       }
       const call = setup.fetch(resource)
@@ -417,7 +419,7 @@ describe('what comes out', () => {
       // eslint-disable-next-line @typescript-eslint/no-this-alias -- it is what is looked at
       self = this
       return Promise.resolve(new Response())
-    } as typeof fetch)
+    })
     const holder = { wrapped }
     await holder.wrapped(resource)
     expect(self).toBeUndefined()

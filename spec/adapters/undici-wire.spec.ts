@@ -1,0 +1,716 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
+import { Readable } from 'node:stream'
+import { setImmediate } from 'node:timers/promises'
+import type { Dispatcher } from 'undici'
+import { createCrossAppAccess } from '../../lib/index.ts'
+import type { CrossAppAccessEvent, CrossAppAccessOptions } from '../../lib/index.ts'
+import { crossAppAccessInterceptor } from '../../lib/adapters/undici.ts'
+import { clientsOf, versions } from './undici-clients.ts'
+import { backChannel, bodyOf, listen, optionsFor, refuses } from './undici-raw.ts'
+
+const limit = 1024 * 1024
+const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex')
+/** Waits for something that a server or a stream is about to do. */
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await setImmediate()
+}
+
+describe.each(versions)('what goes over the wire, %s', (_, undici) => {
+  let origin: string
+  let close: () => Promise<void>
+  let serve: RequestListener
+  let seen: IncomingMessage[]
+  let channel: ReturnType<typeof backChannel>
+  let dispatchers: Dispatcher[]
+
+  beforeEach(async () => {
+    seen = []
+    dispatchers = []
+    channel = backChannel()
+    const server = createServer((request, response) => {
+      seen.push(request)
+      serve(request, response)
+    })
+    const listening = await listen(server)
+    origin = `http://127.0.0.1:${listening.port}`
+    close = listening.close
+  })
+  afterEach(async () => {
+    await Promise.all(dispatchers.map((dispatcher) => dispatcher.destroy()))
+    await close()
+  })
+
+  function agent(options: Partial<CrossAppAccessOptions> = {}, agentOptions = {}): Dispatcher {
+    const base = new undici.Agent(agentOptions)
+    dispatchers.push(base)
+    return base.compose(
+      crossAppAccessInterceptor(
+        // What starts with a 401 ends with a token that the server takes.
+        optionsFor(`${origin}/mcp`, channel, { acquire: 'challenge', ...options }),
+      ),
+    )
+  }
+  /** Serves what carries the token, and refuses everything else after the body was read. */
+  const accepting =
+    (token: string, answer: (body: Buffer, response: ServerResponse) => void): RequestListener =>
+    (request, response) =>
+      void bodyOf(request).then((body) => {
+        if (!refuses(request, response, token)) answer(body, response)
+      })
+  const echoHash = (body: Buffer, response: ServerResponse) => response.end(sha256(body))
+  const clients = clientsOf(undici)
+
+  describe('bodies (C2, C3, H3)', () => {
+    const bytes = randomBytes(limit)
+    const withBody = (body: unknown): Dispatcher.RequestOptions & { origin: string } => ({
+      origin,
+      path: '/mcp',
+      method: 'POST',
+      // Iterables and Blobs are taken, though the types do not say so.
+      body: body as Readable,
+    })
+    const kinds: Record<string, () => unknown> = {
+      'a string': () => bytes.toString('base64'),
+      'a Buffer': () => bytes,
+      'a Blob': () => new Blob([bytes]),
+      'a stream of the whole limit': () => Readable.from([bytes.subarray(0, 1000), bytes.subarray(1000)]),
+      'a web stream': () => new Blob([bytes]).stream(),
+      'an iterable of text': () => ['a', 'ö', ''],
+      'an empty stream': () => Readable.from([]),
+    }
+
+    it.each(Object.entries(kinds))('sends %s again byte for byte', async (name, make) => {
+      serve = accepting('t1', echoHash)
+      const expected = name.includes('stream') ? await bufferOf(make()) : await bufferOf(make())
+      const { statusCode, body } = await agent().request(withBody(make()))
+      expect([statusCode, await body.text()]).toEqual([200, sha256(expected)])
+      expect(seen.map(({ headers }) => headers.authorization)).toEqual([undefined, 'Bearer t1'])
+    })
+
+    it.each(['fetch', 'pipeline', 'request', 'stream'] as const)(
+      'sends the body of a %s again, of the whole limit',
+      async (client) => {
+        serve = accepting('t1', echoHash)
+        const reply = await clients[client](agent(), `${origin}/mcp`, { method: 'POST', body: bytes })
+        expect([reply.status, reply.text]).toEqual([200, sha256(bytes)])
+      },
+    )
+
+    it('sends FormData again, each part as it was', async () => {
+      serve = accepting('t1', (body, response) => response.end(body.toString()))
+      const form = new undici.FormData()
+      form.set('name', 'value')
+      form.set('file', new Blob(['content']), 'a.txt')
+      const answer = await undici.fetch(`${origin}/mcp`, { method: 'POST', body: form, dispatcher: agent() })
+      const text = await answer.text()
+      expect(answer.status).toBe(200)
+      expect(text).toContain('value')
+      expect(text).toContain('filename="a.txt"')
+    })
+
+    it('sends a stream of one byte more once: the 401 comes back, the next request has a new token', async () => {
+      const received: number[] = []
+      serve = (request, response) =>
+        void bodyOf(request).then((body) => {
+          received.push(body.length)
+          if (!refuses(request, response, 't1')) response.end('ok')
+        })
+      const events: CrossAppAccessEvent[] = []
+      const dispatcher = agent({ onEvent: (event) => events.push(event) })
+      const large = Readable.from([bytes, Buffer.from('x')])
+      const { statusCode, body } = await dispatcher.request(withBody(large))
+      expect([statusCode, await body.text()]).toEqual([401, 'refused'])
+      expect(received).toEqual([limit + 1])
+      expect(channel.tokens).toBe(0)
+      expect(events.map(({ type }) => type)).toContain('replay_skipped')
+      const next = await dispatcher.request(withBody('small'))
+      expect([next.statusCode, await next.body.text()]).toEqual([200, 'ok'])
+    })
+
+    it('knows by its Content-Length that a body is too large, and keeps none of it', async () => {
+      serve = accepting('t1', echoHash)
+      const bytesAndMore = Buffer.concat([bytes, Buffer.from('x')])
+      // A fetch makes a stream of it, and its first request has to have the token.
+      const dispatcher = agent({ acquire: 'auto' })
+      const reply = await clients.fetch(dispatcher, `${origin}/mcp`, { method: 'POST', body: bytesAndMore })
+      expect([reply.status, reply.text, seen.length]).toEqual([200, sha256(bytesAndMore), 1])
+    })
+
+    it('gets the token first for a stream, whose length nobody knows, where nothing is known yet', async () => {
+      serve = (request, response) => {
+        if (request.url?.startsWith('/.well-known/') === true) {
+          const document = { resource: `${origin}/mcp`, authorization_servers: ['https://as.example'] }
+          response.setHeader('content-type', 'application/json').end(JSON.stringify(document))
+        } else accepting('t1', echoHash)(request, response)
+      }
+      const dispatcher = agent({
+        acquire: 'auto',
+        resources: [`${origin}/mcp`],
+        // The back channel of the spec has no documents.
+        fetch: (input: string, init) =>
+          input.includes('/.well-known/') && input.startsWith(origin) ? fetch(input) : channel(input, init),
+      })
+      const { statusCode } = await dispatcher.request(withBody(Readable.from([bytes, bytes])))
+      expect(statusCode).toBe(200)
+      expect(seen.map(({ url }) => url)).toEqual(['/.well-known/oauth-protected-resource/mcp', '/mcp'])
+    })
+
+    it.each([
+      [10, 10, 200],
+      [10, 11, 401],
+      [0, 1, 401],
+    ])('keeps as much as replay.maxBufferedBytes says: %d, of a body of %d', async (most, size, status) => {
+      serve = accepting('t1', echoHash)
+      const dispatcher = agent({ replay: { maxBufferedBytes: most } })
+      const { statusCode } = await dispatcher.request(withBody(Readable.from([Buffer.alloc(size)])))
+      expect([statusCode, seen.length]).toEqual([status, status === 200 ? 2 : 1])
+    })
+
+    it('sends what was asked, and not what the caller made of it while the token was on its way (B3)', async () => {
+      serve = accepting('t1', (body, response) => response.end(body))
+      let release = () => undefined as void
+      channel.hold = new Promise((resolve) => (release = resolve))
+      const mine = Buffer.from('before')
+      const headers = { 'x-mine': 'before' }
+      const answer = agent({ acquire: 'auto' }).request({ ...withBody(mine), headers })
+      mine.fill('after!')
+      headers['x-mine'] = 'after'
+      release()
+      expect(await (await answer).body.text()).toBe('before')
+      expect(seen[0]?.headers['x-mine']).toBe('before')
+    })
+
+    it('hands over the 401 of an answer that came before the body was read, with the whole body kept', async () => {
+      serve = (request, response) => {
+        if (refuses(request, response, 't1')) return
+        void bodyOf(request).then((body) => response.end(sha256(body)))
+      }
+      const { statusCode, body } = await agent().request(withBody(Readable.from([bytes])))
+      expect([statusCode, await body.text()]).toEqual([200, sha256(bytes)])
+    })
+
+    it('fails with the error of the body, also while the token is on its way', async () => {
+      serve = accepting('t1', echoHash)
+      let release = () => undefined as void
+      channel.hold = new Promise((resolve) => (release = resolve))
+      const body = new Readable({ read: () => undefined })
+      const answer = agent({ acquire: 'auto' }).request(withBody(body))
+      body.destroy(new Error('disk on fire'))
+      await expect(answer).rejects.toThrow('disk on fire')
+      release()
+      await setImmediate()
+      expect(seen).toHaveLength(0)
+    })
+
+    it('sends a GET of a pipeline without a body', async () => {
+      serve = accepting('t1', (__, response) => response.end('ok'))
+      const reply = await clients.pipeline(agent(), `${origin}/mcp`)
+      expect([reply.status, seen.map(({ headers }) => headers['transfer-encoding'])]).toEqual([
+        200,
+        [undefined, undefined],
+      ])
+    })
+  })
+
+  describe('the discarded 401 (C4)', () => {
+    const refusal = (size: number) => (request: IncomingMessage, response: ServerResponse) => {
+      if (request.headers.authorization === 'Bearer t1') return void response.end('ok')
+      response.writeHead(401, { 'www-authenticate': 'Bearer' }).end(Buffer.alloc(size))
+    }
+
+    it.each([0, 60_000, 5_000_000])(
+      'does not hold up a pool of one connection, with %d bytes',
+      async (size) => {
+        serve = refusal(size)
+        const { statusCode, body } = await agent({}, { connections: 1 }).request({
+          origin,
+          path: '/mcp',
+          method: 'GET',
+        })
+        expect([statusCode, await body.text()]).toEqual([200, 'ok'])
+      },
+    )
+
+    it('uses its connection again where it is small', async () => {
+      let connections = 0
+      serve = refusal(1000)
+      const dispatcher = agent({}, { connections: 1 })
+      seen.length = 0
+      await (await dispatcher.request({ origin, path: '/mcp', method: 'GET' })).body.text()
+      connections = new Set(seen.map(({ socket }) => socket)).size
+      expect([seen.length, connections]).toEqual([2, 1])
+    })
+
+    it('is cut off where it never ends', async () => {
+      serve = (request, response) => {
+        if (request.headers.authorization === 'Bearer t1') return void response.end('ok')
+        response.writeHead(401, { 'www-authenticate': 'Bearer' }).write('forever')
+      }
+      const { statusCode } = await agent({}, { connections: 1 }).request({
+        origin,
+        path: '/mcp',
+        method: 'GET',
+      })
+      expect(statusCode).toBe(200)
+      await until(() => seen[0]?.socket.destroyed === true)
+    })
+
+    it('does not hold up the token endpoint on the same origin and connection, nor does a 403', async () => {
+      serve = (request, response) => {
+        const json = (body: object) =>
+          response.setHeader('content-type', 'application/json').end(JSON.stringify(body))
+        if (request.url === '/exchange')
+          return void json({
+            access_token: 'jag',
+            issued_token_type: 'urn:ietf:params:oauth:token-type:id-jag',
+          })
+        if (request.url === '/token')
+          return void json({
+            access_token: `t${++channel.tokens}`,
+            token_type: 'Bearer',
+            expires_in: 60,
+            scope: channel.tokens === 1 ? 'a' : 'a b',
+          })
+        if (request.headers.authorization === 'Bearer t2') return void response.end('ok')
+        const insufficient = request.headers.authorization === 'Bearer t1'
+        const challenge = insufficient ? 'Bearer error="insufficient_scope", scope="a b"' : 'Bearer'
+        response
+          .writeHead(insufficient ? 403 : 401, { 'www-authenticate': challenge })
+          .end(Buffer.alloc(50_000))
+      }
+      const { fetch: __, ...options } = optionsFor(`${origin}/mcp`)
+      const base = new undici.Agent({ connections: 1, pipelining: 1 })
+      dispatchers.push(base)
+      const dispatcher = base.compose(
+        crossAppAccessInterceptor({
+          ...options,
+          idp: { issuer: origin, clientId: 'a', tokenEndpoint: `${origin}/exchange` },
+          authorizationServers: [{ issuer: origin, clientId: 'b', tokenEndpoint: `${origin}/token` }],
+          resources: [{ url: `${origin}/mcp`, authorizationServer: origin, scope: 'a' }],
+          acquire: 'challenge',
+        }),
+      )
+      const answer = await dispatcher.request({ origin, path: '/mcp', method: 'POST', body: 'x' })
+      expect([answer.statusCode, seen.map(({ url }) => url)]).toEqual([
+        200,
+        ['/mcp', '/exchange', '/token', '/mcp', '/exchange', '/token', '/mcp'],
+      ])
+      await answer.body.dump()
+    })
+  })
+
+  describe('aborting (E4, H3)', () => {
+    it.each(['request', 'stream', 'pipeline', 'fetch'] as const)(
+      'ends a %s at once while it waits for its token, and nothing else',
+      async (client) => {
+        serve = accepting('t1', echoHash)
+        let release = () => undefined as void
+        channel.hold = new Promise((resolve) => (release = resolve))
+        const dispatcher = agent({ acquire: 'auto' })
+        const controller = new AbortController()
+        const call = { method: 'POST', body: 'x', signal: controller.signal }
+        const aborted = clients[client](dispatcher, `${origin}/mcp`, call)
+        const other = clients[client](dispatcher, `${origin}/mcp`, { method: 'POST', body: 'x' })
+        await setImmediate()
+        controller.abort(new Error('enough'))
+        // Nothing else moves until then: the token is still held back.
+        await expect(aborted).rejects.toThrow(/enough|aborted/)
+        expect(seen).toHaveLength(0)
+        release()
+        expect((await other).status).toBe(200)
+        expect([seen.length, channel.tokens]).toEqual([1, 1])
+      },
+    )
+
+    it('sends nothing that was aborted before', async () => {
+      serve = accepting('t1', echoHash)
+      const signal = AbortSignal.abort(new Error('too late'))
+      const answer = agent().request({ origin, path: '/mcp', method: 'GET', signal })
+      await expect(answer).rejects.toThrow('too late')
+      await setImmediate()
+      expect([seen.length, channel.tokens]).toEqual([0, 0])
+    })
+
+    it('ends a request that the server does not answer, and its connection', async () => {
+      serve = () => undefined
+      const controller = new AbortController()
+      const answer = agent().request({ origin, path: '/mcp', method: 'GET', signal: controller.signal })
+      answer.catch(() => undefined)
+      await until(() => seen.length === 1)
+      controller.abort(new Error('enough'))
+      await expect(answer).rejects.toThrow('enough')
+      await until(() => seen[0]?.socket.destroyed === true)
+    })
+
+    it('ends a request that waits for a connection, which then sends nothing', async () => {
+      serve = (request, response) => void setImmediate().then(() => response.end(request.headers['x-number']))
+      const dispatcher = agent({}, { connections: 1 })
+      const send = (number: string, signal?: AbortSignal) =>
+        dispatcher.request({
+          origin,
+          path: '/mcp',
+          method: 'POST',
+          headers: { 'x-number': number },
+          ...(signal && { signal }),
+        })
+      await (await send('0')).body.text()
+      const controller = new AbortController()
+      const first = send('1')
+      const second = send('2', controller.signal)
+      const third = send('3')
+      controller.abort(new Error('enough'))
+      await expect(second).rejects.toThrow('enough')
+      expect(await (await first).body.text()).toBe('1')
+      expect(await (await third).body.text()).toBe('3')
+      expect(seen.map(({ headers }) => headers['x-number'])).toEqual(['0', '1', '3'])
+    })
+
+    it('ends an answer that is under way', async () => {
+      serve = (request, response) => {
+        if (!refuses(request, response, 't1')) response.write('begun')
+      }
+      const controller = new AbortController()
+      const answer = await agent().request({ origin, path: '/mcp', method: 'GET', signal: controller.signal })
+      expect(answer.statusCode).toBe(200)
+      controller.abort(new Error('enough'))
+      await expect(answer.body.text()).rejects.toThrow('enough')
+      await until(() => seen[1]?.socket.destroyed === true)
+    })
+  })
+
+  describe('the caller', () => {
+    /** A handler of the newer form that writes down what it is told. */
+    function recorder() {
+      const told: string[] = []
+      const controllers = new Set<Dispatcher.DispatchController>()
+      let finish = () => undefined as void
+      const finished = new Promise<void>((resolve) => (finish = resolve))
+      let text = ''
+      const note = (controller: Dispatcher.DispatchController, what: string) => {
+        controllers.add(controller)
+        told.push(what)
+      }
+      const handler: Dispatcher.DispatchHandler = {
+        onRequestStart: (controller) => note(controller, 'start'),
+        onResponseStart: (controller, status) => note(controller, `head ${status}`),
+        onResponseData: (controller, chunk) => {
+          controllers.add(controller)
+          text += chunk.toString()
+        },
+        onResponseEnd: (controller, trailers) => {
+          note(controller, `end ${JSON.stringify(trailers)}`)
+          finish()
+        },
+        onResponseError: (controller, error) => {
+          note(controller, `error ${error.message}`)
+          finish()
+        },
+      }
+      return { handler, told, controllers, finished, text: () => text }
+    }
+
+    it('sees one start, before anything is waited for, one controller, and one answer (H3)', async () => {
+      serve = (request, response) => {
+        if (refuses(request, response, 't1')) return
+        response.writeHead(200, { trailer: 'x-sum' })
+        response.write('data')
+        response.addTrailers({ 'x-sum': '4' })
+        response.end()
+      }
+      const { handler, told, controllers, finished, text } = recorder()
+      agent().dispatch({ origin, path: '/mcp', method: 'GET' }, handler)
+      expect(told).toEqual(['start'])
+      await finished
+      expect(told).toEqual(['start', 'head 200', 'end {"x-sum":"4"}'])
+      expect([controllers.size, text(), seen.length]).toEqual([1, 'data', 2])
+    })
+
+    it('is told once that no token can be had', async () => {
+      const { handler, told, finished } = recorder()
+      agent({ getIdToken: () => '' }).dispatch({ origin, path: '/mcp', method: 'GET' }, handler)
+      await finished
+      expect(told).toEqual(['start', expect.stringMatching(/^error /)])
+    })
+
+    it('gets informational answers, of both sends', async () => {
+      serve = (request, response) => {
+        response.writeEarlyHints({ link: '</style.css>; rel=preload' })
+        if (!refuses(request, response, 't1')) response.end()
+      }
+      const { handler, told, finished } = recorder()
+      agent().dispatch({ origin, path: '/mcp', method: 'GET' }, handler)
+      await finished
+      expect(told).toEqual(['start', 'head 103', 'head 103', 'head 200', 'end {}'])
+    })
+
+    it('may pause before the answer, and within', async () => {
+      const bytes = randomBytes(3_000_000)
+      serve = (request, response) => {
+        if (!refuses(request, response, 't1')) response.end(bytes)
+      }
+      const chunks: Buffer[] = []
+      let overrun = 0
+      await new Promise<void>((resolve, reject) => {
+        let controller: Dispatcher.DispatchController
+        agent().dispatch(
+          { origin, path: '/mcp', method: 'GET' },
+          {
+            onRequestStart: (own) => (controller = own),
+            onResponseStart: (own) => {
+              own.pause()
+              void setImmediate().then(() => own.resume())
+            },
+            onResponseData: (own, chunk) => {
+              if (controller.paused) overrun++
+              chunks.push(chunk)
+              own.pause()
+              void setImmediate().then(() => own.resume())
+            },
+            onResponseEnd: () => resolve(),
+            onResponseError: (__, error) => reject(error),
+          },
+        )
+      })
+      expect(sha256(Buffer.concat(chunks))).toBe(sha256(bytes))
+      expect(overrun).toBe(0)
+    })
+
+    it('may read slowly: the server is held back', async () => {
+      let written = 0
+      serve = (request, response) => {
+        if (refuses(request, response, 't1')) return
+        const write = (): void => {
+          while (written < 50_000_000) {
+            written += 64 * 1024
+            if (!response.write(Buffer.alloc(64 * 1024))) return void response.once('drain', write)
+          }
+          response.end()
+        }
+        write()
+      }
+      const { body } = await agent().request({ origin, path: '/mcp', method: 'GET' })
+      await once(body, 'readable')
+      for (let turn = 0; turn < 200; turn++) await setImmediate()
+      expect(written).toBeLessThan(20_000_000)
+      body.destroy()
+      await once(body, 'close').catch(() => undefined)
+    })
+
+    it('gets a 401 that is final with its body, however large, and may abort it (C5)', async () => {
+      const bytes = randomBytes(1_000_000)
+      serve = (__, response) => response.writeHead(401, { 'www-authenticate': 'Bearer' }).end(bytes)
+      const { statusCode, body } = await agent().request({ origin, path: '/mcp', method: 'GET' })
+      expect([statusCode, sha256(Buffer.from(await body.arrayBuffer())), seen.length]).toEqual([
+        401,
+        sha256(bytes),
+        2,
+      ])
+    })
+
+    it('gets answers to HEAD', async () => {
+      serve = (request, response) => {
+        if (!refuses(request, response, 't1')) response.setHeader('x-here', '1').end()
+      }
+      const { statusCode, headers } = await agent().request({ origin, path: '/mcp', method: 'HEAD' })
+      expect([statusCode, headers['x-here'], seen.length]).toEqual([200, '1', 2])
+    })
+
+    it('gets the error of a connection as it is', async () => {
+      serve = (request) => request.socket.destroy()
+      const answer = agent().request({ origin, path: '/mcp', method: 'POST', body: 'x' })
+      await expect(answer).rejects.toMatchObject({ code: 'UND_ERR_SOCKET' })
+    })
+
+    it('gets what is wrong with its request as it is', async () => {
+      const answer = agent().request({ origin, path: '/mcp', method: 'GET', headers: { 'x-bad': 'a\nb' } })
+      await expect(answer).rejects.toMatchObject({ code: 'UND_ERR_INVALID_ARG' })
+    })
+
+    it('gets an upgraded connection', async () => {
+      await close()
+      const server = createServer((request, response) => void refuses(request, response, 'none'))
+      server.on('upgrade', (request, socket) => {
+        seen.push(request)
+        if (request.headers.authorization !== 'Bearer t1')
+          return void socket.end(
+            'HTTP/1.1 401 Unauthorized\r\nwww-authenticate: Bearer\r\ncontent-length: 0\r\n\r\n',
+          )
+        socket.write('HTTP/1.1 101 Switching Protocols\r\nupgrade: echo\r\nconnection: upgrade\r\n\r\n')
+        socket.pipe(socket)
+      })
+      const listening = await listen(server)
+      close = listening.close
+      origin = `http://127.0.0.1:${listening.port}`
+      const dispatcher = agent()
+      const { socket } = await undici.upgrade(`${origin}/mcp`, { dispatcher, protocol: 'echo' })
+      socket.write('ping')
+      const [echoed] = (await once(socket, 'data')) as [Buffer]
+      expect([echoed.toString(), seen.length]).toEqual(['ping', 2])
+      socket.destroy()
+    })
+  })
+
+  describe('headers of a request', () => {
+    const forms: Record<string, unknown> = {
+      'a record': { 'x-one': '1', 'x-two': ['2', '3'] },
+      'a record without a prototype': Object.assign(Object.create(null), {
+        'x-one': '1',
+        'x-two': ['2', '3'],
+      }),
+      'a flat list': ['x-one', '1', 'x-two', '2', 'x-two', '3'],
+      'a Map': new Map<string, string | string[]>([
+        ['x-one', '1'],
+        ['x-two', ['2', '3']],
+      ]),
+      Headers: new Headers([
+        ['x-one', '1'],
+        ['x-two', '2'],
+        ['x-two', '3'],
+      ]),
+    }
+    it.each(Object.entries(forms))('may be %s', async (__, headers) => {
+      serve = accepting('t1', (___, response) => response.end())
+      const { statusCode } = await agent().request({
+        origin,
+        path: '/mcp',
+        method: 'POST',
+        headers: headers as string[],
+      })
+      expect([
+        statusCode,
+        seen.map((request) => [request.headers['x-one'], request.headers['x-two']]),
+      ]).toEqual([
+        200,
+        [
+          ['1', '2, 3'],
+          ['1', '2, 3'],
+        ],
+      ])
+    })
+
+    it('may come from an iterator that runs once, with an Authorization or without', async () => {
+      serve = accepting('t1', (___, response) => response.end())
+      function* headers(name: string): Generator<[string, string]> {
+        yield [name, 'Bearer own']
+      }
+      const dispatcher = agent()
+      const ours = { origin, path: '/mcp', method: 'GET' } as const
+      await dispatcher.request({ ...ours, headers: headers('x-own') })
+      await dispatcher.request({ ...ours, headers: headers('Authorization') })
+      expect(seen.map(({ headers: got }) => [got['x-own'], got.authorization])).toEqual([
+        ['Bearer own', undefined],
+        ['Bearer own', 'Bearer t1'],
+        [undefined, 'Bearer own'],
+      ])
+    })
+  })
+
+  it.each([
+    '/mcp/../admin',
+    '/admin/../mcp',
+    '/mcp/%2e%2e/admin',
+    '/x/%2E%2E/mcp',
+    '/mcp%2f..',
+    '/mcp\\..\\admin',
+    '/./mcp',
+    '//mcp',
+    '/mcp#/../x',
+  ])('lets %s pass without a token: undici sends paths as they are (A1)', async (path) => {
+    serve = (__, response) => response.end()
+    await agent().request({ origin, path, method: 'GET' })
+    expect(seen.map(({ url, headers }) => [url, headers.authorization])).toEqual([[path, undefined]])
+    expect(channel.tokens).toBe(0)
+  })
+
+  it('lets an origin with a user name pass, and requests that name no origin', async () => {
+    serve = (__, response) => response.end()
+    const client = new undici.Client(origin)
+    dispatchers.push(client)
+    const seven = undici === versions[0]?.[1]
+    const dispatcher = client.compose(crossAppAccessInterceptor(optionsFor(`${origin}/mcp`, channel)))
+    await dispatcher.request({ path: '/mcp', method: 'GET' })
+    // undici 8 tells its interceptors what a Client is bound to.
+    expect(seen[0]?.headers.authorization).toBe(seven ? undefined : 'Bearer t1')
+    const withUser = origin.replace('//', '//user:word@')
+    await dispatcher.request({ origin: withUser, path: '/mcp', method: 'GET' })
+    expect(seen[1]?.headers.authorization).toBeUndefined()
+  })
+
+  describe('caches (H1, H3)', () => {
+    const publicAnswer: RequestListener = (request, response) => {
+      response.setHeader('cache-control', 'public, max-age=60')
+      response.end(`for ${request.headers.authorization ?? ''}`)
+    }
+
+    it('further out keep nothing: private is added to what they see', async () => {
+      serve = publicAnswer
+      const xaa = createCrossAppAccess(optionsFor(`${origin}/mcp`, channel))
+      const cache = undici.interceptors.cache()
+      const base = new undici.Agent()
+      dispatchers.push(base)
+      const answers = []
+      for (const user of ['alice', 'bob', 'bob']) {
+        const own = crossAppAccessInterceptor(xaa.forSubject(user, () => user))
+        const dispatcher = base.compose(own, cache)
+        const { headers, body } = await dispatcher.request({ origin, path: '/mcp', method: 'GET' })
+        answers.push([await body.text(), headers['cache-control']])
+      }
+      expect(answers).toEqual([
+        ['for Bearer t1', 'private, public, max-age=60'],
+        ['for Bearer t2', 'private, public, max-age=60'],
+        ['for Bearer t2', 'private, public, max-age=60'],
+      ])
+    })
+
+    it('would keep it without: one user gets the answer of another', async () => {
+      serve = publicAnswer
+      const base = new undici.Agent()
+      dispatchers.push(base)
+      const dispatcher = base.compose(
+        (dispatch) => (options, handler) =>
+          dispatch({ ...options, headers: { authorization: `Bearer ${seen.length}` } }, handler),
+        undici.interceptors.cache(),
+      )
+      for (let user = 0; user < 2; user++) {
+        const { body } = await dispatcher.request({ origin, path: '/mcp', method: 'GET' })
+        expect(await body.text()).toBe('for Bearer 0')
+      }
+    })
+
+    it('get private also where there was no Cache-Control, and undici fetch and raw headers show it', async () => {
+      serve = (__, response) => response.end()
+      const dispatcher = agent()
+      const reply = await clients.fetch(dispatcher, `${origin}/mcp`)
+      expect(reply.headers['cache-control']).toBe('private')
+      const raw = await dispatcher.request({ origin, path: '/mcp', method: 'GET', responseHeaders: 'raw' })
+      expect([raw.headers].flat().map(String)).toEqual(expect.arrayContaining(['cache-control', 'private']))
+      await raw.body.dump()
+    })
+
+    it('further in see the Authorization, and keep what a server calls public for each alike', async () => {
+      serve = publicAnswer
+      const base = new undici.Agent()
+      dispatchers.push(base)
+      const dispatcher = base.compose(
+        undici.interceptors.cache(),
+        crossAppAccessInterceptor(optionsFor(`${origin}/mcp`, channel)),
+      )
+      for (let turn = 0; turn < 2; turn++) {
+        const { body } = await dispatcher.request({ origin, path: '/mcp', method: 'GET' })
+        expect(await body.text()).toBe('for Bearer t1')
+      }
+      expect(seen).toHaveLength(1)
+    })
+  })
+})
+
+async function bufferOf(body: unknown): Promise<Buffer> {
+  if (typeof body === 'string' || Buffer.isBuffer(body)) return Buffer.from(body)
+  if (body instanceof Blob) return Buffer.from(await body.arrayBuffer())
+  const chunks: Buffer[] = []
+  for await (const chunk of body as AsyncIterable<Uint8Array | string>) chunks.push(Buffer.from(chunk))
+  return Buffer.concat(chunks)
+}

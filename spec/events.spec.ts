@@ -1,4 +1,4 @@
-import { channel, tracingChannel } from 'node:diagnostics_channel'
+import { subscribe, tracingChannel, unsubscribe } from 'node:diagnostics_channel'
 import { inspect } from 'node:util'
 import { createCrossAppAccess } from '../lib/index.ts'
 import type { CrossAppAccessEvent, CrossAppAccessOptions } from '../lib/index.ts'
@@ -163,13 +163,13 @@ describe('events', () => {
   it('publishes the same on the channel xaa-fetch of node:diagnostics_channel', async () => {
     const published: unknown[] = []
     const subscriber = (message: unknown) => published.push(message)
-    channel('xaa-fetch').subscribe(subscriber)
+    subscribe('xaa-fetch', subscriber)
     try {
       const { events, fetch } = record()
       await fetch(resource)
       expect(published).toEqual(events)
     } finally {
-      channel('xaa-fetch').unsubscribe(subscriber)
+      unsubscribe('xaa-fetch', subscriber)
     }
   })
 

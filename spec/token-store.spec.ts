@@ -37,8 +37,12 @@ function memoryStore(): TokenStore & { entries: Map<string, StoredToken> } {
   return {
     entries,
     get: async (key) => entries.get(key),
-    set: async (key, token) => void entries.set(key, token),
-    delete: async (key, value) => void (entries.get(key)?.value === value && entries.delete(key)),
+    set: async (key, token) => {
+      entries.set(key, token)
+    },
+    delete: async (key, value) => {
+      if (entries.get(key)?.value === value) entries.delete(key)
+    },
   }
 }
 

@@ -56,11 +56,13 @@ export async function requestJson(
   const started = clock.monotonic()
   const deadline = context.deadline?.()
   const signal = deadline?.signal ?? context.signal
+  // Unbound: platforms refuse their fetch as a method of something else.
+  const { fetch } = context
   let status: number | undefined
   try {
     signal?.throwIfAborted()
     const response = await abortable(
-      context.fetch(endpoint, {
+      fetch(endpoint, {
         ...init,
         headers: { accept: 'application/json', ...init.headers },
         redirect: 'manual',

@@ -1,0 +1,143 @@
+import type { IdJagExpectations } from '../../lib/protocol/id-jag.ts'
+import { inspectIdJag, jwtExpiry } from '../../lib/protocol/id-jag.ts'
+import {
+  authorizationServer,
+  clock,
+  idJag,
+  idpTokenEndpoint,
+  jwt,
+  now,
+  resourceIdentifier,
+  serverIssuer,
+} from './support/parties.ts'
+
+const expected: IdJagExpectations = {
+  audiences: [serverIssuer],
+  clientId: authorizationServer.clientId,
+  resource: resourceIdentifier,
+  endpoint: idpTokenEndpoint,
+}
+const inspect = (token: string, members: Partial<IdJagExpectations> = {}) =>
+  inspectIdJag(token, { ...expected, ...members }, { fetch, clock })
+const refusal = (token: string, members?: Partial<IdJagExpectations>): any => {
+  try {
+    inspect(token, members)
+  } catch (error) {
+    return error
+  }
+  throw new Error('Expected a refusal')
+}
+
+/** Rows of one length: to a function that takes more than a row has, `each` would hand a callback. */
+const padded = <T extends unknown[]>(length: number, rows: T[]): T[] =>
+  // What is missing at the end is undefined, as in a call.
+  rows.map((row) => Array.from({ length }, (_, index) => row[index]) as T)
+
+describe('a look at an ID-JAG (F7)', () => {
+  it('gives its claims', () => {
+    expect(inspect(idJag())).toMatchObject({ client_id: authorizationServer.clientId, exp: now + 60 })
+  })
+
+  it.each<[string, string, Partial<IdJagExpectations>?]>(
+    padded(3, [
+      ['aud as a list of one', idJag({ aud: [serverIssuer] })],
+      [
+        'aud as the audience that was asked for',
+        idJag({ aud: 'urn:alias' }),
+        { audiences: [serverIssuer, 'urn:alias'] },
+      ],
+      ['no resource', idJag({ resource: undefined })],
+      ['a list of resources with this one', idJag({ resource: ['https://x.example', resourceIdentifier] })],
+      [
+        'another resource where none was sent',
+        idJag({ resource: 'https://x.example' }),
+        { resource: undefined },
+      ],
+      ['typ as a media type', idJag({}, { typ: 'application/OAuth-ID-JAG+JWT' })],
+      ['an exp within the tolerance', idJag({ exp: now - 59 })],
+      ['another subject than any', idJag({ sub: 'pairwise' })],
+      ['claims that nobody knows', idJag({ act: {}, tenant: 'x', cnf: null })],
+      ['a key that was not asked for', idJag({ cnf: { jkt: 'abc' } })],
+      ['our key', idJag({ cnf: { jkt: 'abc' } }), { jkt: 'abc' }],
+      ['no key although one was proved', idJag(), { jkt: 'abc' }],
+    ]),
+  )('accepts %s', (_, token, members) => {
+    expect(inspect(token, members)).toBeDefined()
+  })
+
+  it.each([
+    ['an opaque one', 'opaque'],
+    ['an encrypted one (J-01)', 'eyJh.b.c.d.e'],
+    ['one of two parts', 'a.b'],
+    ['one whose claims are no JSON', 'eyJhbGciOiJub25lIn0.!!!!.x'],
+    ['one whose claims are a list', `${idJag().split('.')[0]}.${Buffer.from('[1]').toString('base64url')}.x`],
+    ['one whose header is no JSON', `AAAA.${idJag().split('.')[1]}.x`],
+  ])('takes %s as it is', (_, token) => {
+    expect(inspect(token)).toBeUndefined()
+  })
+
+  it.each<[string, string, string, string, Partial<IdJagExpectations>?]>(
+    padded(5, [
+      ['typ', idJag({}, { typ: 'JWT' }), '"JWT"', '"oauth-id-jag+jwt"'],
+      ['typ', idJag({}, { typ: undefined }), '"(absent)"', '"oauth-id-jag+jwt"'],
+      ['aud', idJag({ aud: `${serverIssuer}x` }), `"${serverIssuer}x"`, `"${serverIssuer}"`],
+      [
+        'aud',
+        idJag({ aud: serverIssuer.slice(0, -1) }),
+        `"${serverIssuer.slice(0, -1)}"`,
+        `"${serverIssuer}"`,
+      ],
+      ['aud', idJag({ aud: [serverIssuer, 'https://x.example'] }), 'https://x.example', `"${serverIssuer}"`],
+      ['aud', idJag({ aud: undefined }), '"(absent)"', `"${serverIssuer}"`],
+      [
+        'client_id',
+        idJag({ client_id: 'agent-at-idp' }),
+        '"agent-at-idp"',
+        `"${authorizationServer.clientId}"`,
+      ],
+      ['client_id', idJag({ client_id: undefined }), '"(absent)"', `"${authorizationServer.clientId}"`],
+      [
+        'resource',
+        idJag({ resource: 'https://api.saas-tool.example' }),
+        '"https://api.saas-tool.example"',
+        `"${resourceIdentifier}"`,
+      ],
+      ['resource', idJag({ resource: [] }), '"[]"', `"${resourceIdentifier}"`],
+      ['exp', idJag({ exp: now - 61, iat: now }), `"${now - 61}"`, String(now)],
+      ['exp', idJag({ exp: undefined }), '"(absent)"', String(now)],
+      ['exp', idJag({ exp: String(now + 60) }), String(now + 60), String(now)],
+      ['cnf.jkt', idJag({ cnf: { jkt: 'theirs' } }), '"theirs"', '"ours"', { jkt: 'ours' }],
+    ]),
+  )('refuses a wrong %s, and names it with both values', (claim, token, actual, wanted, members) => {
+    const error = refusal(token, members)
+    expect(error).toMatchObject({
+      code: 'invalid_id_jag',
+      step: 'token_exchange',
+      endpoint: idpTokenEndpoint,
+    })
+    expect(error.message).toContain(claim)
+    expect(error.hint).toContain(actual)
+    expect(error.hint).toContain(wanted)
+    for (const part of token.split('.')) expect(error.message).not.toContain(part)
+  })
+
+  it('names the clocks as the cause where the ID-JAG is old at birth', () => {
+    expect(refusal(idJag({ exp: now - 3000, iat: now - 3300 })).hint).toMatch(/clocks/)
+  })
+})
+
+describe('the expiry of a JWT', () => {
+  it.each([
+    [jwt({ exp: 5 }), 5000],
+    [jwt({ exp: '5' }), undefined],
+    [jwt({}), undefined],
+    ['opaque', undefined],
+    ['a.b.c.d.e', undefined],
+  ])('is read where there is one', (token, expiry) => {
+    expect(jwtExpiry(token)).toBe(expiry)
+  })
+
+  it('is read from a token with characters beyond ASCII', () => {
+    expect(jwtExpiry(jwt({ name: 'Zoë ☃', exp: 5 }))).toBe(5000)
+  })
+})

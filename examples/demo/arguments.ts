@@ -31,7 +31,7 @@ export function readArguments(args: string[]): Arguments | string {
   for (const token of tokens) {
     if (token.kind === 'option-terminator') continue
     const name = token.kind === 'option' ? token.rawName : token.value
-    if (token.kind !== 'option' || !(token.name in flags) || !name.startsWith('--'))
+    if (token.kind !== 'option' || !Object.hasOwn(flags, token.name) || !name.startsWith('--'))
       return `unknown flag ${name}`
     if (token.value !== undefined) return `${name} takes no value`
     // It is one of the keys: the line above made sure.

@@ -29,21 +29,30 @@ export async function serve(enterprise: Enterprise, tell: Tell, signal: AbortSig
  * ID token is fetched when it is needed.
  */
 function snippetFor({ idp, authorizationServer, mcp }: Enterprise, desk: string): string {
-  return `import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client'
+  return `import {
+  Client,
+  StreamableHTTPClientTransport,
+} from '@modelcontextprotocol/client'
 import { withCrossAppAccess } from 'xaa-fetch'
+
+const idTokenUrl = '${desk}/id-token'
+const url = new URL('${mcp.url}')
 
 const xaaFetch = withCrossAppAccess({
   idp: { issuer: '${idp.issuer}', clientId: '${idp.client.id}' },
   authorizationServers: [
-    { issuer: '${authorizationServer.issuer}', clientId: '${authorizationServer.client.id}' },
+    {
+      issuer: '${authorizationServer.issuer}',
+      clientId: '${authorizationServer.client.id}',
+    },
   ],
-  resources: ['${mcp.url}'],
-  getIdToken: async () => (await fetch('${desk}/id-token')).text(),
+  resources: [url.href],
+  getIdToken: async () => (await fetch(idTokenUrl)).text(),
 })(fetch)
 
-const url = new URL('${mcp.url}')
+const transport = new StreamableHTTPClientTransport(url, { fetch: xaaFetch })
 const client = new Client({ name: 'my-client', version: '1.0.0' })
-await client.connect(new StreamableHTTPClientTransport(url, { fetch: xaaFetch }))
+await client.connect(transport)
 const { content } = await client.callTool({ name: 'whoami' })
 console.log(content)
 await client.close()
@@ -137,7 +146,7 @@ function toHop(to: string, request: LoggedRequest, exhibits: Exhibits): Hop {
     endpoint: path,
     ...aboutOf(body, form),
     ...(status === undefined || status === 0 ? {} : { status }),
-    ms: endedAt - startedAt,
+    ms: Math.round((endedAt - startedAt) * 10) / 10,
     sent: sentIn(new Headers(headers), form, exhibits),
     received: [],
   }

@@ -26,6 +26,16 @@ const width = 80
 /** Where claims start. */
 const margin = 21
 
+/** Whether a stream can be coloured, and written again in place. */
+export function abilities(
+  // A pipe has no such property.
+  stream: { isTTY?: boolean },
+  env: Record<string, string | undefined>,
+): Pick<Screen, 'colours' | 'live'> {
+  const live = stream.isTTY === true && env['TERM'] !== 'dumb'
+  return { live, colours: live && !env['NO_COLOR'] }
+}
+
 /** Writes the trace for people, at most 80 columns wide. */
 export function terminal(screen: Screen): Tell {
   return new Terminal(screen).tell
@@ -152,7 +162,7 @@ class Terminal {
     const what = `    ${dim(arrow)} ${arrow === '↓' ? bold(exhibit.what) : exhibit.what}`
     const words = this.#words(exhibit)
     if (words.length === 0) return this.#line(what)
-    const lines = wrap(words, width - margin)
+    const lines = wrap(words, ' · ', width - margin)
     for (const [index, line] of lines.entries()) this.#line(pad(index === 0 ? what : '', margin) + line)
     this.#shown.set(exhibit.what, exhibit)
   }
@@ -174,21 +184,21 @@ class Terminal {
   }
 
   #note({ who, text }: Note, count: number): void {
-    const { bold, dim, magenta, yellow } = this.#style
+    const { bold, cyan, yellow } = this.#style
     if (this.#last !== 'note') this.#line()
     this.#last = 'note'
-    const name = who === 'xaa-fetch' ? magenta(who) : yellow(who)
+    const name = who === 'xaa-fetch' ? cyan(who) : yellow(who)
     const times = count === 1 ? '' : ` ${bold(`× ${count}`)}`
-    this.#line(`  ${pad(name, 15)}${dim(text)}${times}`)
+    this.#line(`  ${pad(name, 15)}${text}${times}`)
   }
 
   #countdown({ seconds, text }: DemoEvent & { type: 'countdown' }): void {
-    const { bold, dim, yellow } = this.#style
+    const { bold, yellow } = this.#style
     if (this.#last !== 'note') this.#line()
     const first = this.#last !== 'note'
     this.#last = 'note'
     const left = seconds === 0 ? 'now' : `in ${seconds} s`
-    const line = `  ${pad(yellow('clock'), 15)}${dim(text)} ${bold(left)}`
+    const line = `  ${pad(yellow('clock'), 15)}${text} ${bold(left)}`
     if (!this.#screen.live) {
       // Once is enough where nobody sees it move.
       if (first || seconds === 0) this.#line(line)
@@ -227,7 +237,7 @@ class Terminal {
     this.#line(dim(`  ${pad('', 39)}${head.map((name, i) => name.padStart(i === 0 ? 6 : 11)).join('')}`))
     for (const row of rows) this.#line(this.#row(`${row.chapter}. ${row.title}`, row))
     this.#line(dim(`  ${'─'.repeat(width - 2)}`))
-    this.#line(bold(this.#row('total', total)))
+    this.#line(this.#row(bold('total'), total, bold))
     this.#line()
     const { spent, uncached } = total
     const promise = `${spent.calls} calls cost ${spent.exchanges} token exchanges instead of ${uncached.exchanges}, and Alice not one click.`
@@ -272,16 +282,18 @@ class Terminal {
   #failure({ message, hint }: DemoEvent & { type: 'failure' }): void {
     const { bold, red } = this.#style
     this.#disperse()
-    this.#screen.complain(`\n  ${red('✗')} ${bold(message)}\n`)
-    if (hint !== undefined) this.#screen.complain(`    ${hint}\n`)
+    const lines = wrap(message.split(' '), ' ', width - 4).map((line) => bold(line))
+    if (hint !== undefined) lines.push(...wrap(hint.split(' '), ' ', width - 4))
+    const text = lines.map((line, index) => `  ${index === 0 ? red('✗') : ' '} ${line}\n`).join('')
+    this.#screen.complain(`\n${text}`)
   }
 
-  #row(title: string, { spent, uncached }: SummaryRow): string {
+  #row(title: string, { spent, uncached }: SummaryRow, style: Style = (text) => text): string {
     const { dim } = this.#style
     const cells = (['exchanges', 'grants', 'requests'] as const).map((unit) =>
-      padStart(`${String(spent[unit]).padStart(3)} ${dim(`(${uncached[unit]})`.padStart(5))}`, 11),
+      padStart(`${style(String(spent[unit]).padStart(3))} ${dim(`(${uncached[unit]})`.padStart(5))}`, 11),
     )
-    return `  ${pad(title, 39)}${String(spent.calls).padStart(6)}${cells.join('')}`
+    return `  ${pad(title, 39)}${style(String(spent.calls).padStart(6))}${cells.join('')}`
   }
 
   #party(name: string): string {
@@ -313,10 +325,10 @@ function padStart(text: string, length: number): string {
   return ' '.repeat(Math.max(0, length - stripVTControlCharacters(text).length)) + text
 }
 
-function wrap(words: string[], room: number): string[] {
+function wrap(words: string[], separator: string, room: number): string[] {
   const lines: string[] = []
   for (const word of words) {
-    const longer = lines.length === 0 ? word : `${lines.at(-1) ?? ''} · ${word}`
+    const longer = lines.length === 0 ? word : `${lines.at(-1) ?? ''}${separator}${word}`
     const fits = stripVTControlCharacters(longer).length <= room
     if (lines.length > 0 && fits) lines[lines.length - 1] = longer
     else lines.push(word)

@@ -1,4 +1,4 @@
-import type { Exhibit, Hop, Tell } from './events.ts'
+import type { Exhibit, Tell } from './events.ts'
 import type { Exhibits } from './exhibits.ts'
 
 type Fetch = typeof fetch
@@ -14,30 +14,27 @@ export function tracing(
     const headers = new Headers(init?.headers)
     const form = formOf(init?.body)
     const startedAt = performance.now()
-    const hop: Hop = {
-      type: 'hop',
+    const asked = {
       from,
       to: names.get(url.origin) ?? url.host,
       method: init?.method ?? 'GET',
       // The ids of a sign-in are as good as a password while it lasts.
       endpoint: url.pathname.replace(/^\/(auth|interaction)\/[^/]+/, '/$1/…'),
       ...aboutOf(init?.body, form),
-      ms: 0,
-      sent: sentIn(headers, form, exhibits),
-      received: [],
     }
+    const sent = sentIn(headers, form, exhibits)
+    const took = (): number => Math.round((performance.now() - startedAt) * 10) / 10
+    let response: Response
     try {
-      const response = await next(input, init)
-      hop.ms = performance.now() - startedAt
-      hop.status = response.status
-      hop.received = await receivedIn(response, url, form, exhibits)
-      return response
+      response = await next(input, init)
     } catch (error) {
-      hop.ms = performance.now() - startedAt
+      tell({ type: 'hop', ...asked, ms: took(), sent, received: [] })
       throw error
-    } finally {
-      tell(hop)
     }
+    const ms = took()
+    const received = await receivedIn(response, url, form, exhibits)
+    tell({ type: 'hop', ...asked, status: response.status, ms, sent, received })
+    return response
   }
 }
 

@@ -61,7 +61,9 @@ export class ReplayableRequest implements Deliverable<Response> {
     this.#init = copyOfInit(init)
     this.#headers = asked.headers
     this.#input = input
-    this.signal = this.#init.signal ?? request?.signal ?? undefined
+    // As in native fetch, null puts the signal of a Request out of force.
+    const { signal = request?.signal } = this.#init
+    this.signal = signal ?? undefined
 
     this.#body = this.#init.body ?? undefined
     if (this.#body === undefined) {

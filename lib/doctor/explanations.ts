@@ -1,6 +1,6 @@
 /** What is said about a finding beside its advice. */
 export interface Explanation {
-  /** What is wrong, in a few words. */
+  /** What is wrong, in a few words. `{server}` and `{Server}` stand for the one it was seen at. */
   title: string
   /** Where a standard speaks of it. */
   reference?: { title: string; url: string }
@@ -30,13 +30,13 @@ export const explanations: Readonly<Record<string, Explanation>> = {
     reference: rfc(9728, '3'),
   },
   no_server_metadata: {
-    title: 'The issuer publishes no usable metadata',
+    title: '{Server} publishes no usable metadata',
     reference: rfc(8414, '3'),
     evidence: ['identity_provider.issuer', 'authorization_server.issuer'],
   },
-  web_page_instead_of_answer: { title: 'A web page or a redirect stands in the place of the answer' },
+  web_page_instead_of_answer: { title: '{Server} answers with a web page or a redirect' },
   issuer_mismatch: {
-    title: 'The metadata names another issuer than the one configured',
+    title: 'The metadata of {server} names another issuer than the one configured',
     reference: rfc(8414, '3.3'),
     evidence: ['identity_provider.issuer', 'authorization_server.issuer'],
   },
@@ -55,15 +55,15 @@ export const explanations: Readonly<Record<string, Explanation>> = {
     evidence: ['resource.authorization_servers'],
   },
   insecure_token_endpoint: {
-    title: 'The metadata names a token endpoint without https',
+    title: 'The metadata of {server} names a token endpoint without https',
     reference: rfc(6749, '3.2'),
   },
-  token_endpoint_gone: { title: 'The token endpoint does not exist', reference: rfc(8414, '2') },
-  answer_too_large: { title: 'An answer is too large to belong to this flow' },
-  unreachable: { title: 'A server cannot be reached' },
-  timed_out: { title: 'A server does not answer in time' },
-  server_unavailable: { title: 'A server is not available', reference: rfc(9110, '15.6.4') },
-  rate_limited: { title: 'A server limits the rate of requests', reference: rfc(6585, '4') },
+  token_endpoint_gone: { title: 'The token endpoint of {server} does not exist', reference: rfc(8414, '2') },
+  answer_too_large: { title: 'An answer of {server} is too large to belong to this flow' },
+  unreachable: { title: '{Server} cannot be reached' },
+  timed_out: { title: '{Server} does not answer in time' },
+  server_unavailable: { title: '{Server} is not available', reference: rfc(9110, '15.6.4') },
+  rate_limited: { title: '{Server} limits the rate of requests', reference: rfc(6585, '4') },
   id_token_unavailable: { title: 'There is no ID token' },
   id_token_expired: {
     title: 'The ID token has expired',
@@ -108,7 +108,7 @@ export const explanations: Readonly<Record<string, Explanation>> = {
     evidence: ['identity_provider.announces', 'identity_provider.grant_types'],
   },
   client_rejected: {
-    title: 'A token endpoint does not accept this client',
+    title: '{Server} does not accept this client',
     reference: rfc(6749, '2.3'),
     evidence: ['identity_provider.authentication', 'authorization_server.authentication'],
   },
@@ -164,8 +164,8 @@ export const explanations: Readonly<Record<string, Explanation>> = {
     reference: rfc(7523, '3.1'),
     evidence: ['id_jag.signature', 'id_jag.iss', 'id_jag.aud', 'id_jag.client_id', 'id_jag.resource'],
   },
-  not_oauth: { title: 'The token endpoint does not speak OAuth', reference: rfc(6749, '5.1') },
-  unusable_token: { title: 'The answer has no usable token', reference: rfc(6749, '5.1') },
+  not_oauth: { title: 'The token endpoint of {server} does not speak OAuth', reference: rfc(6749, '5.1') },
+  unusable_token: { title: 'The answer of {server} has no usable token', reference: rfc(6749, '5.1') },
   unknown_token_type: { title: 'The access token is of an unknown type', reference: rfc(6749, '7.1') },
   not_sender_constrained: { title: 'The access token is not bound to our key', reference: rfc(9449, '5') },
   bad_expires_in: { title: 'The lifetime of the access token is no number', reference: rfc(6749, '5.1') },

@@ -1,3 +1,5 @@
-export async function renderHtml(): Promise<string> {
-  return await Promise.resolve('')
+import type { Report } from './report.ts'
+
+export async function renderHtml(report: Report): Promise<string> {
+  return await Promise.resolve(report.summary)
 }

@@ -13,11 +13,13 @@ import type {
   Exchange,
   ExchangeStep,
   Outcome,
+  Party,
   Report,
   ReportedError,
   ReportedFinding,
   ServerClock,
 } from './report.ts'
+import { partyNames } from './report.ts'
 import { describeCause } from './shown.ts'
 
 /** Draws the conclusions of a diagnosis. */
@@ -163,7 +165,7 @@ function explained(
   return {
     id,
     severity,
-    title,
+    title: titled(title, at?.party),
     // An error has cleaned its own already.
     advice: error?.hint ?? secrets.redact(finding.advice),
     place,
@@ -176,6 +178,12 @@ function explained(
     ],
     ...(reference !== undefined && { reference }),
   }
+}
+
+function titled(title: string, party: Party | undefined): string {
+  const server = party === undefined ? 'a server' : `the ${partyNames[party]}`
+  const capital = server.charAt(0).toUpperCase() + server.slice(1)
+  return title.replace('{server}', server).replace('{Server}', capital)
 }
 
 type Evidence = ReportedFinding['evidence']
@@ -192,7 +200,7 @@ function errorEvidence({ endpoint, status, oauthError, cause, retryAfter }: Cros
 }
 
 function exchangeEvidence(
-  { request, response, failure }: Exchange,
+  { request, response, failure, party }: Exchange,
   error: CrossAppAccessError | undefined,
 ): Evidence {
   const { pageTitle, location, challenge, status, mediaType } = response ?? {}
@@ -203,7 +211,7 @@ function exchangeEvidence(
       known || status === undefined
         ? undefined
         : `HTTP ${status}${mediaType === undefined ? '' : `, ${mediaType}`}`,
-    challenge,
+    challenge: party === 'mcp_server' ? challenge : undefined,
     'title of the page': pageTitle === '' ? undefined : pageTitle,
     'redirects to': location,
     cause: known ? undefined : failure,

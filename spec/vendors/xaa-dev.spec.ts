@@ -100,7 +100,7 @@ describe('xaa.dev', () => {
     expect(world.traffic()).toMatchObject({ exchanges: 1, grants: 0 })
   })
 
-  it('registers resources of its users with a slash at the end, and then wants it (Q-07)', async () => {
+  it('may have a resource of its users registered with a slash at the end, and then wants it (Q-07)', async () => {
     const world = await stage(xaaDev)
     const registered = `${world.mcp.identifier}/`
     world.connection.resource = registered

@@ -1,14 +1,15 @@
 import { documentation } from './support/facts.ts'
 import type { Vendor } from './support/profile.ts'
-import { standardIdentityProvider } from './support/standard.ts'
+import { standardAuthorizationServer, standardIdentityProvider } from './support/standard.ts'
 
 const step2 = documentation('xaa.dev/docs/step2')
+const step3 = documentation('xaa.dev/docs/step3')
 const tokens = documentation('xaa.dev/docs/token-structure')
 const errors = documentation('xaa.dev/docs/error-codes')
 
-/** IdenX, the identity provider of the public playground. */
+/** The public playground: IdenX, its identity provider, and its authorization server. */
 export const xaaDev: Vendor = {
-  name: 'xaa.dev (IdenX)',
+  name: 'xaa.dev',
   identityProvider: {
     ...standardIdentityProvider,
     tokenPath: step2('/token'),
@@ -41,5 +42,11 @@ export const xaaDev: Vendor = {
       policy: errors({ error: 'invalid_target', error_description: 'No resource connection matches' }),
     },
   },
-  clients: { idp: { method: 'client_secret_post' } },
+  authorizationServer: {
+    ...standardAuthorizationServer,
+    tokenPath: step3('/token'),
+    clientAuthentication: step3(['client_secret_post']),
+    accessToken: step3({ form: 'jwt', seconds: 7200 }),
+  },
+  clients: { idp: { method: 'client_secret_post' }, server: { method: 'client_secret_post' } },
 }

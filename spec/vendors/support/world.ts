@@ -246,10 +246,11 @@ export async function startWorld(vendor: Vendor): Promise<World> {
     users: new Set([user]),
   })
 
-  route(listeners.idp, crashes, [idp])
-  route(listeners.server, crashes, listeners.mcp === listeners.server ? [server, mcp] : [server])
-  if (listeners.mcp !== listeners.server) route(listeners.mcp, crashes, [mcp])
-  route(listeners.documents, crashes, [documents([clients.idp, clients.server])])
+  const stage = { clock, crashes }
+  route(listeners.idp, stage, [idp])
+  route(listeners.server, stage, listeners.mcp === listeners.server ? [server, mcp] : [server])
+  if (listeners.mcp !== listeners.server) route(listeners.mcp, stage, [mcp])
+  route(listeners.documents, stage, [documents([clients.idp, clients.server])])
   return new World({ vendor, clock, idp, server, mcp, listeners, clients, crashes })
 }
 
@@ -306,6 +307,12 @@ interface Server {
   serve(req: IncomingMessage, res: ServerResponse): Promise<boolean>
 }
 
+interface Stage {
+  clock: ManualClock
+  /** Exceptions that no server should have. */
+  crashes: unknown[]
+}
+
 function documents(clients: RegisteredClient[]): Server {
   return {
     serve: async (req, res) => {
@@ -317,12 +324,14 @@ function documents(clients: RegisteredClient[]): Server {
   }
 }
 
-function route(listener: Listener, crashes: unknown[], servers: Server[]): void {
+function route(listener: Listener, { clock, crashes }: Stage, servers: Server[]): void {
   const answer = async (req: IncomingMessage, res: ServerResponse): Promise<void> => {
     for (const server of servers) if (await server.serve(req, res)) return
     res.writeHead(404).end()
   }
   listener.serve((req, res) => {
+    // Of the clock that everybody shares: the library looks at it.
+    res.setHeader('Date', new Date(clock.now()).toUTCString())
     answer(req, res).catch((error: unknown) => {
       crashes.push(error)
       res.writeHead(500).end()

@@ -23,6 +23,11 @@ interface Capabilities {
   extensions?: Record<string, object> | undefined
 }
 
+/** What {@link declareEnterpriseManagedAuthorization} adds. */
+interface EnterpriseManaged {
+  extensions: { [enterpriseManagedAuthorizationExtension]: Record<string, never> }
+}
+
 /**
  * Adds enterprise-managed authorization to the capabilities that an MCP client declares. What is passed in stays as it
  * is.
@@ -40,11 +45,11 @@ interface Capabilities {
  */
 export function declareEnterpriseManagedAuthorization<C extends object = object>(
   capabilities?: C & Capabilities,
-): C & { extensions: Record<string, object> } {
+): C & EnterpriseManaged {
   const { extensions, ...rest } = capabilities ?? {}
   const declared = { ...extensions, [enterpriseManagedAuthorizationExtension]: {} }
   // All members of C are in the copy; the compiler does not follow a generic rest.
-  return { ...rest, extensions: declared } as unknown as C & { extensions: Record<string, object> }
+  return { ...rest, extensions: declared } as unknown as C & EnterpriseManaged
 }
 
 /** The `AuthProvider` of the MCP SDK 2.x, as {@link toAuthProvider} makes it. */
@@ -130,6 +135,7 @@ export interface McpOAuthClientProvider {
  * those of all platforms do.
  *
  * With 2.x a `403` for want of scope is answered by asking for the wider scope; 1.x does not say which scope it was.
+ * A transport of 1.x whose new token is refused asks for no other until a request succeeds; `xaa.invalidate(url)` helps.
  * Whose token a `401` is about is told as by {@link toAuthProvider}, which is the better choice for 2.x.
  *
  * @example
@@ -280,6 +286,7 @@ class Handout {
   /** Sees to a token that meets the demand: the one in hand if it is newer than the refused one, else a new one. */
   async renew(demand: Demand): Promise<void> {
     const sent = this.#spokenOf()
+    this.#report(demand)
     if (demand.kind === 'token') {
       this.#source.learn(this.resource, demand)
       if (sent !== undefined) this.#giveUp(sent)
@@ -297,6 +304,13 @@ class Handout {
     const wider = await this.#source.widen(this.#asking, sent, { kind: 'scope', scope })
     // What cannot be had is not asked for again beside what can.
     if (wider === undefined) await this.renew({ kind: 'token' })
+  }
+
+  #report(demand: Demand): void {
+    if (!this.#source.shared.events.listening) return
+    const scope = 'scope' in demand ? demand.scope : undefined
+    const event = { type: 'challenge', status: 401, demand: demand.kind } as const
+    this.#source.emit(this.#asking, { ...event, ...(scope !== undefined && { scope }) })
   }
 
   #spokenOf(): CachedToken | undefined {

@@ -7,7 +7,7 @@ import { execFile, execFileSync } from 'node:child_process'
 import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath, pathToFileURL } from 'node:url'
+import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { installPacked } from '../tools/pack.mjs'
 import { startServers } from './servers.mjs'
@@ -55,7 +55,7 @@ const command = (file, ...args) => ({
 })
 
 async function bundle(folder, code, format) {
-  const { build } = await import(pathToFileURL(join(root, 'node_modules/esbuild/lib/main.js')).href)
+  const { build } = await import('esbuild')
   const { outputFiles } = await build({
     stdin: { contents: code, resolveDir: folder },
     bundle: true,
@@ -102,9 +102,7 @@ const chromium = {
        globalThis.run = () => runSuite(entry, ${JSON.stringify(places)}, { requestStreams: false })`,
       'iife',
     )
-    const puppeteer = await import(
-      pathToFileURL(join(root, 'node_modules/puppeteer-core/lib/puppeteer/puppeteer-core.js')).href
-    )
+    const puppeteer = await import('puppeteer-core')
     const profile = mkdtempSync(join(tmpdir(), 'xaa-fetch-chromium-'))
     const browser = await puppeteer.launch({
       executablePath: chromiumPath,

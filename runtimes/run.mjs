@@ -128,7 +128,7 @@ const chromium = {
       rmSync(profile, { recursive: true, force: true })
     }
   },
-  version: () => String(execFileSync(chromiumPath, ['--version'])).replace(/[^\d.]/g, ''),
+  version: () => /[0-9]+[.][0-9.]+/.exec(String(execFileSync(chromiumPath, ['--version'])))?.[0] ?? '?',
 }
 
 const modules = join(here, 'node_modules')

@@ -384,7 +384,6 @@ describe('what comes out', () => {
   ])('(B5) of a next that throws %s at once is a rejection with that', async (_, reason) => {
     for (const setup of [new Setup(), await primed()]) {
       setup.answer = () => {
-         
         throw reason
       }
       const call = setup.fetch(resource)
@@ -415,7 +414,7 @@ describe('what comes out', () => {
   it('(B5) does not depend on what this is', async () => {
     const setup = await primed()
     let self: unknown = 'not called'
-    const wrapped = setup.xaa.middleware(function (this: unknown) {
+    const wrapped = setup.xaa.middleware(function (this: unknown, _: string) {
       // eslint-disable-next-line @typescript-eslint/no-this-alias -- it is what is looked at
       self = this
       return Promise.resolve(new Response())

@@ -1,0 +1,190 @@
+import * as fc from 'fast-check'
+import { Setup, resource, unauthorized } from './harness.ts'
+
+const primed = (...options: ConstructorParameters<typeof Setup>) => new Setup(...options).prime()
+
+const refusing = (status: number, challenge?: string) =>
+  new Response('no', {
+    status,
+    ...(challenge !== undefined && { headers: { 'www-authenticate': challenge } }),
+  })
+
+describe('what starts a renewal', () => {
+  it.each<[string, string | undefined]>([
+    ['no challenge', undefined],
+    ['an empty challenge', ''],
+    ['Bearer', 'Bearer'],
+    ['Bearer in other letters', 'bEARER realm="x"'],
+    ['Bearer with invalid_token', 'Bearer error="invalid_token"'],
+    ['Bearer with a bare invalid_token', 'Bearer error = invalid_token'],
+    ['Bearer after Basic', 'Basic realm="x", Bearer error="invalid_token"'],
+    ['Bearer before Basic', 'Bearer realm="a, b", Basic realm="x"'],
+    ['Bearer after Negotiate', 'Negotiate, Bearer'],
+    ['one Bearer of two', 'Bearer error="invalid_request", Bearer error="invalid_token"'],
+  ])('(D1) a 401 with %s', async (_, challenge) => {
+    const setup = await primed()
+    setup.answer = (__, index) => (index === 0 ? refusing(401, challenge) : undefined)
+    expect((await setup.fetch(resource)).status).toBe(200)
+    expect([setup.sent.length, setup.exchanges]).toEqual([2, 1])
+  })
+
+  it.each<[string, number, string | undefined]>([
+    ['401 with Basic', 401, 'Basic realm="x"'],
+    ['401 with Negotiate', 401, 'Negotiate'],
+    ['401 with DPoP, which is off', 401, 'DPoP error="invalid_token"'],
+    ['401 with another error', 401, 'Bearer error="invalid_request"'],
+    ['401 that names Bearer in a string', 401, 'Basic realm="Bearer error=invalid_token"'],
+    ['400', 400, 'Bearer error="invalid_token"'],
+    ['403', 403, undefined],
+    ['403 with invalid_token', 403, 'Bearer error="invalid_token"'],
+    ['403 with a scope in another scheme', 403, 'Basic error="insufficient_scope", scope="x"'],
+    ['407', 407, 'Bearer error="invalid_token"'],
+    ['419', 419, 'Bearer'],
+    ['500', 500, 'Bearer'],
+  ])('(D1) not a %s: it comes back as it is, and the token stays', async (_, status, challenge) => {
+    const setup = await primed()
+    const answer = refusing(status, challenge)
+    setup.answer = (__, index) => (index === 0 ? answer : undefined)
+    expect(await setup.fetch(resource)).toBe(answer)
+    expect([setup.sent.length, setup.exchanges]).toEqual([1, 0])
+    await setup.fetch(resource)
+    expect(new Set(setup.tokens).size).toBe(1)
+  })
+})
+
+describe('(D3) a 403 with insufficient_scope', () => {
+  const wanting = (scope: string) => refusing(403, `Bearer error="insufficient_scope", scope="${scope}"`)
+
+  /** What was asked for at the token endpoints, from the events. */
+  const stepUps = (setup: Setup) =>
+    setup.events.flatMap((event) => (event.type === 'step_up' ? [event.scope] : []))
+
+  it('asks for the union of what the token was asked for and what the challenge names', async () => {
+    const setup = await primed({ resources: [{ url: resource, scope: 'read list' }] })
+    setup.answer = (_, index) => (index === 0 ? wanting('write read') : undefined)
+    expect((await setup.fetch(resource)).status).toBe(200)
+    expect(stepUps(setup)).toEqual(['read list write'])
+  })
+
+  it('keeps of the metadata what it named where nothing else was asked for', async () => {
+    const setup = new Setup()
+    setup.scopesSupported = ['read', 'list']
+    await setup.prime()
+    setup.answer = (_, index) => (index === 0 ? wanting('write') : undefined)
+    await setup.fetch(resource)
+    expect(stepUps(setup)).toEqual(['read list write'])
+  })
+
+  it('is remembered: the wider token is used from then on, and a new one is as wide', async () => {
+    const setup = await primed()
+    setup.answer = (_, index) => (index === 0 ? wanting('write') : undefined)
+    await setup.fetch(resource)
+    await setup.fetch(resource)
+    expect([setup.sent.length, setup.exchanges]).toEqual([3, 1])
+    expect(setup.tokens[2]).toBe(setup.tokens[1])
+    setup.valid.clear()
+    await setup.fetch(resource)
+    const acquired = setup.events.flatMap((event) => (event.type === 'token_acquired' ? [event.scope] : []))
+    expect(acquired).toEqual(['write', 'write'])
+  })
+
+  it('is tried once a request', async () => {
+    const setup = await primed()
+    const second = wanting('more')
+    setup.answer = (_, index) => (index === 0 ? wanting('write') : second)
+    expect(await setup.fetch(resource)).toBe(second)
+    expect([setup.sent.length, setup.exchanges]).toEqual([2, 1])
+  })
+
+  it.each<[string, (setup: Setup) => void]>([
+    [
+      'refuses',
+      (setup) =>
+        (setup.answerBack = (url) =>
+          url.endsWith('/token') ? Response.json({ error: 'invalid_scope' }, { status: 400 }) : undefined),
+    ],
+    ['gives no more than before', (setup) => (setup.granted = { scope: 'read' })],
+  ])('comes back itself, body unread, where the server %s', async (_, arrange) => {
+    const setup = await primed({ resources: [{ url: resource, scope: 'read' }] })
+    arrange(setup)
+    const answer = wanting('write')
+    setup.answer = () => answer
+    expect(await setup.fetch(resource)).toBe(answer)
+    expect(await answer.text()).toBe('no')
+    expect(setup.sent).toHaveLength(1)
+    setup.answer = () => undefined
+    expect((await setup.fetch(resource)).status).toBe(200)
+  })
+
+  it('is answered three times in vain, then not any more', async () => {
+    const setup = new Setup()
+    setup.granted = { scope: 'read' }
+    await setup.prime()
+    let wanted = 0
+    setup.answer = () => wanting(`scope-${wanted++}`)
+    for (let call = 0; call < 6; call++) expect((await setup.fetch(resource)).status).toBe(403)
+    expect(setup.exchanges).toBe(3)
+  })
+
+  it('comes back as it is with stepUp: false', async () => {
+    const setup = await primed({ stepUp: false })
+    const answer = wanting('write')
+    setup.answer = () => answer
+    expect(await setup.fetch(resource)).toBe(answer)
+    expect([setup.sent.length, setup.exchanges]).toEqual([1, 0])
+  })
+
+  it('comes back as it is where it names no scope that the token does not have', async () => {
+    for (const scope of ['', 'read', 'read read']) {
+      const setup = await primed({ resources: [{ url: resource, scope: 'read' }] })
+      setup.answer = () => wanting(scope)
+      expect((await setup.fetch(resource)).status).toBe(403)
+      expect([setup.sent.length, setup.exchanges]).toEqual([1, 0])
+    }
+  })
+
+  it('of ten calls at once makes one exchange, and serves them all', async () => {
+    const setup = await primed()
+    const narrow = [...setup.valid][0]
+    setup.answer = ({ token }) => (token === narrow ? wanting('write') : undefined)
+    const answers = await Promise.all(Array.from({ length: 10 }, () => setup.fetch(resource)))
+    expect(answers.map(({ status }) => status)).toEqual(Array(10).fill(200))
+    expect(setup.exchanges).toBe(1)
+  })
+
+  it('with any scopes at all: each is asked for once, and what is no scope is not', async () => {
+    const token = fc.stringMatching(/^[!#-[\]-~]{1,5}$/)
+    await fc.assert(
+      fc.asyncProperty(fc.array(token, { minLength: 1, maxLength: 4 }), async (tokens) => {
+        const setup = await primed({ resources: [{ url: resource, scope: 'read' }] })
+        setup.answer = (_, index) => (index === 0 ? wanting(tokens.join('  ')) : undefined)
+        await setup.fetch(resource)
+        const expected = [...new Set(['read', ...tokens])]
+        expect(stepUps(setup)).toEqual(expected.length === 1 ? [] : [expected.join(' ')])
+      }),
+      { numRuns: 50 },
+    )
+  })
+})
+
+describe('(D1) a 401 of a new token', () => {
+  it('comes back, and meanwhile nothing is exchanged: its like would be refused alike (G2)', async () => {
+    const setup = new Setup()
+    setup.answer = () => unauthorized()
+    for (let call = 0; call < 3; call++) expect((await setup.fetch(resource)).status).toBe(401)
+    expect(setup.exchanges).toBe(1)
+    // Never bare again, though it is known that the token will be refused.
+    expect(setup.tokens.slice(1).every((token) => token !== undefined)).toBe(true)
+  })
+
+  it('is forgotten as soon as it is served after all (G2)', async () => {
+    const setup = new Setup()
+    setup.answer = () => unauthorized()
+    await setup.fetch(resource)
+    setup.answer = () => undefined
+    expect((await setup.fetch(resource)).status).toBe(200)
+    setup.valid.clear()
+    expect((await setup.fetch(resource)).status).toBe(200)
+    expect(setup.exchanges).toBe(2)
+  })
+})

@@ -102,7 +102,7 @@ export class ReplayableRequest implements Deliverable<Response> {
     this.#sends++
     if (token === undefined) return this.#dispatch()
     if (token.dpop !== undefined && token.tokenType === 'DPoP') return this.#sendWithProof(token, token.dpop)
-    this.#setHeader('Authorization', `Bearer ${token.value}`)
+    this.#setHeader('Authorization', token.authorization)
     return this.#dispatch()
   }
 
@@ -114,7 +114,7 @@ export class ReplayableRequest implements Deliverable<Response> {
       this.#clock,
     )
     this.signal?.throwIfAborted()
-    this.#setHeader('Authorization', `DPoP ${token.value}`)
+    this.#setHeader('Authorization', token.authorization)
     this.#setHeader('DPoP', proof)
     return await this.#dispatch()
   }
@@ -264,8 +264,9 @@ function isPairs(headers: object): headers is Iterable<[string, string]> {
 function copyOfInit(init: Init | undefined): Init {
   if (init === undefined || init === null) return { headers: undefined }
   const prototype: unknown = Object.getPrototypeOf(init)
-  // `headers` comes first, so that all copies begin alike: added afterwards it costs 0.4 us more on Node 20.
-  const copy: Init & Record<string, unknown> = { headers: undefined, ...init }
+  // Node 20 takes 0.4 us to add `headers` to a copy, and twice as long as here to put it first where it is there anyway.
+  const copy: Init & Record<string, unknown> =
+    init.headers === undefined ? { headers: undefined, ...init } : { ...init }
   if (prototype !== Object.prototype && prototype !== null) {
     for (const key in init) copy[key] = (init as Record<string, unknown>)[key]
   }

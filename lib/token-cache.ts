@@ -2,6 +2,9 @@ import type { DpopKey } from './protocol/dpop.ts'
 
 /** An access token in memory, with what it takes to use it and to know its end. */
 export interface CachedToken {
+  /** Value of the `Authorization` header: in one piece, since a string put together anew has to be copied each time. */
+  readonly authorization: string
+  /** The token itself, a part of the same string. */
   readonly value: string
   readonly tokenType: 'Bearer' | 'DPoP'
   /** Marks it in events. */

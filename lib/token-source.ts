@@ -527,8 +527,10 @@ export class TokenSource {
     const { lifetimeMs, requestedAt } = grant
     // Processes that got their tokens together renew them apart.
     const jitter = 1 - Math.random() / 10
+    const authorization = `${grant.tokenType} ${grant.value}`
     return {
-      value: grant.value,
+      authorization,
+      value: authorization.slice(grant.tokenType.length + 1),
       tokenType: grant.tokenType,
       id: this.shared.nextTokenId(),
       expiresAt: requestedAt.now + lifetimeMs,

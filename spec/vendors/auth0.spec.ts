@@ -64,6 +64,20 @@ describe('Auth0 as authorization server', () => {
     expect(world.traffic()).toMatchObject({ exchanges: 1, grants: 1 })
   })
 
+  it('does not redeem the narrower ID-JAG again when a tool needs more scope (D3, F8)', async () => {
+    const world = await stage(auth0)
+    const { fetch } = world.start({ ...world.options(), reuseIdJag: true })
+    await world.use(fetch)
+    world.traffic()
+    const { scope } = await world.use(fetch, 'write')
+    expect(scope).toEqual(expect.arrayContaining(['chat.read', 'chat.write']))
+    expect(world.traffic()).toEqual({ exchanges: 1, grants: 1, calls: [403, 200], decoy: 0 })
+
+    world.server.revokeAll()
+    await world.use(fetch, 'write')
+    expect(world.traffic()).toEqual({ exchanges: 0, grants: 1, calls: [401, 200], decoy: 0 })
+  })
+
   it('believes the resource claim, and the parameter where there is no claim (Q-14)', async () => {
     const claimed = await stage(auth0)
     await claimed.use(claimed.start().fetch)

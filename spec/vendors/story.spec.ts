@@ -128,15 +128,22 @@ describe.each(vendors)('the story, told of $name:', (vendor) => {
     expect(world.traffic()).toEqual({ exchanges: 1, grants: 0, calls: [401], decoy: 0 })
   })
 
-  it('while the refusal is remembered, nobody is asked again (G1)', async () => {
+  it('while the refusal is remembered nobody is asked again, and half a minute later once (G1)', async () => {
     const fetch = await underway()
-    world.connection.users.clear()
+    const { users } = world.connection
+    const [user = ''] = users
+    users.clear()
     world.server.revokeAll()
     await failureOf(world.call(fetch))
     world.traffic()
     const error = await failureOf(world.call(fetch))
     expect(error).toMatchObject({ code: 'policy_denied', cached: true })
     expect(world.traffic()).toMatchObject(quiet)
+
+    users.add(user)
+    world.clock.advance(31)
+    await world.use(fetch)
+    expect(world.traffic()).toMatchObject({ exchanges: 1, grants: 1, decoy: 0 })
   })
 
   it('a user the authorization server turns down causes one exchange and one grant (G3)', async () => {

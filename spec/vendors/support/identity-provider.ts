@@ -20,6 +20,15 @@ export interface Connection {
   users: Set<string>
 }
 
+const keyPairs = new Map<string, ReturnType<typeof generateKeyPair>>()
+
+/** One pair for all the providers of a spec file: an RSA key takes longer to make than a story to tell. */
+async function keyPairFor(alg: string): ReturnType<typeof generateKeyPair> {
+  const pair = keyPairs.get(alg) ?? generateKeyPair(alg)
+  keyPairs.set(alg, pair)
+  return await pair
+}
+
 /** An opaque subject token. */
 interface Handle {
   user: string
@@ -60,7 +69,7 @@ export class VendorIdentityProvider {
     clock: ManualClock,
   ): Promise<VendorIdentityProvider> {
     const { alg } = profile.idJag.value
-    const { privateKey, publicKey } = await generateKeyPair(alg)
+    const { privateKey, publicKey } = await keyPairFor(alg)
     const jwk = { ...(await exportJWK(publicKey)), alg, use: 'sig', kid: 'idp-key' }
     return new VendorIdentityProvider(origin, profile, clock, { privateKey, keys: { keys: [jwk] } })
   }

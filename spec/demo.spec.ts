@@ -323,8 +323,9 @@ describe('--serve', () => {
     const [, snippet] = await run.prints(/── A client of your own ─+\n\n(.*?)\n\n──/s)
     const [, desk] = await run.prints(/'(http:\/\/127\.0\.0\.1:\d+)\/id-token'/)
 
-    // In the folder of the project, as it says it should be run.
-    const client = new Run(['--tsconfig', 'examples/tsconfig.json', '-'], {}, snippet)
+    // In the folder of the project, with the command that it prints.
+    const [, args] = await run.prints(/ {2}curl -s \S+\/client\.mjs \\\n {4}\| npx tsx (.*)\n/)
+    const client = new Run(args.split(' '), {}, snippet)
     running.add(client)
     expect([await client.end(), client.stderr]).toEqual([0, ''])
     expect(client.stdout).toBe("[ { type: 'text', text: 'alice' } ]\n")

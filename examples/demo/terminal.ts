@@ -264,7 +264,7 @@ class Terminal {
     rule('How to run it')
     this.#line(`  ${dim('here, in the folder of xaa-fetch:')}`)
     this.#line(`  curl -s ${desk}/client.mjs \\`)
-    this.#line('    | npx tsx --tsconfig examples/tsconfig.json -')
+    this.#line('    | npx tsx --tsconfig examples/tsconfig.json --input-type=module -')
     this.#line()
     this.#line(`  ${dim('elsewhere, where xaa-fetch and @modelcontextprotocol/client are installed:')}`)
     this.#line(`  curl -s ${desk}/client.mjs > client.mjs && node client.mjs`)

@@ -164,7 +164,8 @@ function unusable(
   answer: JsonAnswer,
   finding: ReturnType<typeof findings.noProtectedResourceMetadata>,
 ): CrossAppAccessError {
-  const html = answer.mediaType === 'text/html'
+  // A page that says 404 is no sign-in page: there is nothing at this place.
+  const html = answer.mediaType === 'text/html' && answer.status !== 404
   return failure(context, {
     code: 'discovery_failed',
     step: 'discovery',

@@ -6,7 +6,7 @@ const shortestSecret = 4
 const mask = '[redacted]'
 
 // Whatever looks like a JWT, whole or cut off: base64url of '{"' and what hangs on to it.
-const jwtShape = /eyJ[A-Za-z0-9_-]{6,}(?:\.[A-Za-z0-9_-]*)*/g
+const jwtShape = /eyJ[\w-]{6,}(?:(?:\.|%2[eE])[\w-]*)*/g
 // Queries and fragments with values: of URLs, and of what some fetch implementations quote of them.
 const queries = /\?[^\s"'<>]+|#[^\s"'<>]*=[^\s"'<>]*/g
 const userInfo = /:\/\/[^\s/?#@"'<>]*@/g

@@ -112,6 +112,7 @@ export const explanations: Readonly<Record<string, Explanation>> = {
     reference: rfc(6749, '2.3'),
     evidence: ['identity_provider.authentication', 'authorization_server.authentication'],
   },
+  dpop_proof_rejected: { title: '{Server} does not accept the DPoP proof', reference: rfc(9449, '5') },
   signer_failed: { title: 'The external signer failed' },
   unusable_key: { title: 'The key of this client cannot sign', reference: rfc(7523, '2.2') },
   no_id_jag_issued: {

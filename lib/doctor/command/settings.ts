@@ -136,9 +136,7 @@ async function allOf<A, B, C>(works: [Promise<A>, Promise<B>, Promise<C>]): Prom
   const reasons = outcomes.flatMap((outcome): unknown[] =>
     outcome.status === 'rejected' ? [outcome.reason] : [],
   )
-  const other = reasons.find((reason) => !(reason instanceof UsageError))
-  if (other !== undefined) throw other
-  const messages = reasons.map((reason) => (reason as UsageError).message)
+  const messages = reasons.flatMap((reason) => (reason instanceof UsageError ? [reason.message] : []))
   if (messages.length > 0) throw new UsageError(messages.join('\n     '))
   return await Promise.all(works)
 }

@@ -43,11 +43,16 @@ function server(enterprise: Enterprise, other: Partial<ServerRegistration>): Par
   return { authorizationServers: [{ ...registration, ...other }] }
 }
 
-function alterIdJag(enterprise: Enterprise, claims: JWTPayload, header: Record<string, unknown> = {}): void {
+function alterIdJag(
+  enterprise: Enterprise,
+  claims: JWTPayload,
+  header: Record<string, unknown> = {},
+): undefined {
   enterprise.idp.behaviour.alterIdJag = (idJag: IdJag) => ({
     header: { ...idJag.header, ...header },
     claims: { ...idJag.claims, ...claims },
   })
+  return undefined
 }
 
 async function foreignIdToken(claims: JWTPayload): Promise<Partial<Overrides>> {

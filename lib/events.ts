@@ -112,11 +112,9 @@ export class EventSink {
     if (!this.listening) return
     // Spreading keeps the members of the union together; the compiler cannot see it.
     const stamped = { time: this.#now(), ...event }
-    try {
-      this.#listener?.(stamped)
-    } catch {
-      // A listener that throws never breaks a request.
-    }
+    const listener = this.#listener
+    // A listener that throws never breaks a request, nor does an asynchronous one that rejects break the process.
+    if (listener !== undefined) new Promise((resolve) => resolve(listener(stamped))).catch(() => undefined)
     this.#channel?.publish(stamped)
   }
 

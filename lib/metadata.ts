@@ -8,7 +8,7 @@ import type {
   Discovered,
   ProtectedResourceMetadata,
 } from './protocol/discovery.ts'
-import { abortable } from './protocol/http.ts'
+import { abortable, unreachable } from './protocol/http.ts'
 import type { ServerRegistration } from './protocol/registration.ts'
 
 interface Entry<T> {
@@ -71,6 +71,7 @@ export class Metadata implements MetadataSource {
     if (known !== undefined && !moved && this.#isFresh(known)) return known.document
     const entry = await this.#fetchOnce(
       `resource ${resource.index} ${resourceMetadata ?? ''}`,
+      resource.url,
       context,
       (own) =>
         discoverProtectedResource(
@@ -95,7 +96,7 @@ export class Metadata implements MetadataSource {
     if (tokenEndpoint !== undefined) return { issuer, token_endpoint: tokenEndpoint }
     const known = this.#servers.get(issuer)
     if (known !== undefined && options?.refresh !== true && this.#isFresh(known)) return known.document
-    const entry = await this.#fetchOnce(`server ${issuer}`, context, (own) =>
+    const entry = await this.#fetchOnce(`server ${issuer}`, issuer, context, (own) =>
       discoverAuthorizationServer(issuer, own),
     )
     this.#servers.set(issuer, entry)
@@ -109,6 +110,7 @@ export class Metadata implements MetadataSource {
   /** One request for all who want the same document, with a time limit of its own: nobody's abort is another's. */
   async #fetchOnce<T>(
     name: string,
+    endpoint: string,
     context: ProtocolContext,
     discover: (context: ProtocolContext) => Promise<Discovered<T>>,
   ): Promise<Entry<T>> {
@@ -117,7 +119,7 @@ export class Metadata implements MetadataSource {
     // One that is overdue may never settle; it is left behind.
     if (underway !== undefined && clock.monotonic() - underway.startedAt <= timeouts.requestMs) {
       // Named after what it fetches, so it is of that type.
-      return await abortable(underway.result as Promise<Entry<T>>, context.signal)
+      return await waitFor(underway.result as Promise<Entry<T>>, endpoint, context)
     }
     const { signal: _, ...rest } = context
     const own = { ...rest, deadline: () => startDeadline(timeouts.requestMs) }
@@ -133,7 +135,19 @@ export class Metadata implements MetadataSource {
       if (this.#underway.get(name) === entry) this.#underway.delete(name)
     }
     result.then(clear, clear)
-    return await abortable(result, context.signal)
+    return await waitFor(result, endpoint, context)
+  }
+}
+
+/** The time of a flight may run out before that of the request it waits for. */
+async function waitFor<T>(result: Promise<T>, endpoint: string, context: ProtocolContext): Promise<T> {
+  const { signal } = context
+  try {
+    return await abortable(result, signal)
+  } catch (error) {
+    throw signal?.aborted === true && error === signal.reason
+      ? unreachable(error, endpoint, 'discovery', undefined, context, signal)
+      : error
   }
 }
 

@@ -14,6 +14,7 @@ import { abortable } from './protocol/http.ts'
 import type { AccessTokenGrant } from './protocol/jwt-bearer.ts'
 import { Secrets, copyOfCause } from './protocol/redaction.ts'
 import type { GetIdToken } from './protocol/subject-token.ts'
+import { isHeaderSafe } from './protocol/token-endpoint.ts'
 import type { SharedState } from './shared-state.ts'
 import type { Flight, Slot } from './slot.ts'
 import { freshness } from './token-cache.ts'
@@ -620,7 +621,7 @@ export class TokenSource {
       run.storeFailed('get', error)
       return undefined
     }
-    if (stored === undefined || stored.value === need.sent?.value) return undefined
+    if (!isStoredToken(stored) || stored.value === need.sent?.value) return undefined
     const left = stored.expiresAt - clock.now()
     const { hardWindowMs } = this.shared.configuration.renewal
     if (left <= Math.min(stored.lifetimeMs / 10, hardWindowMs)) return undefined
@@ -691,11 +692,16 @@ export class TokenSource {
     const { store } = this.shared.configuration
     if (store === undefined) return
     // Not awaited: the token is gone from this process already, and the store compares before it deletes.
-    Promise.resolve(store.delete(key, value)).catch((error: unknown) => {
+    new Promise((resolve) => resolve(store.delete(key, value))).catch((error: unknown) => {
       const copy = copyOfCause(error, new Secrets().add(value))
       this.emit(asking, { type: 'store_failed', operation: 'delete', error: copy })
     })
   }
+}
+
+// Boundary: what a store gives comes from outside of the process.
+function isStoredToken(stored: Partial<StoredToken> | null | undefined): stored is StoredToken {
+  return isHeaderSafe(stored?.value) && Number.isFinite(stored?.expiresAt) && Number(stored?.lifetimeMs) > 0
 }
 
 /** What one flight gathers: secrets not to quote, the subject token it used. */

@@ -132,7 +132,8 @@ function transient(
   })
 }
 
-function unreachable(
+/** What to throw for a request that broke off: an error of the flow, or the reason of a caller who wanted it to stop. */
+export function unreachable(
   error: unknown,
   endpoint: string,
   step: HttpStep,

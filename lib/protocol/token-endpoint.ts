@@ -167,10 +167,15 @@ export function tokenIn(
   context: ProtocolContext,
 ): string {
   const token = body['access_token']
-  if (typeof token === 'string' && /^[\x21-\x7e]+$/.test(token)) return token
+  if (isHeaderSafe(token)) return token
   const what =
     token === undefined || token === '' ? 'without a token' : 'with a token that no header can carry'
   throw invalidAnswer(request, status, what, findings.unusableToken(), context)
+}
+
+/** Whether a value is a non-empty string of characters that may stand in a header. */
+export function isHeaderSafe(value: unknown): value is string {
+  return typeof value === 'string' && /^[\x21-\x7e]+$/.test(value)
 }
 
 /** The scope that an answer states. One that holds a secret is as good as none: scopes are shown in events. */

@@ -65,7 +65,12 @@ export async function authenticateClient(
       return {
         method: 'clientSecret' in authentication ? 'client_secret_jwt' : 'private_key_jwt',
         headers: {},
-        parameters: { client_assertion_type: assertionType, client_assertion: assertion },
+        // The id beside the assertion is optional (RFC 7521 §4.2), but some servers look the client up by it.
+        parameters: {
+          client_assertion_type: assertionType,
+          client_assertion: assertion,
+          client_id: clientId,
+        },
       }
     }
   }

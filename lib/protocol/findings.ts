@@ -50,7 +50,7 @@ export const findings = {
       'untrusted_authorization_server',
       near === undefined
         ? `Register this client at one of ${list(named)} and add it to authorizationServers, if you trust it.`
-        : `Write the issuer in authorizationServers with the trailing slash as the MCP server does: ${quoted(near)}.`,
+        : `They differ by a trailing slash only: spell the issuer in authorizationServers exactly as the server's own metadata does, and name it in resources[].authorizationServer if the MCP server, which says ${quoted(near)}, spells it otherwise.`,
       'client',
     )
   },
@@ -288,7 +288,16 @@ function clientAdvice(registration: ServerRegistration, server: AuthorizationSer
   if (contradiction) {
     return `Authenticate at ${quoted(registration.issuer)} by a method that it knows${methods}: clientAuthentication.method is ${quoted(used)}.`
   }
+  if (used === 'private_key_jwt' && signsForIssuer(registration)) {
+    return `Check the key of this client at ${quoted(registration.issuer)}; where the key is right, set clientAuthentication.audience to 'token_endpoint': some servers, Okta's among them, refuse an assertion made out to the issuer${methods}.`
+  }
   return `Check clientId and credentials of this client at ${quoted(registration.issuer)}, and the method by which it is to authenticate${methods}.`
+}
+
+function signsForIssuer({ clientAuthentication: used }: ServerRegistration): boolean {
+  return used !== undefined && 'audience' in used
+    ? used.audience === 'issuer' || used.audience === undefined
+    : true
 }
 
 const proofAdvice =
@@ -322,7 +331,7 @@ function grantAdvice(
     case 'use_dpop_nonce':
       return proofAdvice
     case 'unauthorized_client':
-      return 'Allow this client the grant type urn:ietf:params:oauth:grant-type:jwt-bearer at the authorization server.'
+      return 'Allow this client the grant type urn:ietf:params:oauth:grant-type:jwt-bearer at the authorization server, and check its credentials: some servers, Keycloak among them, answer wrong ones alike.'
     case 'invalid_scope':
       return `Let the authorization server allow this client the scope ${quoted(scope)}, or ask for another in resources[].scope.`
     case 'invalid_target':

@@ -151,7 +151,7 @@ describe('a private_key_jwt (F10, A-04)', () => {
   it('says who, to whom, and for how long: two minutes, and never the same twice', async () => {
     const { parameters, headers, method } = await by({ method: 'private_key_jwt', key: es256.privateKey })
     expect([method, headers, Object.keys(parameters)]).toEqual([
-      ...['private_key_jwt', {}, ['client_assertion_type', 'client_assertion']],
+      ...['private_key_jwt', {}, ['client_assertion_type', 'client_assertion', 'client_id']],
     ])
     expect(parameters['client_assertion_type']).toBe('urn:ietf:params:oauth:client-assertion-type:jwt-bearer')
     const claims = decodeJwt(parameters['client_assertion'])

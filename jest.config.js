@@ -7,10 +7,12 @@ export default {
   roots: ['<rootDir>/spec'],
   testMatch: ['**/*.spec.ts'],
   transform: {
-    '^.+\\.[jt]s$': [
+    '^.+\\.m?[jt]s$': [
       '@swc/jest',
       { jsc: { target: 'es2022', parser: { syntax: 'typescript' } }, module: { type: 'commonjs' } },
     ],
   },
-  transformIgnorePatterns: ['/node_modules/(?!(jose|oidc-provider)/)'],
+  transformIgnorePatterns: [
+    '/node_modules/(?!(jose|oidc-provider|rettime|until-async|@open-draft/deferred-promise)/)',
+  ],
 }

@@ -18,8 +18,10 @@ interface Layer {
   active: boolean
 }
 
-// By middleware, for the global fetch that each of them made.
+// The active layer of each middleware.
 const layers = new WeakMap<FetchMiddleware, Layer>()
+// Every layer ever made, by its fetch: what was uninstalled below others is to be seen through.
+const made = new WeakMap<AnyFetch, Layer>()
 
 /**
  * Wraps the global `fetch`, for code that takes no fetch of its own.
@@ -40,8 +42,9 @@ const layers = new WeakMap<FetchMiddleware, Layer>()
  * ```
  */
 export function installGlobalFetch(middleware: FetchMiddleware): InstalledFetch {
-  const known = layers.get(middleware)
-  const layer = known?.active === true ? known : install(middleware)
+  const layer = layers.get(middleware) ?? install(middleware)
+  // Somebody else has put back the fetch that was there before: the layer goes on again.
+  if (globalThis.fetch === layer.original) globalThis.fetch = layer.installed
   layer.installations++
   let installed = true
   const uninstall = () => {
@@ -68,13 +71,20 @@ function install(middleware: FetchMiddleware): Layer {
       layer.active ? wrapped(input, init) : original(input, init),
     ),
   }
-  layers.set(middleware, layer)
   globalThis.fetch = layer.installed
+  layers.set(middleware, layer)
+  made.set(layer.installed, layer)
   return layer
 }
 
 function remove(layer: Layer, middleware: FetchMiddleware): void {
   layer.active = false
   layers.delete(middleware)
-  if (globalThis.fetch === layer.installed) globalThis.fetch = layer.original
+  if (globalThis.fetch === layer.installed) globalThis.fetch = seenThrough(layer.original)
+}
+
+/** What is below the layers that were uninstalled while others were on top of them. */
+function seenThrough(fetch: AnyFetch): AnyFetch {
+  const layer = made.get(fetch)
+  return layer?.active === false ? seenThrough(layer.original) : fetch
 }

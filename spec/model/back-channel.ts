@@ -1,0 +1,208 @@
+/** How the three servers of a {@link BackChannel} behave. Everything may be changed while it is in use. */
+export interface BackChannelBehaviour {
+  /** Lifetime of access tokens in seconds, as `expires_in`; of any type, for what servers send. */
+  expiresIn: unknown
+  /** Whether issuing a token revokes the one before, of the same user and resource. */
+  revokePrevious: boolean
+  /** Milliseconds of the servers' clock. Tokens end by it. */
+  now: () => number
+  /** Whether challenges name the protected-resource metadata. */
+  namesMetadata: boolean
+  /** Whether an ID-JAG may be redeemed more than once. */
+  reusableIdJag: boolean
+}
+
+/** An access token as the authorization server remembers it. */
+export interface IssuedToken {
+  readonly value: string
+  readonly subjectToken: string
+  readonly resource: string
+  readonly scope: string
+  readonly expiresAt: number
+  revoked: boolean
+}
+
+/** One request that reached a server. */
+export interface Arrival {
+  readonly kind: 'resource' | 'resource_metadata' | 'server_metadata' | 'exchange' | 'grant'
+  readonly url: string
+  readonly authorization: string | null
+  readonly form: URLSearchParams | undefined
+}
+
+/** What a server does with a request before, or instead of, serving it. */
+export type Interference = (
+  arrival: Arrival,
+  signal: AbortSignal | undefined,
+) => Response | undefined | Promise<Response | undefined>
+
+export const idpIssuer = 'https://idp.example'
+export const asIssuer = 'https://as.example'
+export const mcpOrigin = 'https://mcp.example'
+
+/**
+ * An identity provider, an authorization server and MCP servers behind one fetch, in memory: nothing is signed, and
+ * tokens are numbered. The MCP servers are all paths of one origin that begin with `/mcp`.
+ */
+export class BackChannel {
+  readonly behaviour: BackChannelBehaviour = {
+    expiresIn: 3600,
+    revokePrevious: false,
+    now: () => 0,
+    namesMetadata: true,
+    reusableIdJag: false,
+  }
+  readonly arrivals: Arrival[] = []
+  readonly issued: IssuedToken[] = []
+  /** ID-JAGs issued, and whether they have been redeemed. */
+  readonly idJags = new Map<string, { subjectToken: string; resource: string; scope: string; spent: boolean }>()
+  /** Called for every request before it is served. */
+  interfere: Interference | undefined
+  readonly #byValue = new Map<string, IssuedToken>()
+  readonly #latest = new Map<string, IssuedToken>()
+
+  /** Counts what arrived. */
+  count(kind: Arrival['kind']): number {
+    return this.arrivals.filter((arrival) => arrival.kind === kind).length
+  }
+
+  /** Forgets what arrived; tokens stay as they are. */
+  reset(): void {
+    this.arrivals.length = 0
+  }
+
+  revokeAll(): void {
+    for (const token of this.issued) token.revoked = true
+  }
+
+  find(value: string): IssuedToken | undefined {
+    return this.#byValue.get(value)
+  }
+
+  isLive(value: string): boolean {
+    const token = this.#byValue.get(value)
+    return token !== undefined && !token.revoked && this.behaviour.now() < token.expiresAt
+  }
+
+  readonly fetch = async (input: string | URL | Request, init?: RequestInit): Promise<Response> => {
+    const url = typeof input === 'string' ? input : 'href' in input ? input.href : input.url
+    const headers = new Headers(init?.headers ?? (input instanceof Request ? input.headers : undefined))
+    return await this.receive(url, headers.get('authorization'), init?.body, init?.signal ?? undefined)
+  }
+
+  /** Serves one request. */
+  async receive(
+    url: string,
+    authorization: string | null,
+    body: unknown,
+    signal?: AbortSignal,
+  ): Promise<Response> {
+    const form = typeof body === 'string' && url.endsWith('/token') ? new URLSearchParams(body) : undefined
+    const arrival: Arrival = { kind: kindOf(url), url, authorization, form }
+    this.arrivals.push(arrival)
+    signal?.throwIfAborted()
+    return (await this.interfere?.(arrival, signal)) ?? this.serve(arrival)
+  }
+
+  /** Does what a request asks for, whatever becomes of the answer. */
+  serve(arrival: Arrival): Response {
+    switch (arrival.kind) {
+      case 'resource':
+        return this.#serveResource(arrival)
+      case 'resource_metadata': {
+        const path = new URL(arrival.url).pathname.replace('/.well-known/oauth-protected-resource', '')
+        // Nothing at the root: it belongs to none of the MCP servers.
+        if (path === '') return json({}, 404)
+        return json({
+          resource: resourceOf(path),
+          authorization_servers: [asIssuer],
+          scopes_supported: ['read'],
+        })
+      }
+      case 'server_metadata': {
+        const { origin } = new URL(arrival.url)
+        return json({ issuer: origin, token_endpoint: `${origin}/token` })
+      }
+      case 'exchange':
+        return this.#exchange(arrival.form!)
+      case 'grant':
+        return this.#grant(arrival.form!)
+    }
+  }
+
+  #serveResource({ url, authorization }: Arrival): Response {
+    const token = this.find(/^Bearer (.+)$/.exec(authorization ?? '')?.[1] ?? '')
+    const { origin, pathname } = new URL(url)
+    const metadata = `resource_metadata="${origin}/.well-known/oauth-protected-resource${pathname}"`
+    if (token !== undefined && this.isLive(token.value) && token.resource === resourceOf(pathname)) {
+      const sufficient = !pathname.endsWith('/write') || token.scope.split(' ').includes('write')
+      if (sufficient) return json({ subject: token.subjectToken })
+      return json({ error: 'insufficient_scope' }, 403, {
+        'www-authenticate': `Bearer error="insufficient_scope", scope="write", ${metadata}`,
+      })
+    }
+    const error = authorization === null ? '' : ', error="invalid_token"'
+    const challenge = this.behaviour.namesMetadata ? `Bearer ${metadata}${error}` : 'Bearer'
+    return json({ error: 'unauthorized' }, 401, { 'www-authenticate': challenge })
+  }
+
+  #exchange(form: URLSearchParams): Response {
+    const idJag = `id-jag-${this.idJags.size + 1}`
+    const [subjectToken, resource, scope] = ['subject_token', 'resource', 'scope'].map((name) => form.get(name) ?? '')
+    this.idJags.set(idJag, { subjectToken: subjectToken!, resource: resource!, scope: scope!, spent: false })
+    return json({
+      access_token: idJag,
+      issued_token_type: 'urn:ietf:params:oauth:token-type:id-jag',
+      token_type: 'N_A',
+      expires_in: 300,
+    })
+  }
+
+  #grant(form: URLSearchParams): Response {
+    const idJag = this.idJags.get(form.get('assertion') ?? '')
+    if (idJag === undefined || (idJag.spent && !this.behaviour.reusableIdJag)) return json({ error: 'invalid_grant' }, 400)
+    idJag.spent = true
+    return json(this.issue(idJag))
+  }
+
+  /** Issues an access token, as the token endpoint would. */
+  issue({ subjectToken, resource, scope }: { subjectToken: string; resource: string; scope: string }): object {
+    const { expiresIn, revokePrevious, now } = this.behaviour
+    const owner = JSON.stringify([subjectToken, resource])
+    const previous = this.#latest.get(owner)
+    if (revokePrevious && previous !== undefined) previous.revoked = true
+    const expiresAt = now() + (Number(expiresIn ?? 300) || 0) * 1000
+    const value = `token-${this.issued.length + 1}`
+    const token: IssuedToken = { value, subjectToken, resource, scope, expiresAt, revoked: false }
+    this.issued.push(token)
+    this.#byValue.set(value, token)
+    this.#latest.set(owner, token)
+    return {
+      access_token: value,
+      token_type: 'Bearer',
+      ...(expiresIn !== undefined && { expires_in: expiresIn }),
+      ...(scope !== '' && { scope }),
+    }
+  }
+}
+
+/** The MCP server that a path belongs to: below it, `/write` wants the scope of that name. */
+function resourceOf(pathname: string): string {
+  return mcpOrigin + pathname.replace(/\/write$/, '')
+}
+
+function kindOf(url: string): Arrival['kind'] {
+  const { origin, pathname } = new URL(url)
+  if (pathname.includes('oauth-protected-resource')) return 'resource_metadata'
+  if (pathname.includes('.well-known')) return 'server_metadata'
+  if (origin === mcpOrigin) return 'resource'
+  return origin === idpIssuer ? 'exchange' : 'grant'
+}
+
+/** A JSON answer. */
+export function json(body: unknown, status = 200, headers: Record<string, string> = {}): Response {
+  return new Response(JSON.stringify(body), {
+    status,
+    headers: { 'content-type': 'application/json', ...headers },
+  })
+}

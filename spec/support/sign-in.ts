@@ -72,7 +72,7 @@ async function redeem(
 }
 
 /** As much of a browser as the pages of the identity provider need: cookies, redirects, and filling in a form. */
-class Browser {
+export class Browser {
   readonly #user: string
   readonly #fetch: typeof fetch
   readonly #cookies = new Map<string, string>()
@@ -84,10 +84,15 @@ class Browser {
 
   /** Follows the authorization request to the end and returns the code. */
   async authorize(start: URL, redirectUri: string): Promise<string> {
+    return codeIn(await this.follow(start, redirectUri))
+  }
+
+  /** Follows the authorization request to the end and returns the address it redirects to. */
+  async follow(start: URL, redirectUri: string): Promise<URL> {
     let url = start
     for (let hop = 0; hop < 10; hop++) {
       const location = await this.#visit(url)
-      if (location.href.startsWith(redirectUri)) return codeIn(location)
+      if (location.href.startsWith(redirectUri)) return location
       url = location
     }
     throw new Error('the sign-in does not come to an end')

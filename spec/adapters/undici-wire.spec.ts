@@ -171,7 +171,7 @@ describe.each(versions)('what goes over the wire, %s', (_, undici) => {
 
     it('sends what was asked, and not what the caller made of it while the token was on its way (B3)', async () => {
       serve = accepting('t1', (body, response) => response.end(body))
-      let release = () => undefined as void
+      let release: () => void = () => undefined
       channel.hold = new Promise((resolve) => (release = resolve))
       const mine = Buffer.from('before')
       const headers = { 'x-mine': 'before' }
@@ -194,7 +194,7 @@ describe.each(versions)('what goes over the wire, %s', (_, undici) => {
 
     it('fails with the error of the body, also while the token is on its way', async () => {
       serve = accepting('t1', echoHash)
-      let release = () => undefined as void
+      let release: () => void = () => undefined
       channel.hold = new Promise((resolve) => (release = resolve))
       const body = new Readable({ read: () => undefined })
       const answer = agent({ acquire: 'auto' }).request(withBody(body))
@@ -235,12 +235,11 @@ describe.each(versions)('what goes over the wire, %s', (_, undici) => {
     )
 
     it('uses its connection again where it is small', async () => {
-      let connections = 0
       serve = refusal(1000)
       const dispatcher = agent({}, { connections: 1 })
       seen.length = 0
       await (await dispatcher.request({ origin, path: '/mcp', method: 'GET' })).body.text()
-      connections = new Set(seen.map(({ socket }) => socket)).size
+      const connections = new Set(seen.map(({ socket }) => socket)).size
       expect([seen.length, connections]).toEqual([2, 1])
     })
 
@@ -255,7 +254,7 @@ describe.each(versions)('what goes over the wire, %s', (_, undici) => {
         method: 'GET',
       })
       expect(statusCode).toBe(200)
-      await until(() => seen[0]?.socket.destroyed === true)
+      await until(() => seen[0]?.socket.destroyed ?? false)
     })
 
     it('does not hold up the token endpoint on the same origin and connection, nor does a 403', async () => {
@@ -307,7 +306,7 @@ describe.each(versions)('what goes over the wire, %s', (_, undici) => {
       'ends a %s at once while it waits for its token, and nothing else',
       async (client) => {
         serve = accepting('t1', echoHash)
-        let release = () => undefined as void
+        let release: () => void = () => undefined
         channel.hold = new Promise((resolve) => (release = resolve))
         const dispatcher = agent({ acquire: 'auto' })
         const controller = new AbortController()
@@ -342,7 +341,7 @@ describe.each(versions)('what goes over the wire, %s', (_, undici) => {
       await until(() => seen.length === 1)
       controller.abort(new Error('enough'))
       await expect(answer).rejects.toThrow('enough')
-      await until(() => seen[0]?.socket.destroyed === true)
+      await until(() => seen[0]?.socket.destroyed ?? false)
     })
 
     it('ends a request that waits for a connection, which then sends nothing', async () => {
@@ -377,7 +376,7 @@ describe.each(versions)('what goes over the wire, %s', (_, undici) => {
       expect(answer.statusCode).toBe(200)
       controller.abort(new Error('enough'))
       await expect(answer.body.text()).rejects.toThrow('enough')
-      await until(() => seen[1]?.socket.destroyed === true)
+      await until(() => seen[1]?.socket.destroyed ?? false)
     })
   })
 
@@ -386,7 +385,7 @@ describe.each(versions)('what goes over the wire, %s', (_, undici) => {
     function recorder() {
       const told: string[] = []
       const controllers = new Set<Dispatcher.DispatchController>()
-      let finish = () => undefined as void
+      let finish: () => void = () => undefined
       const finished = new Promise<void>((resolve) => (finish = resolve))
       let text = ''
       const note = (controller: Dispatcher.DispatchController, what: string) => {

@@ -54,14 +54,19 @@ describe.each(versions)('the interceptor on real servers, %s', (_, undici) => {
 
     it('shows the token to no other path, origin or document, and adds to no Authorization (A1, A2, A4)', async () => {
       const { mcp, idp } = enterprise
-      const dispatcher = agent.compose(crossAppAccessInterceptor(enterprise.options({ resources: [mcp.url] })))
+      const dispatcher = agent.compose(
+        crossAppAccessInterceptor(enterprise.options({ resources: [mcp.url] })),
+      )
       await client(dispatcher, mcp.url, call())
       enterprise.reset()
       await client(dispatcher, `${mcp.origin}/mcpx`)
       await client(dispatcher, `${mcp.origin}/mcp2`, call())
       await client(dispatcher, `${mcp.url}/.well-known/x`)
       await client(dispatcher, `${idp.origin}/mcp`)
-      await client(dispatcher, mcp.url, { ...call(), headers: { ...call().headers, AUTHORIZATION: 'Bearer x' } })
+      await client(dispatcher, mcp.url, {
+        ...call(),
+        headers: { ...call().headers, AUTHORIZATION: 'Bearer x' },
+      })
       expect(tokensSentTo(mcp)).toEqual([undefined, undefined, undefined, 'x'])
       expect(tokensSentTo(idp)).toEqual([undefined])
       expect([enterprise.exchanges, enterprise.grants]).toEqual([0, 0])

@@ -114,7 +114,12 @@ export class Caller implements DispatchController {
   complete(trailers: AnswerHeaders): void {
     if (this.#ended) return
     this.#end()
-    this.#handler.onResponseEnd?.(this, trailers)
+    try {
+      this.#handler.onResponseEnd?.(this, trailers)
+    } catch (error) {
+      // As undici does with what a handler throws: its retries rely on it. Boundary: it may be no Error.
+      this.#handler.onResponseError?.(this, error as Error)
+    }
   }
 
   fail(error: Error): void {

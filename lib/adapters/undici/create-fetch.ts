@@ -1,15 +1,19 @@
 import { readFileSync } from 'node:fs'
 import * as tls from 'node:tls'
 import type { SecureContext } from 'node:tls'
-import { Agent, EnvHttpProxyAgent, ProxyAgent, fetch } from 'undici'
-import type { Dispatcher } from 'undici'
+import { Agent, EnvHttpProxyAgent, ProxyAgent } from 'undici'
+import type { Dispatcher, fetch } from 'undici'
 import { AddressGuard } from './address-guard.ts'
-import type { Dispatch } from './dispatch.ts'
+import type { AnyDispatch, Dispatch } from './dispatch.ts'
+import { fetchOver } from './fetch-over.ts'
 
 /** Options of {@link createFetch}. Read once: later changes have no effect. */
 export interface FetchOptions {
-  /** Carries every request, as it is. Never together with any other option. Default: one made of the other options. */
-  dispatcher?: Dispatcher
+  /**
+   * Carries every request, as it is: a dispatcher of undici 7 or 8. Never together with any other option. Default: one
+   * made of the other options.
+   */
+  dispatcher?: { dispatch: AnyDispatch }
   /**
    * URL of an HTTP proxy, with user name and password if it wants them; or `'environment'`: what `HTTPS_PROXY`,
    * `HTTP_PROXY` and `NO_PROXY` say. Default: none.
@@ -67,23 +71,22 @@ export interface FetchOptions {
  * @throws `TypeError` for options that are unknown, malformed or contradict each other.
  */
 export function createFetch(options: FetchOptions = {}): typeof fetch {
-  const dispatcher = dispatcherOf(check(options))
-  return (input, init) => fetch(input, { ...init, dispatcher })
+  return fetchOver(dispatchOf(check(options)))
 }
 
-function dispatcherOf(options: FetchOptions): Dispatcher {
+function dispatchOf(options: FetchOptions): Dispatch {
   const { dispatcher, proxy, allowPrivateAddresses = false } = options
-  if (dispatcher !== undefined) return dispatcher
+  // The dispatch functions of all versions of undici are alike in what is used of them here.
+  if (dispatcher !== undefined) return dispatcher.dispatch.bind(dispatcher)
   const guard = allowPrivateAddresses === true ? undefined : new AddressGuard(allowPrivateAddresses || [])
   const contexts = secureContexts(options)
   // Of a connection that we make ourselves, of one through a proxy, and of the one to the proxy, which may be near.
   const connect = { ...contexts.server, ...(guard && { lookup: guard.lookup }) }
   const made = agentOf(proxy, { connect, requestTls: contexts.server, proxyTls: contexts.proxy })
-  if (guard === undefined) return made
-  return made.compose((dispatch): Dispatch => (request, handler) => {
-    guard.check(request.origin ?? '')
-    return dispatch(request, handler)
-  })
+  return (request, handler) => {
+    guard?.check(request.origin ?? '')
+    return made.dispatch(request, handler)
+  }
 }
 
 function agentOf(proxy: string | undefined, options: Omit<ProxyAgent.Options, 'uri'>): Dispatcher {

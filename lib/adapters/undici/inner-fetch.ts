@@ -1,7 +1,7 @@
 import { isIP } from 'node:net'
-import { Dispatcher, fetch } from 'undici'
 import type { AnyFetch } from '../../protocol/context.ts'
-import type { Dispatch, DispatchHandler, DispatchOptions } from './dispatch.ts'
+import type { Dispatch } from './dispatch.ts'
+import { fetchOver } from './fetch-over.ts'
 
 /**
  * Fetches for the requests of the flow, over what an interceptor wraps: they share its connections, proxies and
@@ -19,38 +19,24 @@ export class InnerFetch {
   }
 
   /** The fetch for a flow that a request to this origin needs. */
-  for(origin: string): AnyFetch {
-    const known = this.#fetches.get(origin)
+  for(home: string): AnyFetch {
+    const known = this.#fetches.get(home)
     if (known !== undefined) return known
-    const inner = new InnerDispatcher(this.#dispatch, origin, this.#boundTo)
-    // Composed, so that handlers come in the form that every version of undici takes.
-    const dispatcher = inner.compose((dispatch) => dispatch)
-    const made: AnyFetch = (input: string | URL, init?: object) => fetch(input, { ...init, dispatcher })
-    this.#fetches.set(origin, made)
+    const made = fetchOver(this.#guarded(home))
+    this.#fetches.set(home, made)
     return made
   }
-}
 
-class InnerDispatcher extends Dispatcher {
-  readonly #next: Dispatch
-  readonly #home: string
-  readonly #boundTo: string | undefined
-
-  constructor(dispatch: Dispatch, home: string, boundTo: string | undefined) {
-    super()
-    this.#next = dispatch
-    this.#home = home
-    this.#boundTo = boundTo
-  }
-
-  override dispatch(options: DispatchOptions, handler: DispatchHandler): boolean {
-    const { origin, hostname, protocol } = new URL(String(options.origin))
-    if (origin === this.#home) return this.#next(options, handler)
-    if (this.#boundTo !== undefined) throw new TypeError(boundElsewhere(origin, this.#boundTo))
-    // A Client or a Pool connects to one host, whatever the origin says, and a token request must not end up there. TLS
-    // tells: the certificate has to be for the host that is meant.
-    const servername = protocol === 'https:' && isIP(hostname) === 0 ? { servername: hostname } : {}
-    return this.#next({ ...options, ...servername }, handler)
+  /** Keeps what is meant for another host from the one host that a `Client` or a `Pool` connects to, whatever is asked. */
+  #guarded(home: string): Dispatch {
+    return (options, handler) => {
+      const { origin, hostname, protocol } = new URL(String(options.origin))
+      if (origin === home) return this.#dispatch(options, handler)
+      if (this.#boundTo !== undefined) throw new TypeError(boundElsewhere(origin, this.#boundTo))
+      // undici 7 does not tell what it is bound to, but TLS does: the certificate has to be for the host that is meant.
+      const servername = protocol === 'https:' && isIP(hostname) === 0 ? { servername: hostname } : {}
+      return this.#dispatch({ ...options, ...servername }, handler)
+    }
   }
 }
 

@@ -1,0 +1,38 @@
+// A program that makes the interceptor global, so that Node's own fetch goes through it. Run by a spec.
+import { getGlobalDispatcher, setGlobalDispatcher } from 'undici'
+import { crossAppAccessInterceptor } from '../../lib/adapters/undici.ts'
+import type { CrossAppAccessOptions } from '../../lib/index.ts'
+
+const { idToken, ...options } = JSON.parse(
+  process.env['PROGRAM_OPTIONS'] ?? '{}',
+) as CrossAppAccessOptions & {
+  idToken: string
+}
+const undici8 = process.env['PROGRAM_UNDICI'] === '8' ? await import('undici8') : undefined
+const interceptor = crossAppAccessInterceptor({ ...options, getIdToken: () => idToken })
+if (undici8) undici8.setGlobalDispatcher(undici8.getGlobalDispatcher().compose(interceptor))
+else setGlobalDispatcher(getGlobalDispatcher().compose(interceptor))
+
+const [url] = options.resources as [string]
+const init = { method: 'POST', body: '{"ö":1}', headers: { 'content-type': 'application/json' } }
+const answers = []
+for (let turn = 0; turn < 2; turn++) {
+  const answer = await fetch(`${url}/raw/echo`, init)
+  const { body, headers } = (await answer.json()) as { body: string; headers: Record<string, string> }
+  answers.push([answer.status, body, headers['authorization'] !== undefined])
+}
+const stream = new Blob(['streamed']).stream()
+const streamed = await fetch(`${url}/raw/echo`, {
+  method: 'POST',
+  body: stream,
+  duplex: 'half',
+} as RequestInit)
+answers.push([streamed.status, ((await streamed.json()) as { body: string }).body])
+const controller = new AbortController()
+const aborted = fetch(`${url}/raw/sse?events=1000`, { signal: controller.signal })
+await (await aborted).body?.getReader().read()
+controller.abort('enough')
+const form = new FormData()
+form.set('a', 'b')
+answers.push((await fetch(`${url}/raw/echo`, { method: 'PUT', body: form })).status)
+console.log(JSON.stringify(answers))

@@ -1,0 +1,66 @@
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import { connect } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
+import { generate } from 'selfsigned'
+
+export interface Certificate {
+  cert: string
+  key: string
+}
+
+/** A certificate authority of our own. */
+export async function certificateAuthority(): Promise<
+  Certificate & { issue: (...hosts: string[]) => Promise<Certificate> }
+> {
+  const authority = await generate([{ name: 'commonName', value: 'Acme root' }], {
+    keyType: 'ec',
+    algorithm: 'sha256',
+    extensions: [
+      { name: 'basicConstraints', cA: true, critical: true },
+      { name: 'keyUsage', keyCertSign: true, critical: true },
+    ],
+  })
+  const ca = { key: authority.private, cert: authority.cert }
+  const issue = async (...hosts: string[]): Promise<Certificate> => {
+    const altNames = hosts.map((value) => ({ type: 2, value }) as const)
+    const { cert, private: key } = await generate([{ name: 'commonName', value: hosts[0] ?? '' }], {
+      keyType: 'ec',
+      algorithm: 'sha256',
+      ca,
+      extensions: [{ name: 'subjectAltName', altNames }],
+    })
+    return { cert, key }
+  }
+  return { ...ca, issue }
+}
+
+/** A proxy for tunnels, which takes every name for this machine. */
+export async function startProxy(credentials?: string) {
+  const tunnels: string[] = []
+  const sockets = new Set<Socket>()
+  const server = createServer((_, response) => response.writeHead(405).end())
+  server.on('connection', (socket) => sockets.add(socket))
+  server.on('connect', (request, socket) => {
+    const { url = '', headers } = request
+    const basic = credentials && `Basic ${Buffer.from(credentials).toString('base64')}`
+    if (headers['proxy-authorization'] !== basic) return void socket.end('HTTP/1.1 407 No\r\n\r\n')
+    tunnels.push(url)
+    const upstream = connect(Number(url.split(':').at(-1)), '127.0.0.1', () => {
+      socket.write('HTTP/1.1 200 OK\r\n\r\n')
+      upstream.pipe(socket).pipe(upstream)
+    })
+    sockets.add(upstream)
+    upstream.on('error', () => socket.destroy())
+    socket.on('error', () => upstream.destroy())
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const close = async () => {
+    for (const socket of sockets) socket.destroy()
+    server.close()
+    await once(server, 'close')
+  }
+  return { url: `http://${credentials ? `${credentials}@` : ''}127.0.0.1:${port}`, tunnels, close }
+}

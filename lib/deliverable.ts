@@ -1,5 +1,5 @@
+import type { Asking } from './asking.ts'
 import type { CachedToken } from './token-cache.ts'
-import type { Asking } from './token-source.ts'
 
 /** What the main path reads of an answer. */
 export interface Answer {

@@ -1,3 +1,4 @@
+import type { Asking, Need } from './asking.ts'
 import type { Answer, Deliverable } from './deliverable.ts'
 import { imitate } from './fetch-middleware.ts'
 import type { FetchMiddleware } from './fetch-middleware.ts'
@@ -15,7 +16,7 @@ import {
   withLastingHeaders,
 } from './replayable-request.ts'
 import type { CachedToken } from './token-cache.ts'
-import type { Asking, Need, TokenSource } from './token-source.ts'
+import type { TokenSource } from './token-source.ts'
 
 /** Makes the middleware of one token source. What is not ours goes to `next` with the very same arguments. */
 export function createMiddleware(source: TokenSource): FetchMiddleware {

@@ -8,7 +8,7 @@ export interface Flight {
   readonly number: number
   /** Monotonic milliseconds. */
   readonly startedAt: number
-  token: Promise<CachedToken>
+  readonly token: Promise<CachedToken>
 }
 
 /** A token that the server refused although it had just been issued. */

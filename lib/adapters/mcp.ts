@@ -7,12 +7,13 @@
  */
 import { sourceOf } from '../cross-app-access.ts'
 import type { CrossAppAccess } from '../cross-app-access.ts'
+import type { Asking } from '../asking.ts'
 import { resourceOf } from '../options.ts'
 import type { ResourceConfiguration } from '../options.ts'
 import { readDemand, scopeTokens } from '../protocol/challenge.ts'
 import type { Demand } from '../protocol/challenge.ts'
 import type { CachedToken } from '../token-cache.ts'
-import type { Asking, TokenSource } from '../token-source.ts'
+import type { TokenSource } from '../token-source.ts'
 
 /** What a client names in its capabilities to say that it knows enterprise-managed authorization. */
 export const enterpriseManagedAuthorizationExtension =

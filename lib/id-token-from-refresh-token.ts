@@ -1,4 +1,6 @@
 import { startDeadline } from './deadline.ts'
+import { CrossAppAccessError, asRemembered } from './errors.ts'
+import { parseRefreshTokenOptions } from './options.ts'
 import type { AnyFetch, ProtocolContext } from './protocol/context.ts'
 import { discoverAuthorizationServer } from './protocol/discovery.ts'
 import { findings } from './protocol/findings.ts'
@@ -11,7 +13,13 @@ import { requestToken } from './protocol/token-endpoint.ts'
 
 /** An ID token is renewed this many milliseconds before its end. */
 const renewalMargin = 60_000
+/** Milliseconds for one request, and for `onRotate`. */
 const requestMs = 10_000
+/** A refresh that has not settled after so many milliseconds is left behind: some platforms freeze what runs. */
+const overdueMs = 60_000
+/** Seconds for which a failure is remembered: where the server decided, and where it may pass. */
+const terminalPause = 30
+const transientPause = 1
 
 /** Options of {@link idTokenFromRefreshToken}. */
 export interface RefreshTokenOptions {
@@ -20,8 +28,9 @@ export interface RefreshTokenOptions {
   /** The refresh token that the sign-in gave (scope `offline_access`). */
   refreshToken: string
   /**
-   * Told the new refresh token when the identity provider rotates it. Awaited before the old one is given up: save it,
-   * or the session is lost with the process.
+   * Told the new refresh token when the identity provider rotates it. Awaited, for ten seconds, before the old one is
+   * given up: save it, or the session is lost with the process. What it throws is thrown; it is called again first thing
+   * next time.
    */
   onRotate?: (refreshToken: string) => void | Promise<void>
   /** Sends the requests. Default: the global fetch of that moment. */
@@ -32,8 +41,9 @@ export interface RefreshTokenOptions {
  * Makes a `getIdToken` that keeps a session alive without a user, by refreshing the ID token at the identity provider.
  *
  * The ID token is kept until a minute before it expires, and refreshed at once when the identity provider refused it.
- * Refreshes are single-flight, so a rotating refresh token is never used twice. It cannot make an authentication
- * stronger or fresher: that takes the user.
+ * Refreshes are single-flight, so a rotating refresh token is never used twice by this process; two processes must not
+ * share one. A failed refresh is not repeated at once: its error is remembered, for 30 seconds where the identity
+ * provider refuses. It cannot make an authentication stronger or fresher: that takes the user.
  *
  * @example
  * ```ts
@@ -45,45 +55,92 @@ export interface RefreshTokenOptions {
  * const getIdToken = idTokenFromRefreshToken({ idp, refreshToken: vault.read(), onRotate: (token) => vault.write(token) })
  * ```
  *
- * @throws {@link CrossAppAccessError} in the returned function: `login_required` when the refresh token is refused,
- *   `client_rejected`, `invalid_response`, `temporarily_unavailable`, or what discovery throws.
+ * @throws `TypeError` that lists every mistake in the options with its path, and no value. The returned function rejects
+ *   with {@link CrossAppAccessError}: `login_required` when the refresh token is refused, `client_rejected`,
+ *   `invalid_response`, `temporarily_unavailable`, or what discovery throws; a request to an MCP server then rejects with
+ *   `id_token_unavailable`, and has it as the `cause`.
  * @see [OpenID Connect Core §12](https://openid.net/specs/openid-connect-core-1_0.html#RefreshTokens)
  */
 export function idTokenFromRefreshToken(options: RefreshTokenOptions): GetIdToken {
-  const { idp, onRotate, fetch } = options
-  let { refreshToken } = options
-  let unsaved: string | undefined
-  let idToken: string | undefined
-  let underway: Promise<string> | undefined
-
-  /** Gives the old refresh token up only once the new one is safe. What failed to be saved is saved first next time. */
-  const save = async (): Promise<void> => {
-    if (unsaved === undefined) return
-    await onRotate?.(unsaved)
-    refreshToken = unsaved
-    unsaved = undefined
-  }
-
-  const refresh = async (): Promise<string> => {
-    await save()
-    const context: ProtocolContext = {
-      fetch: fetch ?? globalThis.fetch,
-      secrets: new Secrets().add(refreshToken, idToken, idp.clientSecret),
-      deadline: () => startDeadline(requestMs),
-    }
-    const renewed = await refreshIdToken(idp, refreshToken, context)
-    if (renewed.refreshToken !== refreshToken) unsaved = renewed.refreshToken
-    await save()
-    idToken = renewed.idToken
-    return idToken
-  }
-
-  return async ({ reason, signal }) => {
+  const session = new Session(parseRefreshTokenOptions(options))
+  return ({ reason, signal }) => {
+    const { idToken } = session
     const usable = idToken !== undefined && (jwtExpiry(idToken) ?? Infinity) - renewalMargin > Date.now()
     // A refresh makes no authentication stronger: the same token again says so.
     if (idToken !== undefined && (reason === 'step_up' || (reason === 'initial' && usable))) return idToken
-    underway ??= refresh().finally(() => (underway = undefined))
-    return await abortable(underway, signal)
+    return abortable(session.refresh(), signal)
+  }
+}
+
+/** The tokens of one sign-in. */
+class Session {
+  idToken: string | undefined
+  readonly #options: RefreshTokenOptions
+  #refreshToken: string
+  #unsaved: string | undefined
+  #underway: Promise<string> | undefined
+  #startedAt = 0
+  #failure: { readonly error: CrossAppAccessError; readonly until: number } | undefined
+
+  constructor(options: RefreshTokenOptions) {
+    this.#options = options
+    this.#refreshToken = options.refreshToken
+  }
+
+  /** One refresh for all who ask while it runs. */
+  refresh(): Promise<string> {
+    const now = performance.now()
+    if (this.#underway !== undefined && now - this.#startedAt < overdueMs) return this.#underway
+    this.#startedAt = now
+    const clear = () => {
+      if (this.#startedAt === now) this.#underway = undefined
+    }
+    this.#underway = this.#refresh(now)
+    this.#underway.then(clear, clear)
+    return this.#underway
+  }
+
+  async #refresh(startedAt: number): Promise<string> {
+    const failure = this.#failure
+    if (failure !== undefined && startedAt < failure.until) throw asRemembered(failure.error)
+    await this.#save()
+    const { idp, fetch } = this.#options
+    const context: ProtocolContext = {
+      fetch: fetch ?? globalThis.fetch,
+      secrets: new Secrets().add(this.#refreshToken, this.idToken, idp.clientSecret),
+      deadline: () => startDeadline(requestMs),
+    }
+    try {
+      const { idToken, refreshToken } = await refreshIdToken(idp, this.#refreshToken, context)
+      // It was left behind, and what it brings is older than what there is.
+      if (this.#startedAt !== startedAt) return idToken
+      if (refreshToken !== this.#refreshToken) this.#unsaved = refreshToken
+      await this.#save()
+      return (this.idToken = idToken)
+    } catch (error) {
+      if (error instanceof CrossAppAccessError) this.#remember(error)
+      throw error
+    }
+  }
+
+  /** Gives the old refresh token up only once the new one is safe. What failed to be saved is saved first next time. */
+  async #save(): Promise<void> {
+    const { onRotate } = this.#options
+    if (this.#unsaved === undefined) return
+    const deadline = startDeadline(requestMs)
+    try {
+      await abortable(Promise.resolve(onRotate?.(this.#unsaved)), deadline.signal)
+    } finally {
+      deadline.clear()
+    }
+    this.#refreshToken = this.#unsaved
+    this.#unsaved = undefined
+  }
+
+  #remember(error: CrossAppAccessError): void {
+    const transient = error.code === 'temporarily_unavailable'
+    const pause = transient ? (error.retryAfter ?? transientPause) : terminalPause
+    this.#failure = { error, until: performance.now() + pause * 1000 }
   }
 }
 

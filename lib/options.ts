@@ -1,4 +1,5 @@
 import type { CrossAppAccessEvent } from './events.ts'
+import type { RefreshTokenOptions } from './id-token-from-refresh-token.ts'
 import { isCryptoKey } from './protocol/client-authentication.ts'
 import { systemClock } from './protocol/context.ts'
 import type { AnyFetch, Clock } from './protocol/context.ts'
@@ -367,6 +368,25 @@ const checkOptions = object(
     store: methods('get', 'set', 'delete'),
   },
 )
+
+const checkRefreshTokenOptions = object(
+  { idp: registration, refreshToken: text },
+  { onRotate: aFunction, fetch: aFunction },
+)
+
+/**
+ * Checks the options of `idTokenFromRefreshToken` likewise.
+ *
+ * @throws `TypeError` that lists every mistake with its path, and no value.
+ */
+export function parseRefreshTokenOptions(options: RefreshTokenOptions): RefreshTokenOptions {
+  const problems = new Problems()
+  const taken = checkRefreshTokenOptions(options, 'options', problems)
+  problems.throwIfAny()
+  // Every member was checked: what is taken has the shape of the options.
+  const value = taken as RefreshTokenOptions
+  return { ...value, idp: own(value.idp) }
+}
 
 function checkContradictions(
   servers: readonly ServerRegistration[],

@@ -1,0 +1,157 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { signIn } from '../../lib/doctor/command/sign-in.ts'
+import { decodeJwt } from 'jose'
+import { registerClient } from '../support/client.ts'
+import type { RegisteredClient } from '../support/client.ts'
+import { idpDefaults } from '../support/defaults.ts'
+import { startIdentityProvider } from '../support/identity-provider.ts'
+import type { IdpBehaviour } from '../support/identity-provider.ts'
+import { Listener } from '../support/listener.ts'
+import { Browser } from '../support/sign-in.ts'
+import { xaa } from './support/command.ts'
+
+jest.setTimeout(60_000)
+
+let listener: Listener
+let client: RegisteredClient
+let behaviour: IdpBehaviour
+
+beforeAll(async () => {
+  listener = await Listener.listen()
+  client = await registerClient('wiki')
+  // The port of a redirect to loopback is the application's to choose (RFC 8252 §7.3).
+  Object.assign(client.metadata, { application_type: 'native' })
+  behaviour = idpDefaults()
+  const setup = { issuer: listener.origin, clients: [client], redirectUri: 'http://127.0.0.1/callback' }
+  const { handler } = await startIdentityProvider(setup, behaviour)
+  listener.serve(handler)
+})
+
+afterAll(() => listener.close())
+afterEach(() => {
+  listener.reset()
+  Object.assign(behaviour, { alterTokenResponse: undefined, alterMetadata: undefined })
+})
+
+/** Signs in, with what the browser does given the address. */
+async function attempt(browse: (address: URL) => Promise<unknown>, port = 0): Promise<string> {
+  let browsing: Promise<unknown> = Promise.resolve()
+  const idp = { issuer: listener.origin, ...client.registration }
+  const notify = (line: string) => {
+    browsing = browse(new URL(/https?:\S+/.exec(line)?.[0] ?? ''))
+    browsing.catch(() => undefined)
+  }
+  const signal = AbortSignal.timeout(20_000)
+  try {
+    return await signIn({ idp, port, scope: 'openid email', openBrowser: false, fetch, notify, signal })
+  } finally {
+    await browsing.catch(() => undefined)
+  }
+}
+
+/** Where the browser is sent back to. */
+const back = async (address: URL) =>
+  await new Browser('alice', fetch).follow(address, address.searchParams.get('redirect_uri') ?? '')
+
+describe('The sign-in of the command', () => {
+  test('brings an ID token of the identity provider, by authorization code with PKCE on a redirect to loopback', async () => {
+    let page = ''
+    const idToken = await attempt(async (address) => {
+      expect(Object.fromEntries(address.searchParams)).toMatchObject({
+        response_type: 'code',
+        client_id: 'wiki',
+        code_challenge_method: 'S256',
+        redirect_uri: expect.stringMatching(/^http:\/\/127\.0\.0\.1:\d+\/callback$/),
+        state: expect.stringMatching(/^[\w-]{43}$/),
+        nonce: expect.stringMatching(/^[\w-]{43}$/),
+      })
+      page = await (await fetch(await back(address))).text()
+    })
+    expect(decodeJwt(idToken)).toMatchObject({ iss: listener.origin, aud: 'wiki', sub: 'alice' })
+    expect(page).toContain('You are signed in')
+  })
+
+  test('goes on waiting when somebody else answers, without its state', async () => {
+    const statuses: number[] = []
+    const idToken = await attempt(async (address) => {
+      const callback = address.searchParams.get('redirect_uri') ?? ''
+      for (const query of [
+        '?code=stolen',
+        '?code=stolen&state=guessed',
+        '?error=access_denied&state=guessed',
+      ])
+        statuses.push((await fetch(callback + query)).status)
+      statuses.push((await fetch(await back(address))).status)
+    })
+    expect(statuses).toEqual([400, 400, 400, 200])
+    expect(decodeJwt(idToken)).toMatchObject({ sub: 'alice' })
+  })
+
+  test('refuses the answer of another identity provider (RFC 9207)', async () => {
+    const mixedUp = attempt(async (address) => {
+      const location = await back(address)
+      location.searchParams.set('iss', 'https://evil.example')
+      return await fetch(location)
+    })
+    await expect(mixedUp).rejects.toThrow('another identity provider')
+  })
+
+  test('says what the identity provider said when it refuses', async () => {
+    const refused = attempt(async (address) => {
+      const callback = new URL(address.searchParams.get('redirect_uri') ?? '')
+      callback.search = new URLSearchParams({
+        error: 'access_denied',
+        error_description: 'no',
+        state: address.searchParams.get('state') ?? '',
+        iss: listener.origin,
+      }).toString()
+      return await fetch(callback)
+    })
+    await expect(refused).rejects.toThrow('The identity provider refuses the sign-in: access_denied, no')
+  })
+
+  test('refuses an ID token with another nonce, and one that is not signed by the identity provider', async () => {
+    const other = await attempt(async (address) => await fetch(await back(address)))
+    behaviour.alterTokenResponse = (body) => ({ ...body, id_token: other })
+    const browse = async (address: URL) => await fetch(await back(address))
+    await expect(attempt(browse)).rejects.toThrow('another nonce')
+    behaviour.alterTokenResponse = (body) => ({ ...body, id_token: `${other.slice(0, -8)}AAAAAAAA` })
+    await expect(attempt(browse)).rejects.toThrow('is not valid')
+  })
+
+  test('stops where the metadata names another issuer, before anybody is sent there', async () => {
+    behaviour.alterMetadata = (document) => ({ ...document, issuer: 'https://evil.example' })
+    await expect(attempt(() => Promise.resolve())).rejects.toThrow('its metadata names another issuer')
+  })
+
+  test('gives the ID token to the doctor, and prints the address', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'xaa-sign-in-'))
+    try {
+      const secret = join(directory, 'secret')
+      writeFileSync(secret, client.secret ?? '')
+      let browsing: Promise<unknown> | undefined
+      const { stdout, stderr } = await xaa(
+        [
+          ...['doctor', `${listener.origin}/mcp`, '--json', '--sign-in', '--no-browser'],
+          ...['--idp-issuer', listener.origin, '--idp-client-id', 'wiki', '--idp-secret-file', secret],
+          ...['--as-issuer', 'http://127.0.0.1:9', '--as-client-id', 'wiki'],
+        ],
+        {
+          onStderr: (soFar) => {
+            const address = /To sign in, open this address:\n {2}(\S+)\n/.exec(soFar)?.[1]
+            if (address === undefined) return
+            browsing ??= back(new URL(address)).then(async (location) => await fetch(location))
+          },
+        },
+      )
+      await browsing
+      const report = JSON.parse(stdout) as { tokens: { idToken?: { claims?: object } } }
+      expect(report.tokens.idToken?.claims).toMatchObject({ sub: 'alice', aud: 'wiki' })
+      expect(stderr).not.toMatch(/eyJ[\w-]{6}/)
+    } finally {
+      rmSync(directory, { recursive: true })
+    }
+  })
+})

@@ -159,7 +159,7 @@ export class FlightRun implements Flight {
     const { asking, slot, key } = this.#plan
     const { resource } = asking
     const { cache, configuration, metadata } = this.#state.shared
-    const token = this.#toCached(grant, target, dpop)
+    const token = this.#toCached(grant, dpop)
     slot.gates.delete(key)
     // Invalidated while it was under way: good for those who waited, and for nobody after them.
     if (slot.epoch === this.#epoch) {
@@ -180,7 +180,6 @@ export class FlightRun implements Flight {
 
   #toCached(
     { value, tokenType, lifetimeMs, requestedAt, scope }: Acquired['grant'],
-    target: Acquired['target'],
     dpop: DpopKey | undefined,
   ): CachedToken {
     const { shared, name } = this.#state
@@ -197,7 +196,7 @@ export class FlightRun implements Flight {
       expiresAtMonotonic: requestedAt.monotonic + lifetimeMs,
       softWindow: Math.min(lifetimeMs / 4, renewal.softWindowMs) * jitter,
       hardWindow: Math.min(lifetimeMs / 10, renewal.hardWindowMs),
-      scope: scope ?? target.scope,
+      scope,
       dpop,
       subject: name,
       resource: this.#plan.asking.resource.index,

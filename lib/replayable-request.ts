@@ -93,8 +93,10 @@ export class ReplayableRequest implements Deliverable<Response> {
     return this.#sends
   }
 
+  /** As fetch sends it: the well-known ones in capitals, any other as it was given. */
   get method(): string {
-    return (this.#init.method ?? (isRequest(this.#input) ? this.#input.method : 'GET')).toUpperCase()
+    const method = this.#init.method ?? (isRequest(this.#input) ? this.#input.method : 'GET')
+    return /^(?:delete|get|head|options|post|put)$/i.test(method) ? method.toUpperCase() : method
   }
 
   /** Sends it, with the token if there is one. In the caller's own tick, but for tokens bound to a key. */

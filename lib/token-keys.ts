@@ -1,4 +1,5 @@
 import type { ResourceConfiguration } from './options.ts'
+import { firstConfigured } from './protocol/acquire.ts'
 import type { Target } from './protocol/acquire.ts'
 import { scopeTokens } from './protocol/challenge.ts'
 import type { Demand } from './protocol/challenge.ts'
@@ -39,10 +40,11 @@ export class TokenKeys {
   /** The place of the token to use for a resource. */
   at(resource: ResourceConfiguration): Place {
     const { index } = resource
-    const place = (this.#places[index] ??= {
-      slot: this.#shared.slots.of(this.#subject, index),
-      key: undefined,
-    })
+    let place = this.#places[index]
+    if (place === undefined || place.slot.evicted) {
+      place = { slot: this.#shared.slots.of(this.#subject, index), key: undefined }
+      this.#places[index] = place
+    }
     const knowledge = this.#shared.metadata.knowledge(resource)
     const { widened } = place.slot
     if (place.knowledge === knowledge && place.widened === widened) return place
@@ -72,9 +74,7 @@ export class TokenKeys {
   #expectedKey(resource: ResourceConfiguration, slot: Slot): string | undefined {
     const { described } = this.#shared.metadata.knowledge(resource)
     const issuers = described?.authorization_servers ?? [resource.authorizationServer]
-    const server = this.#shared.configuration.authorizationServers.find(({ issuer }) =>
-      issuers.includes(issuer),
-    )
+    const server = firstConfigured(issuers, this.#shared.configuration.authorizationServers)
     const scope = this.wantedScope(resource, slot) ?? described?.scopes_supported?.join(' ')
     const identifier = resource.resource ?? described?.resource ?? resource.url
     return server && this.#compose(resource, server, identifier, scope)

@@ -180,16 +180,26 @@ const network: MetadataSource = {
   },
 }
 
-/** The first server that this client is registered at. The MCP server's word alone is not enough. */
+/** The first of `issuers` that this client is registered at, in their order. */
+export function firstConfigured(
+  issuers: readonly (string | undefined)[],
+  registrations: readonly ServerRegistration[],
+): ServerRegistration | undefined {
+  for (const issuer of issuers) {
+    const registration = registrations.find((candidate) => candidate.issuer === issuer)
+    if (registration !== undefined) return registration
+  }
+  return undefined
+}
+
+/** The server to go to. The MCP server's word alone is not enough. */
 function trusted(
   issuers: readonly (string | undefined)[],
   { authorizationServers, url }: AcquireRequest,
   context: ProtocolContext,
 ): ServerRegistration {
-  for (const issuer of issuers) {
-    const registration = authorizationServers.find((candidate) => candidate.issuer === issuer)
-    if (registration !== undefined) return registration
-  }
+  const registration = firstConfigured(issuers, authorizationServers)
+  if (registration !== undefined) return registration
   throw failure(context, {
     code: 'untrusted_authorization_server',
     step: 'discovery',
@@ -404,14 +414,15 @@ async function redeem(
   context: AcquireContext,
 ): Promise<AccessTokenGrant> {
   const { registration } = target
-  return await atTokenEndpoint(registration, target.server, context, (server) =>
+  const asked = scope ?? target.scope
+  const grant = await atTokenEndpoint(registration, target.server, context, (server) =>
     requestAccessToken(
       {
         registration,
         server,
         assertion: idJag,
         resource: target.resource,
-        scope: scope ?? target.scope,
+        scope: asked,
         authorizationDetails: authorizationDetails ?? request.resource.authorizationDetails,
         dpop: request.dpop,
         dpopRequired: request.dpopRequired === true,
@@ -419,6 +430,8 @@ async function redeem(
       context,
     ),
   )
+  // RFC 6749 §5.1: a scope that is not stated is the one that was asked for, here: not what was wanted at first.
+  return asked === undefined ? grant : { scope: asked, ...grant }
 }
 
 /** Works at a token endpoint; where it is gone, once more at the one that fresh metadata names. */

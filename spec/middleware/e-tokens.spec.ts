@@ -1,0 +1,65 @@
+import { decodeJwt } from 'jose'
+import { Setup, json, resource } from './harness.ts'
+
+const idJag = (scope?: string) =>
+  json({
+    access_token: 'opaque-id-jag',
+    issued_token_type: 'urn:ietf:params:oauth:token-type:id-jag',
+    token_type: 'N_A',
+    scope,
+  })
+
+const insufficient = (scope: string) =>
+  new Response(null, {
+    status: 403,
+    headers: { 'www-authenticate': `Bearer error="insufficient_scope", scope="${scope}"` },
+  })
+
+describe('the token that is kept', () => {
+  it('is used again where the resource names several configured servers, in another order than the options do (F3)', async () => {
+    const issuers = ['https://as.example', 'https://second.example']
+    const setup = new Setup({
+      authorizationServers: issuers.map((issuer) => ({ issuer, clientId: 'client-at-as' })),
+    })
+    setup.answerBack = (url) =>
+      url.includes('oauth-protected-resource')
+        ? json({ resource, authorization_servers: [...issuers].reverse() })
+        : undefined
+    await setup.fetch(resource)
+    await setup.fetch(resource)
+    expect(setup.exchanges).toBe(1)
+    expect(setup.backChannel).toContain('https://second.example/token')
+    expect(setup.backChannel).not.toContain('https://as.example/token')
+  })
+
+  it('has the scope that the grant asked for where the authorization server does not state it (RFC 6749 §5.1)', async () => {
+    const setup = new Setup({ resources: [{ url: resource, scope: 'files:read files:write' }] })
+    setup.answerBack = (url) => (url === 'https://idp.example/token' ? idJag('files:read') : undefined)
+    expect(await setup.xaa.getAccessToken(resource)).toMatchObject({ scope: 'files:read' })
+  })
+
+  it('is not sent again after a step-up that the identity provider granted no wider scope for (D3)', async () => {
+    const setup = new Setup({ resources: [{ url: resource, scope: 'files:read' }] })
+    setup.answerBack = (url) => (url === 'https://idp.example/token' ? idJag('files:read') : undefined)
+    await setup.prime()
+    setup.answer = () => insufficient('files:write')
+    const response = await setup.fetch(resource)
+    expect(response.status).toBe(403)
+    expect(setup.sent).toHaveLength(1)
+  })
+})
+
+describe('the proof of possession', () => {
+  it.each([
+    ['get', 'GET'],
+    ['patch', 'patch'],
+  ])('names the method %s as fetch sends it, %s (RFC 9449 §4.2)', async (method, sent) => {
+    const setup = new Setup({ dpop: true, acquire: 'eager' })
+    setup.granted = { token_type: 'DPoP' }
+    setup.answer = () => new Response('served')
+    await setup.fetch(resource, { method })
+    const proof = setup.sent[0].headers.get('dpop') ?? ''
+    expect(decodeJwt(proof)['htm']).toBe(sent)
+    expect(new Request(resource, { method }).method).toBe(sent)
+  })
+})

@@ -24,6 +24,8 @@ export interface Slot {
   /** By what is wanted: scope and authentication. */
   readonly flights: Map<string, Flight>
   readonly gates: Map<string, FailureGate>
+  /** Whether it had to make room for another: whoever holds it takes a new one. */
+  evicted: boolean
   /** Scope that step-ups have won, asked for ever since. */
   widened: string | undefined
   /** Step-ups since the last one that helped. */
@@ -58,8 +60,9 @@ export class Slots {
   }
 
   #evict(): void {
-    for (const [key, { flights }] of this.#slots) {
-      if (flights.size > 0) continue
+    for (const [key, slot] of this.#slots) {
+      if (slot.flights.size > 0) continue
+      slot.evicted = true
       this.#slots.delete(key)
       return
     }
@@ -70,6 +73,7 @@ function emptySlot(): Slot {
   return {
     flights: new Map(),
     gates: new Map(),
+    evicted: false,
     widened: undefined,
     stepUps: 0,
     refused: undefined,

@@ -1,3 +1,5 @@
+import { Secrets } from './redaction.ts'
+
 /** One challenge of a `WWW-Authenticate` header: the scheme, and a token68 or parameters. */
 export interface Challenge {
   /** In lower case. */
@@ -110,34 +112,46 @@ export type Demand =
  *
  * A `401` asks for a token when it has no challenge at all, or one of `Bearer` (or `DPoP`) without an `error` or with
  * `invalid_token`; a `403` only with `insufficient_scope`. Basic or Negotiate alone, `407` and other errors ask nothing.
+ * A scope that holds `sent`, the token that the answer speaks of, is as good as none.
  *
  * @see [RFC 6750 §3](https://www.rfc-editor.org/rfc/rfc6750#section-3)
  */
-export function readDemand(status: number, header: string | null, dpop: boolean): Demand | undefined {
+export function readDemand(
+  status: number,
+  header: string | null,
+  dpop: boolean,
+  sent?: string,
+): Demand | undefined {
   if (status !== 401 && status !== 403) return undefined
   const challenges = parseChallenges(header)
   const ours = challenges.filter(({ scheme }) => scheme === 'bearer' || (dpop && scheme === 'dpop'))
   const withError = (error: string) => ours.find(({ parameters }) => parameters['error'] === error)
   if (status === 403) {
     const widened = withError('insufficient_scope')
-    return widened && { kind: 'scope', ...common(widened) }
+    return widened && { kind: 'scope', ...common(widened, sent) }
   }
   if (dpop && withError('use_dpop_nonce')) return { kind: 'nonce' }
   const stronger = withError('insufficient_user_authentication')
-  if (stronger) return { kind: 'authentication', ...authentication(stronger), ...scopeOf(stronger) }
+  if (stronger) return { kind: 'authentication', ...authentication(stronger), ...scopeOf(stronger, sent) }
   if (challenges.length === 0) return { kind: 'token' }
   const plain = withError('invalid_token') ?? ours.find(({ parameters }) => parameters['error'] === undefined)
-  return plain && { kind: 'token', ...common(plain) }
+  return plain && { kind: 'token', ...common(plain, sent) }
 }
 
-function common({ parameters }: Challenge): { resourceMetadata?: string; scope?: string } {
+function common(
+  { parameters }: Challenge,
+  sent: string | undefined,
+): { resourceMetadata?: string; scope?: string } {
   const resourceMetadata = parameters['resource_metadata']
-  return { ...(resourceMetadata !== undefined && { resourceMetadata }), ...scopeOf({ parameters }) }
+  return { ...(resourceMetadata !== undefined && { resourceMetadata }), ...scopeOf({ parameters }, sent) }
 }
 
-function scopeOf({ parameters }: Pick<Challenge, 'parameters'>): { scope?: string } {
-  const scope = scopeTokens(parameters['scope']).join(' ')
-  return scope === '' ? {} : { scope }
+function scopeOf(
+  { parameters }: Pick<Challenge, 'parameters'>,
+  sent: string | undefined,
+): { scope?: string } {
+  const scope = acceptableScope(parameters['scope'], new Secrets().add(sent))
+  return scope === undefined ? {} : { scope }
 }
 
 function authentication({ parameters }: Challenge): { acrValues?: string; maxAge?: number } {
@@ -153,4 +167,17 @@ function authentication({ parameters }: Challenge): { acrValues?: string; maxAge
 export function scopeTokens(...scopes: (string | undefined)[]): string[] {
   const tokens = scopes.flatMap((scope) => scope?.split(/\s+/) ?? [])
   return [...new Set(tokens.filter((token) => /^[\x21\x23-\x5b\x5d-\x7e]+$/.test(token)))]
+}
+
+/** Longest scope of a server's that is taken, in characters. */
+const longestScope = 4096
+
+/**
+ * The scope that a server names, or nothing where it is too long or holds a secret: it is passed on to other servers,
+ * remembered for other users, and shown in events.
+ */
+export function acceptableScope(scope: string | undefined, secrets: Secrets): string | undefined {
+  if (scope === undefined || scope.length > longestScope) return undefined
+  const tokens = scopeTokens(scope).join(' ')
+  return tokens === '' || secrets.holds(tokens) ? undefined : tokens
 }

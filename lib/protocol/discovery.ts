@@ -1,9 +1,11 @@
 import { CrossAppAccessError } from '../errors.ts'
+import { acceptableScope } from './challenge.ts'
 import { systemClock } from './context.ts'
 import type { ProtocolContext } from './context.ts'
 import { findings } from './findings.ts'
 import { failure, isSecureUrl, requestJson } from './http.ts'
 import type { JsonAnswer } from './http.ts'
+import { Secrets } from './redaction.ts'
 
 /** Members of protected-resource metadata that the flow reads. */
 export interface ProtectedResourceMetadata {
@@ -76,7 +78,7 @@ export async function discoverProtectedResource(
       ? protectedResourceMetadataUrls(resource)
       : [sameOrigin(metadataUrl, url, context)]
   return await firstUsable(urls, context, (answer, source) => {
-    const document = readProtectedResource(answer.body)
+    const document = readProtectedResource(answer.body, context)
     if (document === undefined)
       throw unusable(context, source, answer, findings.noProtectedResourceMetadata())
     if (!covers(document.resource, url)) {
@@ -230,11 +232,19 @@ const clamp = (ms: number): number => Math.min(Math.max(ms, 0), day)
 
 function readProtectedResource(
   body: Record<string, unknown> | undefined,
+  context: ProtocolContext,
 ): ProtectedResourceMetadata | undefined {
   const resource = body?.['resource']
   if (typeof resource !== 'string') return undefined
   const { authorization_servers = [] } = strings(body, 'authorization_servers')
-  return { resource, authorization_servers, ...strings(body, 'scopes_supported') }
+  const { scopes_supported } = strings(body, 'scopes_supported')
+  // Scopes that are not asked for are not to be counted on either.
+  const scope = acceptableScope(scopes_supported?.join(' '), context.secrets ?? new Secrets())
+  return {
+    resource,
+    authorization_servers,
+    ...(scope !== undefined && { scopes_supported: scope.split(' ') }),
+  }
 }
 
 function readAuthorizationServer(

@@ -118,8 +118,15 @@ function cut(text: string): string {
 
 /** A value in quotation marks for an explanation; {@link Secrets.redact} scrubs it. */
 export function quoted(value: unknown): string {
-  const text = typeof value === 'string' ? value : value === undefined ? '(absent)' : JSON.stringify(value)
-  return JSON.stringify(text)
+  return JSON.stringify(typeof value === 'string' ? value : value === undefined ? '(absent)' : toJson(value))
+}
+
+function toJson(value: unknown): string {
+  try {
+    return JSON.stringify(value)
+  } catch {
+    return '(nested too deep)' // What JSON.parse takes may still be too much for the way back.
+  }
 }
 
 /** Origin and path of a URL: what may be shown of it. */

@@ -1,5 +1,6 @@
 import { CrossAppAccessError } from '../errors.ts'
 import type { Finding, OAuthErrorFields } from '../errors.ts'
+import { acceptableScope } from './challenge.ts'
 import { authenticateClient } from './client-authentication.ts'
 import type { ProtocolContext } from './context.ts'
 import type { AuthorizationServerMetadata } from './discovery.ts'
@@ -8,6 +9,7 @@ import type { DpopKey } from './dpop.ts'
 import { findings } from './findings.ts'
 import { failure, oauthErrorOf, requestJson } from './http.ts'
 import type { JsonAnswer } from './http.ts'
+import { Secrets } from './redaction.ts'
 import type { ServerRegistration } from './registration.ts'
 
 /** One request of a token endpoint. */
@@ -180,8 +182,8 @@ export function isHeaderSafe(value: unknown): value is string {
 
 /** The scope that an answer states. One that holds a secret is as good as none: scopes are shown in events. */
 export function scopeIn(body: Record<string, unknown>, context: ProtocolContext): string | undefined {
-  const scope = typeof body['scope'] === 'string' ? body['scope'].trim() : ''
-  return scope === '' || context.secrets?.holds(scope) === true ? undefined : scope
+  const { scope } = body
+  return typeof scope === 'string' ? acceptableScope(scope, context.secrets ?? new Secrets()) : undefined
 }
 
 /** A positive number of seconds, or a string of digits for one; nothing for anything else. */

@@ -61,15 +61,17 @@ export class FailureGate {
     return asRemembered(this.#error, this.transient ? Math.ceil((this.#until - now) / 1000) : undefined)
   }
 
-  /** The subject token to ask for again behind the closed gate, and what to say if it is the same. */
+  /** The refused subject token, and what to say if it is the same again. None where another would not help either. */
   refusal(now: number): { subject: string; error: CrossAppAccessError } | undefined {
-    return this.#subject === undefined ? undefined : { subject: this.#subject, error: this.remembered(now) }
+    if (this.transient || this.#subject === undefined) return undefined
+    return { subject: this.#subject, error: this.remembered(now) }
   }
 
   #pause(backOff: BackOff): number {
     if (!this.transient) return backOff.terminalMs
     const { retryAfter } = this.#error
     if (retryAfter === undefined) return backOffMs(backOff, this.#failures)
-    return Math.min(retryAfter * 1000, longestRetryAfterMs)
+    // A server that says 0, or a date gone by, and fails again is not asked by every caller.
+    return Math.min(Math.max(retryAfter * 1000, backOff.minMs), longestRetryAfterMs)
   }
 }

@@ -55,7 +55,10 @@ export class BackChannel {
   readonly arrivals: Arrival[] = []
   readonly issued: IssuedToken[] = []
   /** ID-JAGs issued, and whether they have been redeemed. */
-  readonly idJags = new Map<string, { subjectToken: string; resource: string; scope: string; spent: boolean }>()
+  readonly idJags = new Map<
+    string,
+    { subjectToken: string; resource: string; scope: string; spent: boolean }
+  >()
   /** Called for every request before it is served. */
   interfere: Interference | undefined
   readonly #byValue = new Map<string, IssuedToken>()
@@ -148,7 +151,9 @@ export class BackChannel {
 
   #exchange(form: URLSearchParams): Response {
     const idJag = `id-jag-${this.idJags.size + 1}`
-    const [subjectToken, resource, scope] = ['subject_token', 'resource', 'scope'].map((name) => form.get(name) ?? '')
+    const [subjectToken, resource, scope] = ['subject_token', 'resource', 'scope'].map(
+      (name) => form.get(name) ?? '',
+    )
     this.idJags.set(idJag, { subjectToken: subjectToken!, resource: resource!, scope: scope!, spent: false })
     return json({
       access_token: idJag,
@@ -160,13 +165,22 @@ export class BackChannel {
 
   #grant(form: URLSearchParams): Response {
     const idJag = this.idJags.get(form.get('assertion') ?? '')
-    if (idJag === undefined || (idJag.spent && !this.behaviour.reusableIdJag)) return json({ error: 'invalid_grant' }, 400)
+    if (idJag === undefined || (idJag.spent && !this.behaviour.reusableIdJag))
+      return json({ error: 'invalid_grant' }, 400)
     idJag.spent = true
     return json(this.issue(idJag))
   }
 
   /** Issues an access token, as the token endpoint would. */
-  issue({ subjectToken, resource, scope }: { subjectToken: string; resource: string; scope: string }): object {
+  issue({
+    subjectToken,
+    resource,
+    scope,
+  }: {
+    subjectToken: string
+    resource: string
+    scope: string
+  }): object {
     const { expiresIn, revokePrevious, now } = this.behaviour
     const owner = JSON.stringify([subjectToken, resource])
     const previous = this.#latest.get(owner)

@@ -69,7 +69,10 @@ export const steps: fc.Arbitrary<Step[]> = fc.array(
       }),
     },
     { weight: 2, arbitrary: fc.record({ do: fc.constant('abort' as const), call: fc.nat(12) }) },
-    { weight: 4, arbitrary: fc.record({ do: fc.constant('revoke' as const), user: fc.constantFrom(...users) }) },
+    {
+      weight: 4,
+      arbitrary: fc.record({ do: fc.constant('revoke' as const), user: fc.constantFrom(...users) }),
+    },
     {
       weight: 2,
       arbitrary: fc.record({
@@ -78,7 +81,10 @@ export const steps: fc.Arbitrary<Step[]> = fc.array(
         resource: fc.constantFrom(0, 1, 'all' as const),
       }),
     },
-    { weight: 1, arbitrary: fc.record({ do: fc.constant('sign_in' as const), user: fc.constantFrom(...users) }) },
+    {
+      weight: 1,
+      arbitrary: fc.record({ do: fc.constant('sign_in' as const), user: fc.constantFrom(...users) }),
+    },
     { weight: 3, arbitrary: fc.record({ do: fc.constant('wait' as const), ms: spans }) },
     { weight: 1, arbitrary: fc.record({ do: fc.constant('sleep' as const), ms: spans }) },
     { weight: 2, arbitrary: fc.record({ do: fc.constant('set_back' as const), ms: spans }) },
@@ -124,7 +130,10 @@ export const calmSteps: fc.Arbitrary<Step[]> = fc.array(
         body: fc.constantFrom('none' as const, 'text' as const),
       }),
     },
-    { weight: 1, arbitrary: fc.record({ do: fc.constant('revoke' as const), user: fc.constantFrom(...users) }) },
+    {
+      weight: 1,
+      arbitrary: fc.record({ do: fc.constant('revoke' as const), user: fc.constantFrom(...users) }),
+    },
   ),
   { minLength: 5, maxLength: 40 },
 )
@@ -355,19 +364,23 @@ export class World {
     const { number, sends, user, resource } = call
     const widened = sends.some(({ outcome }) => outcome === 403)
     if (sends.length > (widened ? 3 : 2)) this.#violate(`call ${number} was sent ${sends.length} times (C1)`)
-    if (call.oneShot && sends.length > 1) this.#violate(`call ${number} had a one-shot body and was sent again (C2)`)
+    if (call.oneShot && sends.length > 1)
+      this.#violate(`call ${number} had a one-shot body and was sent again (C2)`)
     if (call.abortedAt !== undefined) this.#violate(`call ${number} was sent after its abort (E4)`)
     if (sends.slice(0, -1).some(({ outcome }) => outcome === undefined)) {
       this.#violate(`call ${number} was sent again before its answer came`)
     }
     if (authorization === null) {
-      if (this.#challenged.has(resource) || sends.length > 1) this.#violate(`call ${number} went out bare (G4)`)
+      if (this.#challenged.has(resource) || sends.length > 1)
+        this.#violate(`call ${number} went out bare (G4)`)
       return
     }
     const token = this.backChannel.find(authorization.slice('Bearer '.length))
     if (token === undefined) return this.#violate(`call ${number} carries a token that nobody issued`)
-    if (userOf(token.subjectToken) !== user) this.#violate(`call ${number} carries the token of another user (E1)`)
-    if (token.resource !== resources[resource]) this.#violate(`call ${number} carries the token of another resource (E1)`)
+    if (userOf(token.subjectToken) !== user)
+      this.#violate(`call ${number} carries the token of another user (E1)`)
+    if (token.resource !== resources[resource])
+      this.#violate(`call ${number} carries the token of another resource (E1)`)
     if (this.#refused.has(token.value)) {
       const standsIn = Date.now() < (this.#standIns.get(placeOf(user, resource)) ?? 0)
       if (!standsIn) this.#violate(`call ${number} was sent with a token that is known to be refused (E2)`)
@@ -394,7 +407,10 @@ export class World {
       const authorization = new Headers(init.headers).get('authorization')
       await abortable(this.#scheduler.schedule(Promise.resolve(), `-> ${url}`), signal)
       const issued = this.backChannel.issued.length
-      const response = await abortable(this.backChannel.receive(url, authorization, init.body, signal), signal)
+      const response = await abortable(
+        this.backChannel.receive(url, authorization, init.body, signal),
+        signal,
+      )
       if (assertion !== null && this.backChannel.issued.length > issued) {
         this.#requestedAt.set(this.backChannel.issued.at(-1)!.value, requestedAt)
       }
@@ -465,7 +481,8 @@ export class World {
       const issued = this.backChannel.find(token.value)
       const owner = [`user-${userOf(issued?.subjectToken ?? '')}`, resources.indexOf(issued?.resource ?? '')]
       const [subject, ...rest] = JSON.parse(key) as unknown[]
-      if (token.subject !== owner[0] || subject !== owner[0]) this.#violate('a token under the key of another user (E1)')
+      if (token.subject !== owner[0] || subject !== owner[0])
+        this.#violate('a token under the key of another user (E1)')
       if (token.resource !== owner[1] || !rest.includes(issued?.resource)) {
         this.#violate('a token under the key of another resource (E1)')
       }

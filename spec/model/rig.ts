@@ -1,0 +1,97 @@
+import { createCrossAppAccess } from '../../lib/index.ts'
+import type { CrossAppAccess, CrossAppAccessEvent, CrossAppAccessOptions } from '../../lib/index.ts'
+import { BackChannel, asIssuer, idpIssuer, mcpOrigin } from './back-channel.ts'
+
+export const resource = `${mcpOrigin}/mcp`
+
+/** Two clocks set by hand, which only move when they are told to. */
+export class SetClock {
+  #wall = 1_800_000_000_000
+  #monotonic = 5_000_000
+
+  readonly now = (): number => this.#wall
+  readonly monotonic = (): number => this.#monotonic
+
+  /** Time goes by. */
+  pass(ms: number): void {
+    this.#wall += ms
+    this.#monotonic += ms
+  }
+
+  /** The machine sleeps: the monotonic clock stands still. */
+  sleep(ms: number): void {
+    this.#wall += ms
+  }
+
+  /** Somebody sets the wall clock back. */
+  setBack(ms: number): void {
+    this.#wall -= ms
+  }
+}
+
+/** The library on set clocks, with servers in memory. */
+export class Rig {
+  readonly clock = new SetClock()
+  readonly servers = new BackChannel()
+  readonly events: CrossAppAccessEvent[] = []
+  /** What `getIdToken` gives, and why it was asked. */
+  idToken = 'user.1'
+  readonly reasons: string[] = []
+  readonly xaa: CrossAppAccess
+  readonly fetch: (url: string, init?: RequestInit) => Promise<Response>
+
+  constructor(options: Partial<CrossAppAccessOptions> = {}) {
+    this.servers.behaviour.now = this.clock.now
+    this.xaa = createCrossAppAccess({
+      idp: { issuer: idpIssuer, clientId: 'wiki' },
+      authorizationServers: [{ issuer: asIssuer, clientId: 'wiki-at-as' }],
+      resources: [{ url: resource, authorizationServer: asIssuer }],
+      getIdToken: ({ reason }) => {
+        this.reasons.push(reason)
+        return this.idToken
+      },
+      fetch: this.servers.fetch,
+      clock: this.clock,
+      onEvent: (event) => void this.events.push(event),
+      // Pauses between retries are a quarter of the first: real time, so as short as can be.
+      backOff: { minMs: 8, maxMs: 64, terminalMs: 30_000 },
+      ...options,
+    })
+    this.fetch = this.xaa.middleware(this.servers.fetch)
+  }
+
+  /** One call: its status, or the code of its error. */
+  async call(init?: RequestInit): Promise<number | string> {
+    return await this.fetch(resource, init).then(
+      ({ status }) => status,
+      (error: { code?: string }) => error.code ?? String(error),
+    )
+  }
+
+  /** The error of a call that fails. */
+  async failure(): Promise<any> {
+    return await this.fetch(resource).then(
+      () => undefined,
+      (error: unknown) => error,
+    )
+  }
+
+  get exchanges(): number {
+    return this.servers.count('exchange')
+  }
+
+  get grants(): number {
+    return this.servers.count('grant')
+  }
+
+  /** Lets a renewal beside the requests come to its end. */
+  async settle(): Promise<void> {
+    // Hashing is done on another thread: a few turns of the event loop.
+    for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve))
+  }
+
+  of<T extends CrossAppAccessEvent['type']>(type: T): Extract<CrossAppAccessEvent, { type: T }>[] {
+    // Filtered by what tells the union apart.
+    return this.events.filter((event) => event.type === type) as Extract<CrossAppAccessEvent, { type: T }>[]
+  }
+}

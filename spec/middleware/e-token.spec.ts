@@ -98,20 +98,19 @@ describe('one flight for all who need the same', () => {
     expect([new Set(setup.tokens).size, setup.grants]).toEqual([1, 1])
   })
 
-  it('(E3) users, resources and fetches do not wait for each other', async () => {
+  it('(E3) users and resources do not wait for each other', async () => {
     const other = 'https://other.example/mcp'
-    const setup = new Setup({
-      resources: [resource, other],
-      acquire: 'eager',
-      timeouts: { requestMs: 50, acquireMs: 50 },
-    })
+    const timeouts = { requestMs: 1000, acquireMs: 1000 }
+    const setup = new Setup({ resources: [resource, other], acquire: 'eager', timeouts })
     const never = new Promise<Response>(() => undefined)
     setup.answerBack = (url) => (url.startsWith('https://mcp.example') ? never : undefined)
-    const stuck = setup.fetch(resource)
+    const controller = new AbortController()
+    const stuck = setup.fetch(resource, { signal: controller.signal })
     expect((await setup.fetch(other)).status).toBe(200)
     const bob = setup.xaa.forSubject('bob', () => 'id-token-of-bob')
     expect((await bob.middleware(setup.next)(other)).status).toBe(200)
-    await expect(stuck).rejects.toMatchObject({ code: 'temporarily_unavailable' })
+    controller.abort('enough')
+    await expect(stuck).rejects.toBe('enough')
   })
 
   it('(E3) what was invalidated while it ran is given to those who waited, and not kept', async () => {

@@ -137,7 +137,7 @@ describe('createFetch', () => {
 
   it('goes through a proxy, which may be near and want a password', async () => {
     const { port } = await startPlain()
-    const proxy = closing(await startProxy('user:pass word'.replace(' ', '')))
+    const proxy = closing(await startProxy({ credentials: 'user:password' }))
     expect(await text(createFetch({ proxy: proxy.url }), `http://idp.example:${port}`)).toBe('plain')
     expect(proxy.tunnels).toEqual([`idp.example:${port}`])
   })
@@ -296,4 +296,35 @@ describe.each(versions)('the interceptor in a network, %s', (_, undici) => {
     expect(paths).toEqual([])
     await pool.destroy()
   }, 20_000)
+
+  const tellsOrigin = undici !== versions[0]?.[1]
+  ;(tellsOrigin ? it : it.skip)(
+    'nor over plain HTTP, where undici tells what a Pool is bound to',
+    async () => {
+      const paths: string[] = []
+      const server = createServer((request, response) => {
+        paths.push(request.url ?? '')
+        response.end()
+      })
+      const { port, close } = await listen(server)
+      closing({ close })
+      const origin = `http://127.0.0.1:${port}`
+      const { fetch: __, ...options } = optionsFor(`${origin}/mcp`, undefined, { backOff: { minMs: 1 } })
+      const pool = new undici.Pool(origin)
+      const dispatcher = pool.compose(crossAppAccessInterceptor(options))
+      const answer = dispatcher.request({ path: '/mcp', method: 'GET' })
+      await expect(answer).rejects.toMatchObject({ code: 'temporarily_unavailable' })
+      expect(paths).toEqual([])
+      // Nor is a request taken for the resource that goes elsewhere by what its dispatcher is bound to.
+      const elsewhere = { ...options, resources: [{ url: 'http://127.0.0.1:1/mcp' }] }
+      const other = pool.compose(
+        crossAppAccessInterceptor({ ...elsewhere, fetch: backChannel(), acquire: 'eager' }),
+      )
+      expect(
+        (await other.request({ origin: 'http://127.0.0.1:1', path: '/mcp', method: 'GET' })).statusCode,
+      ).toBe(200)
+      expect(paths).toEqual(['/mcp'])
+      await pool.destroy()
+    },
+  )
 })

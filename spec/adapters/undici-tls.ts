@@ -35,8 +35,11 @@ export async function certificateAuthority(): Promise<
   return { ...ca, issue }
 }
 
-/** A proxy for tunnels, which takes every name for this machine. */
-export async function startProxy(credentials?: string) {
+/** A proxy for tunnels, which takes every name for this machine, and every port for one if it is told so. */
+export async function startProxy({
+  credentials,
+  port: target,
+}: { credentials?: string; port?: number } = {}) {
   const tunnels: string[] = []
   const sockets = new Set<Socket>()
   const server = createServer((_, response) => response.writeHead(405).end())
@@ -46,7 +49,7 @@ export async function startProxy(credentials?: string) {
     const basic = credentials && `Basic ${Buffer.from(credentials).toString('base64')}`
     if (headers['proxy-authorization'] !== basic) return void socket.end('HTTP/1.1 407 No\r\n\r\n')
     tunnels.push(url)
-    const upstream = connect(Number(url.split(':').at(-1)), '127.0.0.1', () => {
+    const upstream = connect(target ?? Number(url.split(':').at(-1)), '127.0.0.1', () => {
       socket.write('HTTP/1.1 200 OK\r\n\r\n')
       upstream.pipe(socket).pipe(upstream)
     })

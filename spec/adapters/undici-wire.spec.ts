@@ -243,6 +243,15 @@ describe.each(versions)('what goes over the wire, %s', (_, undici) => {
       expect([seen.length, connections]).toEqual([2, 1])
     })
 
+    it('is read also where the caller has paused for an informational answer, as a fetch does', async () => {
+      serve = (request, response) => {
+        response.writeEarlyHints({ link: '</style.css>; rel=preload' })
+        refusal(30_000)(request, response)
+      }
+      const reply = await clients.fetch(agent({}, { connections: 1 }), `${origin}/mcp`)
+      expect([reply.text, new Set(seen.map(({ socket }) => socket)).size]).toEqual(['ok', 1])
+    })
+
     it('is cut off where it never ends', async () => {
       serve = (request, response) => {
         if (request.headers.authorization === 'Bearer t1') return void response.end('ok')
@@ -445,10 +454,15 @@ describe.each(versions)('what goes over the wire, %s', (_, undici) => {
       expect(told).toEqual(['start', 'head 103', 'head 103', 'head 200', 'end {}'])
     })
 
-    it('may pause before the answer, and within', async () => {
+    it.each([
+      ['that comes after a 401', 200],
+      ['that is a 401 and was held back', 401],
+    ])('may pause before the answer, and within, one %s', async (__, status) => {
       const bytes = randomBytes(3_000_000)
       serve = (request, response) => {
-        if (!refuses(request, response, 't1')) response.end(bytes)
+        const { authorization } = request.headers
+        if (authorization === undefined) refuses(request, response, 't1')
+        else response.writeHead(status, { 'www-authenticate': 'Bearer' }).end(bytes)
       }
       const chunks: Buffer[] = []
       let overrun = 0
@@ -619,7 +633,7 @@ describe.each(versions)('what goes over the wire, %s', (_, undici) => {
     '/mcp#/../x',
   ])('lets %s pass without a token: undici sends paths as they are (A1)', async (path) => {
     serve = (__, response) => response.end()
-    await agent().request({ origin, path, method: 'GET' })
+    await agent({ acquire: 'eager' }).request({ origin, path, method: 'GET' })
     expect(seen.map(({ url, headers }) => [url, headers.authorization])).toEqual([[path, undefined]])
     expect(channel.tokens).toBe(0)
   })

@@ -1,8 +1,9 @@
 import { startDeadline } from '../deadline.ts'
 import { discard } from '../discard.ts'
 import { CrossAppAccessError } from '../errors.ts'
-import { parseOptions, resourceOf } from '../options.ts'
+import { parseOptions } from '../options.ts'
 import type { Configuration, CrossAppAccessOptions, ResourceConfiguration } from '../options.ts'
+import { resourceOf } from '../resources.ts'
 import { acquire } from '../protocol/acquire.ts'
 import type { AcquireContext, Acquired, MetadataSource } from '../protocol/acquire.ts'
 import { readDemand, scopeTokens } from '../protocol/challenge.ts'
@@ -175,11 +176,10 @@ class Diagnosis {
     const { observations, tokens, url } = this.#seen
     const send = async () => await this.#askMcpServer('mcp_request', await this.#authorize('POST', grant))
     let { response, exchange, silence } = await send()
-    if (response !== undefined && this.#dpop && rememberNonce(this.#dpop, url, response.headers)) {
-      if (this.#demandOf(response)?.kind === 'nonce') {
-        exchange.verdict = 'passed_over'
-        ;({ response, exchange, silence } = await send())
-      }
+    if (response !== undefined && this.#dpop !== undefined && this.#demandOf(response)?.kind === 'nonce') {
+      rememberNonce(this.#dpop, url, response.headers)
+      exchange.verdict = 'passed_over'
+      ;({ response, exchange, silence } = await send())
     }
     const { resource, server } = target
     const expected = { tokens, issuer: server.issuer, resource }

@@ -6,7 +6,7 @@ export const style: string = `
 --good:#5fd38a;--bad:#ff8a80;--warn:#f0b95a;--note:#82b6ff;--good-bg:#12301e;--bad-bg:#3a1a1a;--warn-bg:#35280f;--note-bg:#152a45}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--page);color:var(--text);font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
-main{max-width:1040px;margin:0 auto;padding:20px 16px 48px}
+main{max-width:1040px;margin:0 auto;padding:20px 16px 48px;overflow-wrap:break-word}
 h1{font-size:1.5rem;line-height:1.25;margin:.3rem 0}
 h2{font-size:1.1rem;margin:2rem 0 .6rem}
 h3{font-size:1rem;margin:0;line-height:1.35}
@@ -44,10 +44,9 @@ dd{margin:0;overflow-wrap:anywhere}
 table{width:100%;border-collapse:collapse}
 th,td{text-align:left;vertical-align:top;padding:.35rem .6rem;border-top:1px solid var(--line)}
 thead th{border-top:0;color:var(--soft);font-weight:600}
-tbody th{font-weight:600;white-space:nowrap}
+tbody th{font-weight:600;min-width:9rem;overflow-wrap:anywhere}
 table.four{table-layout:fixed}
 .four th:nth-child(1){width:27%}.four th:nth-child(2),.four th:nth-child(3){width:27%}
-.four tbody th{white-space:normal}
 td.mismatch{background:var(--bad-bg)}
 td .must{display:block;color:var(--bad);font-weight:600}
 .verdict{font-weight:600;white-space:nowrap}

@@ -94,7 +94,8 @@ function clocksOf({ configuration, recorder, startedAt }: Seen): ServerClock[] {
     if (Number.isNaN(date) || clocks.has(party)) continue
     // `Date` has whole seconds, and was written at some time during the exchange.
     const here = startedAt + skewSinceStart + began + durationMs / 2
-    clocks.set(party, { party, aheadSeconds: Math.round((date + 500 - here) / 1000) })
+    // Without a minus before a zero, which JSON does not know.
+    clocks.set(party, { party, aheadSeconds: Math.round((date + 500 - here) / 1000) + 0 })
   }
   return [...clocks.values()]
 }

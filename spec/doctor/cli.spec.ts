@@ -5,10 +5,15 @@ import type { Report } from '../../lib/doctor/index.ts'
 import { startEnterprise } from '../support/enterprise.ts'
 import type { Enterprise } from '../support/enterprise.ts'
 import { callTool } from '../support/wire.ts'
-import { xaa } from './support/command.ts'
+import { buildCommand } from './support/command.ts'
 import type { RunOptions } from './support/command.ts'
 
 jest.setTimeout(60_000)
+
+const command = buildCommand()
+const xaa = command.run
+
+afterAll(() => command.remove())
 
 const canary = 'canary-of-the-client-secret'
 let enterprise: Enterprise

@@ -10,9 +10,14 @@ import { startIdentityProvider } from '../support/identity-provider.ts'
 import type { IdpBehaviour } from '../support/identity-provider.ts'
 import { Listener } from '../support/listener.ts'
 import { Browser } from '../support/sign-in.ts'
-import { xaa } from './support/command.ts'
+import { buildCommand } from './support/command.ts'
 
 jest.setTimeout(60_000)
+
+const command = buildCommand()
+const xaa = command.run
+
+afterAll(() => command.remove())
 
 let listener: Listener
 let client: RegisteredClient

@@ -1,4 +1,5 @@
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 
 /** What a run of the command left behind. */
@@ -13,31 +14,52 @@ export interface RunOptions {
   input?: string
   /** Told what has been written to standard error so far, each time there is more. */
   onStderr?: (soFar: string) => void
-  cwd?: string
+}
+
+/** The command, built. */
+export interface Command {
+  /** Runs it as a process of its own, with nothing of this one's environment but the path. */
+  run: (args: string[], options?: RunOptions) => Promise<Run>
+  remove: () => void
 }
 
 const root = join(__dirname, '..', '..', '..')
 
-/** Runs the command `xaa` as a process of its own, with nothing of this one's environment but the path. */
-export async function xaa(args: string[], options: RunOptions = {}): Promise<Run> {
-  const { env = {}, input, onStderr, cwd = root } = options
-  const tsx = require.resolve('tsx')
-  const child = spawn(process.execPath, ['--import', tsx, join(root, 'lib/doctor/cli.ts'), ...args], {
-    cwd,
+/** Builds the command where it finds its dependencies: to transpile it anew for each run would take most of the time. */
+export function buildCommand(): Command {
+  const cache = join(root, 'node_modules', '.cache')
+  mkdirSync(cache, { recursive: true })
+  const directory = mkdtempSync(join(cache, 'xaa-command-'))
+  const entry = join(directory, 'dist', 'doctor', 'cli.js')
+  const options = ['--bundle', '--packages=external', '--platform=node', '--format=esm', '--splitting']
+  const [source, outdir] = [join(root, 'lib/doctor/cli.ts'), join(directory, 'dist')]
+  const output = [`--outdir=${outdir}`, `--outbase=${join(root, 'lib')}`, '--log-level=error']
+  execFileSync(join(root, 'node_modules/.bin/esbuild'), [source, ...options, ...output])
+  copyFileSync(join(root, 'package.json'), join(directory, 'package.json'))
+  return {
+    run: (args, runOptions) => run(entry, args, runOptions),
+    remove: () => rmSync(directory, { recursive: true }),
+  }
+}
+
+async function run(entry: string, args: string[], options: RunOptions = {}): Promise<Run> {
+  const { env = {}, input, onStderr } = options
+  const child = spawn(process.execPath, [entry, ...args], {
     env: { PATH: process.env['PATH'] ?? '', HOME: process.env['HOME'] ?? '', ...env },
     stdio: ['pipe', 'pipe', 'pipe'],
   })
-  const run: Run = { code: null, stdout: '', stderr: '' }
-  child.stdout.setEncoding('utf8').on('data', (chunk: string) => (run.stdout += chunk))
+  const result: Run = { code: null, stdout: '', stderr: '' }
+  child.stdout.setEncoding('utf8').on('data', (chunk: string) => (result.stdout += chunk))
   child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
-    run.stderr += chunk
-    onStderr?.(run.stderr)
+    result.stderr += chunk
+    onStderr?.(result.stderr)
   })
+  // A command that does not read its input closes it.
   child.stdin.on('error', () => undefined)
   child.stdin.end(input)
-  run.code = await new Promise((resolve, reject) => {
+  result.code = await new Promise((resolve, reject) => {
     child.once('error', reject)
     child.once('close', resolve)
   })
-  return run
+  return result
 }

@@ -42,6 +42,8 @@ export interface ResourceKnowledge {
 export class Metadata implements MetadataSource {
   readonly #configuration: Configuration
   readonly #servers = new Map<string, Entry<AuthorizationServerMetadata>>()
+  /** Those of all documents so far, as `URL` writes them. */
+  readonly #tokenEndpoints = new Set<string>()
   readonly #resources = new Map<number, Entry<ProtectedResourceMetadata>>()
   readonly #knowledge = new Map<number, ResourceKnowledge>()
   readonly #underway = new Map<string, { startedAt: number; result: Promise<Entry<unknown>> }>()
@@ -57,6 +59,11 @@ export class Metadata implements MetadataSource {
 
   learn(resource: ResourceConfiguration, news: Partial<ResourceKnowledge>): void {
     this.#knowledge.set(resource.index, { ...this.knowledge(resource), ...news })
+  }
+
+  /** Whether a URL, as `URL` writes it, is a token endpoint that some metadata named. */
+  isTokenEndpoint(url: string): boolean {
+    return this.#tokenEndpoints.has(url)
   }
 
   async protectedResource(
@@ -100,6 +107,7 @@ export class Metadata implements MetadataSource {
       discoverAuthorizationServer(issuer, own),
     )
     this.#servers.set(issuer, entry)
+    this.#tokenEndpoints.add(new URL(entry.document.token_endpoint).href)
     return entry.document
   }
 

@@ -31,6 +31,8 @@ export interface Slot {
   /** Step-ups since the last one that helped. */
   stepUps: number
   refused: Refused | undefined
+  /** Another authentication of the user that did not satisfy the server either; in monotonic milliseconds. */
+  unsatisfied: { readonly until: number; readonly failures: number } | undefined
   /** Counts calls of `invalidate`: what was under way then is not kept. */
   epoch: number
   /** Fingerprint of the subject token that led to the last token. */
@@ -77,6 +79,7 @@ function emptySlot(): Slot {
     widened: undefined,
     stepUps: 0,
     refused: undefined,
+    unsatisfied: undefined,
     epoch: 0,
     subjectToken: undefined,
     refreshTokens: new Map(),

@@ -25,6 +25,10 @@ export interface Obtained {
 const watchdogGrace = 500
 /** Attempts to widen a scope before one has to succeed. */
 const mostStepUps = 3
+/** Characters of a scope beyond which it is not widened: a server may always want more. */
+const longestScope = 8192
+/** Flights of one subject and resource at a time: a server that wants something else of each request gets no more. */
+const mostFlights = 8
 
 /**
  * Answers one question, "a token for this resource, now", for one subject: from the cache, from a flight under way, or
@@ -103,9 +107,11 @@ export class TokenSource {
     const { slot } = keys.at(resource)
     const need: Need = { reason: 'scope', sent, demand }
     const wanted = keys.wantedScope(resource, slot, demand)
-    const missing = scopeTokens(demand.scope).filter((token) => !scopeTokens(sent?.scope).includes(token))
+    if ((wanted?.length ?? 0) > longestScope) return undefined
+    const had = new Set(scopeTokens(sent?.scope))
+    const addsTo = (scope: string | undefined) => scopeTokens(scope).some((token) => !had.has(token))
     // A new token with no more than this one would be refused alike.
-    if (sent !== undefined && missing.length === 0 && this.#held(resource, need) === undefined)
+    if (sent !== undefined && !addsTo(demand.scope) && this.#held(resource, need) === undefined)
       return undefined
     const joins = slot.flights.has(flightKey(wanted, undefined))
     if (!joins && this.#held(resource, need) === undefined && ++slot.stepUps > mostStepUps) return undefined
@@ -113,10 +119,7 @@ export class TokenSource {
       this.emit(asking, { type: 'step_up', ...(wanted !== undefined && { scope: wanted }) })
     try {
       const obtained = await this.obtain(asking, need)
-      const gained = scopeTokens(obtained.token.scope).some(
-        (token) => !scopeTokens(sent?.scope).includes(token),
-      )
-      if (sent !== undefined && !gained) return undefined
+      if (sent !== undefined && !addsTo(obtained.token.scope)) return undefined
       slot.widened = wanted
       slot.stepUps = 0
       return obtained
@@ -163,6 +166,20 @@ export class TokenSource {
   isKnownRefusal({ resource }: Pick<Asking, 'resource'>, token: CachedToken): boolean {
     const { refused } = this.#state.keys.at(resource).slot
     return refused?.token.value === token.value && this.#monotonic() < refused.until
+  }
+
+  /** Notes whether a token with another authentication behind it was enough; where it was not, nor would the next be. */
+  settleAuthentication(asking: Asking, enough: boolean): void {
+    const { slot } = this.#state.keys.at(asking.resource)
+    const failures = (slot.unsatisfied?.failures ?? 0) + 1
+    const pauseMs = backOffMs(this.shared.configuration.backOff, failures)
+    slot.unsatisfied = enough ? undefined : { failures, until: this.#monotonic() + pauseMs }
+  }
+
+  /** Whether another authentication was not enough a moment ago, so that none is asked for now. */
+  isUnsatisfied({ resource }: Asking): boolean {
+    const { unsatisfied } = this.#state.keys.at(resource).slot
+    return unsatisfied !== undefined && this.#monotonic() < unsatisfied.until
   }
 
   /** Notes that the server took a token. */
@@ -214,8 +231,8 @@ export class TokenSource {
       return undefined
     if (demand?.kind === 'authentication' && sent === undefined) return undefined
     if (demand?.kind !== 'scope') return token
-    const granted = scopeTokens(token.scope)
-    return scopeTokens(demand.scope).every((wanted) => granted.includes(wanted)) ? token : undefined
+    const granted = new Set(scopeTokens(token.scope))
+    return scopeTokens(demand.scope).every((wanted) => granted.has(wanted)) ? token : undefined
   }
 
   #join(asking: Asking, slot: Slot, need: Need): Flight {
@@ -224,6 +241,8 @@ export class TokenSource {
     const underway = slot.flights.get(key)
     const now = this.#monotonic()
     if (underway !== undefined && now - underway.startedAt <= this.#patience) return underway
+    const [oldest] = slot.flights.values()
+    if (slot.flights.size >= mostFlights && oldest !== undefined) return oldest
 
     const gate = slot.gates.get(key)
     const closed = gate?.isClosed(now) === true

@@ -1,4 +1,5 @@
 import { base64url } from 'jose'
+import { isCrossAppAccessError } from '../lib/index.ts'
 import { Rig, resource } from './model/rig.ts'
 
 const minute = 60_000
@@ -24,10 +25,12 @@ async function understood(
 ): Promise<number | string> {
   const rig = new Rig()
   grantOnce(rig, typeof members === 'function' ? members(rig) : members)
-  return await rig.xaa.getAccessToken(resource).then(
-    ({ expiresAt }) => expiresAt! - rig.clock.now(),
-    ({ code }: { code: string }) => code,
-  )
+  try {
+    const { expiresAt } = await rig.xaa.getAccessToken(resource)
+    return expiresAt! - rig.clock.now()
+  } catch (error) {
+    return isCrossAppAccessError(error) ? error.code : String(error)
+  }
 }
 
 describe('the lifetime of a token (E5)', () => {

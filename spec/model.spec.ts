@@ -41,7 +41,7 @@ async function play(scheduler: fc.Scheduler, world: World): Promise<void> {
   for (let turn = 0; turn < 20_000; turn++) {
     do await nextTurn()
     while (hashing > 0)
-    if (scheduler.count() > 0) await scheduler.waitOne()
+    if (scheduler.count() > 0) await scheduler.waitNext(1)
     else if (world.unsettled > 0 && jest.getTimerCount() > 0) jest.advanceTimersToNextTimer()
     else return
   }

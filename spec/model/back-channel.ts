@@ -151,10 +151,9 @@ export class BackChannel {
 
   #exchange(form: URLSearchParams): Response {
     const idJag = `id-jag-${this.idJags.size + 1}`
-    const [subjectToken, resource, scope] = ['subject_token', 'resource', 'scope'].map(
-      (name) => form.get(name) ?? '',
-    )
-    this.idJags.set(idJag, { subjectToken: subjectToken!, resource: resource!, scope: scope!, spent: false })
+    const field = (name: string) => form.get(name) ?? ''
+    const asked = { subjectToken: field('subject_token'), resource: field('resource'), scope: field('scope') }
+    this.idJags.set(idJag, { ...asked, spent: false })
     return json({
       access_token: idJag,
       issued_token_type: 'urn:ietf:params:oauth:token-type:id-jag',

@@ -1,4 +1,4 @@
-import { createCrossAppAccess } from '../../lib/index.ts'
+import { createCrossAppAccess, isCrossAppAccessError } from '../../lib/index.ts'
 import type { CrossAppAccess, CrossAppAccessEvent, CrossAppAccessOptions } from '../../lib/index.ts'
 import { BackChannel, asIssuer, idpIssuer, mcpOrigin } from './back-channel.ts'
 
@@ -62,10 +62,11 @@ export class Rig {
 
   /** One call: its status, or the code of its error. */
   async call(init?: RequestInit): Promise<number | string> {
-    return await this.fetch(resource, init).then(
-      ({ status }) => status,
-      (error: { code?: string }) => error.code ?? String(error),
-    )
+    try {
+      return (await this.fetch(resource, init)).status
+    } catch (error) {
+      return isCrossAppAccessError(error) ? error.code : String(error)
+    }
   }
 
   /** The error of a call that fails. */

@@ -208,7 +208,7 @@ export class World {
     )
     // A fetch of its own for each call would hide what one wrapper keeps.
     this.#wrapped = this.#accesses.map(({ middleware }) =>
-      middleware((url: string, init: RequestInit) => this.#send(url, init)),
+      middleware((url: string, init: RequestInit = {}) => this.#send(url, init)),
     )
   }
 
@@ -266,7 +266,7 @@ export class World {
       case 'invalidate':
         return this.#invalidate(step.user, step.resource)
       case 'sign_in':
-        this.#signIns[step.user]!++
+        this.#signIns[step.user]++
         return
       case 'wait':
         jest.advanceTimersByTime(step.ms)
@@ -292,7 +292,7 @@ export class World {
       this.#invalidations.set(place, (this.#invalidations.get(place) ?? 0) + 1)
     }
     this.#invalidating = true
-    this.#accesses[user]!.invalidate(resource === 'all' ? undefined : resources[resource])
+    this.#accesses[user].invalidate(resource === 'all' ? undefined : resources[resource])
     this.#invalidating = false
   }
 
@@ -312,12 +312,12 @@ export class World {
     }
     this.calls.push(call)
     const url = `${resources[resource]}${wants === 'write' ? '/write' : ''}?call=${call.number}`
-    const answer = this.#wrapped[user]!(url, {
+    const answer = this.#wrapped[user](url, {
       method: 'POST',
       signal: call.controller.signal,
       ...(body === 'text' && { body: '{}' }),
       ...(body === 'stream' && { body: new Blob(['{}']).stream(), duplex: 'half' }),
-    } as RequestInit)
+    })
     call.inOwnTick = false
     answer.then(
       (response) => this.#settle(call, 'answered', response),
@@ -341,7 +341,7 @@ export class World {
 
   /** The `next` of the wrapped fetches. */
   async #send(url: string, init: RequestInit): Promise<Response> {
-    const call = this.calls[Number(new URL(url).searchParams.get('call'))]!
+    const call = this.calls[Number(new URL(url).searchParams.get('call'))]
     const authorization = new Headers(init.headers).get('authorization')
     const send: Call['sends'][number] = { authorization }
     call.sends.push(send)
@@ -402,7 +402,7 @@ export class World {
     const form = typeof init.body === 'string' ? new URLSearchParams(init.body) : new URLSearchParams()
     const assertion = form.get('assertion')
     const requestedAt = { now: this.#now(), monotonic: Date.now() }
-    const end = this.#begin(url, form, signal)
+    const end = this.#begin(form, signal)
     try {
       const authorization = new Headers(init.headers).get('authorization')
       await abortable(this.#scheduler.schedule(Promise.resolve(), `-> ${url}`), signal)
@@ -421,7 +421,7 @@ export class World {
     }
   }
 
-  #begin(url: string, form: URLSearchParams, signal: AbortSignal | undefined): () => void {
+  #begin(form: URLSearchParams, signal: AbortSignal | undefined): () => void {
     const assertion = form.get('assertion')
     if (assertion !== null) {
       const redemptions = (this.#redemptions.get(assertion) ?? 0) + 1
@@ -450,7 +450,7 @@ export class World {
     const index = this.#faults.findIndex(({ at }) => at === arrival.kind)
     if (index === -1) return undefined
     const [fault] = this.#faults.splice(index, 1)
-    switch (fault!.how) {
+    switch (fault.how) {
       case 'unavailable':
         return json({ error: 'server_error' }, 503)
       case 'rate_limited':
@@ -466,7 +466,7 @@ export class World {
         throw new TypeError('terminated')
       case 'invalid_grant':
       case 'access_denied':
-        return arrival.form === undefined ? json({}, 404) : json({ error: fault!.how }, 400)
+        return arrival.form === undefined ? json({}, 404) : json({ error: fault.how }, 400)
       case 'garbage':
         return new Response('<html>', { status: 200, headers: { 'content-type': 'text/html' } })
     }

@@ -5,12 +5,12 @@
  */
 import { createCrossAppAccess, sourceOf } from '../cross-app-access.ts'
 import type { CrossAppAccess } from '../cross-app-access.ts'
-import { deliver, Places } from '../middleware.ts'
-import type { Place } from '../middleware.ts'
+import { deliver } from '../middleware.ts'
 import type { CrossAppAccessOptions } from '../options.ts'
+import { Places } from '../resources.ts'
+import type { Place } from '../resources.ts'
 import type { TokenSource } from '../token-source.ts'
 import type { AnyDispatch, Dispatch, DispatchOptions } from './undici/dispatch.ts'
-import type { DispatchedAnswer } from './undici/dispatched-answer.ts'
 import { DispatchedRequest } from './undici/dispatched-request.ts'
 import { headerOf, rereadable } from './undici/headers.ts'
 import { InnerFetch } from './undici/inner-fetch.ts'
@@ -31,7 +31,8 @@ export type DispatchInterceptor = <D extends AnyDispatch>(dispatch: D, origin?: 
  * and trailers pass through. `private` is added to the `Cache-Control` of every answer, so that no shared cache further
  * out keeps one user's answer for another.
  *
- * The last interceptor given to `compose` is outermost. Put retries and logs after this one, caches before it.
+ * The last interceptor given to `compose` is outermost. Put logs and retries after this one; caches and deduplication
+ * before it, where they can tell one user's requests from another's.
  *
  * > [!NOTE]
  * > undici hands over even the string body of a `fetch` as a stream. Streams of up to 1 MiB are kept to be sent again;
@@ -86,7 +87,7 @@ function newSource(options: CrossAppAccessOptions | CrossAppAccess): TokenSource
 
 function intercept(source: TokenSource, dispatch: Dispatch, boundTo: string | undefined): Dispatch {
   const { shared } = source
-  const places = new Places(shared.configuration)
+  const places = new Places(shared)
   const innerFetch = new InnerFetch(dispatch, boundTo)
   return (asked, handler) => {
     const place = placeOf(places, asked, boundTo)
@@ -115,17 +116,12 @@ function start(source: TokenSource, request: DispatchedRequest): boolean {
   const { caller } = request
   caller.start()
   if (caller.ended) return true
-  send(source, request).then(
+  deliver(source, request).then(
     (answer) => answer.handOver(),
     // Boundary: a dispatcher may fail with anything.
     (error: unknown) => caller.fail(error as Error),
   )
   return request.accepted
-}
-
-function send(source: TokenSource, request: DispatchedRequest): Promise<DispatchedAnswer> {
-  if (!request.hasDoubtfulBody) return deliver(source, request)
-  return request.settleDoubtfulBody().then(() => deliver(source, request))
 }
 
 /** What the request lies under, if that is beyond doubt. */

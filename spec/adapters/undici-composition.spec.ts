@@ -199,6 +199,37 @@ describe.each(versions)('order of interceptors (H1), %s', (_, undici) => {
     await mock.close()
   })
 
+  it.each([
+    ['inside tells users apart', 'inside', ['alice', 'bob']],
+    ['outside hands one user the answer of another', 'outside', ['alice', 'alice']],
+  ])('deduplication that users share: %s', async (__, where, expected) => {
+    serve = (request, response) => {
+      const [, user] = request.headers.authorization?.split(' ') ?? []
+      setTimeout(() => response.end(user), 20)
+    }
+    const answer = (body: object) => new Response(JSON.stringify(body))
+    // Issues the subject token itself as the access token.
+    const channel = async (input: unknown, init: { body: string }) =>
+      String(input).endsWith('/exchange')
+        ? answer({
+            access_token: new URLSearchParams(init.body).get('subject_token'),
+            issued_token_type: 'urn:ietf:params:oauth:token-type:id-jag',
+          })
+        : answer({
+            access_token: new URLSearchParams(init.body).get('assertion'),
+            token_type: 'Bearer',
+            expires_in: 60,
+          })
+    const xaa = createCrossAppAccess(optionsFor(`${origin}/mcp`, channel))
+    const deduplicate = undici.interceptors.deduplicate()
+    const answers = ['alice', 'bob'].map(async (user) => {
+      const own = crossAppAccessInterceptor(xaa.forSubject(user, () => user))
+      const dispatcher = where === 'inside' ? base.compose(deduplicate, own) : base.compose(own, deduplicate)
+      return (await get(dispatcher)).body.text()
+    })
+    expect(await Promise.all(answers)).toEqual(expected)
+  })
+
   it('fails a request with the error of the flow, and a fetch with a TypeError that has it as its cause (G4)', async () => {
     const dispatcher = base.compose(ours({ acquire: 'eager', getIdToken: () => '' }))
     const error: unknown = await get(dispatcher).catch((reason: unknown) => reason)

@@ -1,6 +1,11 @@
+import { rmSync } from 'node:fs'
+import { mkdtemp, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { createSecureServer } from 'node:http2'
 import { createServer as createTlsServer } from 'node:https'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import * as tls from 'node:tls'
 import { withCrossAppAccess } from '../../lib/index.ts'
 import { createFetch, crossAppAccessInterceptor } from '../../lib/adapters/undici.ts'
 import type { FetchOptions } from '../../lib/adapters/undici.ts'
@@ -22,6 +27,29 @@ afterEach(async () => {
 })
 
 const authority = certificateAuthority()
+
+/** Makes Node trust an authority, in the way that its version has. Returns a function that ends it. */
+async function nodeTrusts(ca: string): Promise<() => void> {
+  const { getCACertificates, setDefaultCACertificates } = tls as {
+    getCACertificates?: (type: 'default') => string[]
+    setDefaultCACertificates?: (certificates: string[]) => void
+  }
+  if (getCACertificates !== undefined && setDefaultCACertificates !== undefined) {
+    const before = getCACertificates('default')
+    setDefaultCACertificates([ca])
+    return () => setDefaultCACertificates(before)
+  }
+  const folder = await mkdtemp(join(tmpdir(), 'xaa-'))
+  const path = join(folder, 'ca.pem')
+  await writeFile(path, ca)
+  const { NODE_EXTRA_CA_CERTS: before } = process.env
+  process.env['NODE_EXTRA_CA_CERTS'] = path
+  return () => {
+    if (before === undefined) delete process.env['NODE_EXTRA_CA_CERTS']
+    else process.env['NODE_EXTRA_CA_CERTS'] = before
+    rmSync(folder, { recursive: true })
+  }
+}
 
 /** The cause of a fetch that failed. */
 async function causeOf(answer: Promise<unknown>): Promise<NodeJS.ErrnoException> {
@@ -175,6 +203,17 @@ describe('createFetch', () => {
     ).toMatchObject({
       code: 'ERR_TLS_CERT_ALTNAME_INVALID',
     })
+  })
+
+  it('trusts what Node trusts besides', async () => {
+    const [{ cert: ca }, others] = [await authority, await certificateAuthority()]
+    const server = createTlsServer(await others.issue('localhost'), (_, response) => response.end('public'))
+    const { port, close } = await listen(server)
+    closing({ close })
+    const restore = await nodeTrusts(others.cert)
+    const fetch = createFetch({ ca, allowPrivateAddresses: true })
+    restore()
+    expect(await text(fetch, `https://localhost:${port}`)).toBe('public')
   })
 
   it('shows its own certificate to a server that asks for one, directly and through a proxy', async () => {

@@ -130,32 +130,40 @@ describe.each(versions)('what goes over the wire, %s', (_, undici) => {
       expect([next.statusCode, await next.body.text()]).toEqual([200, 'ok'])
     })
 
-    it('knows by its Content-Length that a body is too large, and keeps none of it', async () => {
-      serve = accepting('t1', echoHash)
-      const bytesAndMore = Buffer.concat([bytes, Buffer.from('x')])
-      // A fetch makes a stream of it, and its first request has to have the token.
-      const dispatcher = agent({ acquire: 'auto' })
-      const reply = await clients.fetch(dispatcher, `${origin}/mcp`, { method: 'POST', body: bytesAndMore })
-      expect([reply.status, reply.text, seen.length]).toEqual([200, sha256(bytesAndMore), 1])
-    })
-
-    it('gets the token first for a stream, whose length nobody knows, where nothing is known yet', async () => {
-      serve = (request, response) => {
-        if (request.url?.startsWith('/.well-known/') === true) {
-          const document = { resource: `${origin}/mcp`, authorization_servers: ['https://as.example'] }
-          response.setHeader('content-type', 'application/json').end(JSON.stringify(document))
-        } else accepting('t1', echoHash)(request, response)
-      }
-      const dispatcher = agent({
-        acquire: 'auto',
-        resources: [`${origin}/mcp`],
-        // The back channel of the spec has no documents.
-        fetch: (input: string, init) =>
-          input.includes('/.well-known/') && input.startsWith(origin) ? fetch(input) : channel(input, init),
+    describe('get their token first where nothing is known yet, and they may be too large to be sent again', () => {
+      const discovers = (): Dispatcher =>
+        agent({
+          acquire: 'auto',
+          resources: [`${origin}/mcp`],
+          // The back channel of the spec has no documents.
+          fetch: (input: string, init) =>
+            input.includes('/.well-known/') && input.startsWith(origin) ? fetch(input) : channel(input, init),
+        })
+      beforeEach(() => {
+        serve = (request, response) => {
+          if (request.url?.startsWith('/.well-known/') === true) {
+            const document = { resource: `${origin}/mcp`, authorization_servers: ['https://as.example'] }
+            response.setHeader('content-type', 'application/json').end(JSON.stringify(document))
+          } else accepting('t1', echoHash)(request, response)
+        }
       })
-      const { statusCode } = await dispatcher.request(withBody(Readable.from([bytes, bytes])))
-      expect(statusCode).toBe(200)
-      expect(seen.map(({ url }) => url)).toEqual(['/.well-known/oauth-protected-resource/mcp', '/mcp'])
+      const first = ['/.well-known/oauth-protected-resource/mcp', '/mcp']
+
+      it('as a stream, whose length nobody knows', async () => {
+        const { statusCode } = await discovers().request(withBody(Readable.from([bytes, bytes])))
+        expect([statusCode, seen.map(({ url }) => url)]).toEqual([200, first])
+      })
+
+      it('as what a Content-Length says is larger than the limit', async () => {
+        const body = Buffer.concat([bytes, Buffer.from('x')])
+        const reply = await clients.fetch(discovers(), `${origin}/mcp`, { method: 'POST', body })
+        expect([reply.status, reply.text, seen.map(({ url }) => url)]).toEqual([200, sha256(body), first])
+      })
+
+      it('but not what is within the limit: its 401 teaches where to ask', async () => {
+        const reply = await clients.fetch(discovers(), `${origin}/mcp`, { method: 'POST', body: bytes })
+        expect([reply.status, seen.map(({ url }) => url)]).toEqual([200, ['/mcp', ...first]])
+      })
     })
 
     it.each([

@@ -1,11 +1,10 @@
 import type { Readable } from 'node:stream'
-import { setImmediate } from 'node:timers/promises'
 import type { Deliverable } from '../../deliverable.ts'
 import type { Configuration, ResourceConfiguration } from '../../options.ts'
 import type { AnyFetch } from '../../protocol/context.ts'
 import { dpopProof } from '../../protocol/dpop.ts'
 import { RecordedBody, isOneShot } from '../../recorded-body.ts'
-import { copyOfBody } from '../../replayable-request.ts'
+import { copyOfBody } from '../../body-copy.ts'
 import type { CachedToken } from '../../token-cache.ts'
 import { Caller } from './caller.ts'
 import type { Dispatch, DispatchHandler, DispatchOptions } from './dispatch.ts'
@@ -15,8 +14,6 @@ import { copyOfHeaders, headerOf, withHeaders } from './headers.ts'
 
 /** Bytes of a one-shot body that are kept, unless the options say otherwise. */
 const defaultBufferedBytes = 1024 * 1024
-/** Methods whose requests have a body. A pipeline hands over a stream for every method. */
-const withPayload = new Set(['POST', 'PUT', 'PATCH', 'QUERY', 'PROPFIND', 'PROPPATCH'])
 
 /** What was asked of a dispatcher, as it was when it was asked. The caller's own objects are never changed. */
 export class DispatchedRequest implements Deliverable<DispatchedAnswer> {
@@ -71,19 +68,6 @@ export class DispatchedRequest implements Deliverable<DispatchedAnswer> {
   /** A body of unknown length may turn out larger than what is kept. */
   get oneShot(): boolean {
     return this.#gone || (this.#recorded !== undefined && !this.#lengthKnown)
-  }
-
-  /** Whether a stream was handed over for a method that has no body. */
-  get hasDoubtfulBody(): boolean {
-    return this.#recorded !== undefined && !withPayload.has(this.#options.method)
-  }
-
-  /** Leaves a stream out that ends at once, as undici does. Servers refuse a `GET` with a body. */
-  async settleDoubtfulBody(): Promise<void> {
-    const whole = await Promise.race([this.#recorded?.whole(), setImmediate(undefined)])
-    if (whole?.byteLength !== 0) return
-    this.#recorded = undefined
-    this.#body = null
   }
 
   /** Sends it, with the token if there is one. In the caller's own tick, but for tokens bound to a key. */

@@ -200,6 +200,32 @@ describe.each(versions)('what goes over the wire, %s', (_, undici) => {
       expect([statusCode, await body.text()]).toEqual([200, sha256(bytes)])
     })
 
+    it.each(['a stream that stalls', 'an iterator'])(
+      'lets go of %s when the answer is over',
+      async (kind) => {
+        serve = (__, response) => response.writeHead(413).end('too much')
+        let over = false
+        let go: () => void = () => undefined
+        const gate = new Promise<void>((resolve) => (go = resolve))
+        async function* chunks() {
+          try {
+            yield 'a'
+            await gate
+            yield 'b'
+          } finally {
+            over = true
+          }
+        }
+        const stream = new Readable({ read: () => undefined })
+        stream.push('a')
+        stream.once('close', () => (over = true))
+        const answer = await agent().request(withBody(kind === 'an iterator' ? chunks() : stream))
+        expect([answer.statusCode, await answer.body.text()]).toEqual([413, 'too much'])
+        go()
+        await until(() => over)
+      },
+    )
+
     it('fails with the error of the body, also while the token is on its way', async () => {
       serve = accepting('t1', echoHash)
       let release: () => void = () => undefined

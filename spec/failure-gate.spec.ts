@@ -192,10 +192,10 @@ describe('Retry-After (G1)', () => {
     jest.useFakeTimers({ doNotFake: ['setImmediate', 'queueMicrotask', 'nextTick', 'performance', 'Date'] })
     try {
       const call = rig.call()
-      await rig.settle()
-      expect(rig.exchanges).toBe(1)
+      // The first attempt has failed when the pause has begun.
+      await rig.until(() => rig.of('hop').length === 3)
       jest.advanceTimersByTime(1999)
-      await rig.settle()
+      for (let turn = 0; turn < 10; turn++) await rig.until(() => true)
       expect(rig.exchanges).toBe(1)
       jest.advanceTimersByTime(1)
       expect(await call).toBe(200)

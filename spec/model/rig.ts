@@ -29,6 +29,8 @@ export class SetClock {
   }
 }
 
+const turn = () => new Promise((resolve) => setImmediate(resolve))
+
 /** The library on set clocks, with servers in memory. */
 export class Rig {
   readonly clock = new SetClock()
@@ -85,10 +87,23 @@ export class Rig {
     return this.servers.count('grant')
   }
 
-  /** Lets a renewal beside the requests come to its end. */
+  /** Waits for everything that runs beside the requests, and a little longer. */
   async settle(): Promise<void> {
-    // Hashing is done on another thread: a few turns of the event loop.
-    for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve))
+    for (let idle = 0; idle < 10; idle++) {
+      await this.until(() => this.#underway === 0)
+      await turn()
+    }
+  }
+
+  /** Lets everything happen that can, until something has. */
+  async until(happened: () => boolean): Promise<void> {
+    do await turn()
+    while (!happened())
+  }
+
+  get #underway(): number {
+    const ended = this.of('token_acquired').length + this.of('acquire_failed').length
+    return this.of('acquire_started').length - ended
   }
 
   of<T extends CrossAppAccessEvent['type']>(type: T): Extract<CrossAppAccessEvent, { type: T }>[] {

@@ -21,6 +21,7 @@ import { ManualClock, tokensSentTo, trafficOf } from './integration/harness.ts'
 import { startEnterprise } from './support/enterprise.ts'
 import type { Enterprise } from './support/enterprise.ts'
 import { Listener } from './support/listener.ts'
+import { obtainAccessToken } from './support/wire.ts'
 
 const info = { name: 'spec', version: '1.0.0' }
 
@@ -177,6 +178,24 @@ describe.each(Object.keys(clients))('%s', (name) => {
     const later: unknown = await client.call('whoami').catch((reason: unknown) => reason)
     expect(later).toBeInstanceOf(CrossAppAccessError)
     expect(thrown).toContain(later)
+  })
+})
+
+describe("a transport's own authProvider", () => {
+  it('keeps working beside the wrapped fetch, which leaves its requests alone (A2)', async () => {
+    await using enterprise = await startEnterprise()
+    const token = await obtainAccessToken(enterprise, (await enterprise.signIn()).idToken)
+    enterprise.reset()
+    const client = new Client2(info)
+    const transport = new Transport2(new URL(enterprise.mcp.url), {
+      fetch: withCrossAppAccess(enterprise.options())(fetch),
+      authProvider: { token: () => Promise.resolve(token) },
+    })
+    await client.connect(transport)
+    expect((await client.callTool({ name: 'whoami', arguments: {} })).content).toEqual(said('alice'))
+    await client.close()
+    expect(new Set(tokensSentTo(enterprise.mcp))).toEqual(new Set([token]))
+    expect(enterprise.exchanges).toBe(0)
   })
 })
 

@@ -90,7 +90,7 @@ export const givers: GetIdToken[] = [
   () => 'token',
   () => Promise.resolve('token'),
   () => ({ token: 'token', type: 'saml2' }),
-   
+
   async (): Promise<SubjectToken> => ({ token: 'x', type: 'urn:ietf:params:oauth:token-type:jwt' }),
   idTokenFromRefreshToken({ idp, refreshToken: 'x', onRotate: async () => {} }),
 ]

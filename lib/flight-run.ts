@@ -51,6 +51,7 @@ export class FlightRun implements Flight {
     this.#secrets = new Secrets().add(
       ...[idp, ...authorizationServers].flatMap(secretsOf),
       ...state.tokensInUse(),
+      plan.need.sent?.value,
     )
     this.#shared = new SharedTokens(state, (operation, error) =>
       this.#emit({ type: 'store_failed', operation, error: copyOfCause(error, this.#secrets) }),

@@ -112,7 +112,7 @@ export type Demand =
  *
  * A `401` asks for a token when it has no challenge at all, or one of `Bearer` (or `DPoP`) without an `error` or with
  * `invalid_token`; a `403` only with `insufficient_scope`. Basic or Negotiate alone, `407` and other errors ask nothing.
- * A scope that holds `sent`, the token that the answer speaks of, is as good as none.
+ * A parameter that holds `sent`, the token that the answer speaks of, is as good as none.
  *
  * @see [RFC 6750 §3](https://www.rfc-editor.org/rfc/rfc6750#section-3)
  */
@@ -143,7 +143,9 @@ function common(
   sent: string | undefined,
 ): { resourceMetadata?: string; scope?: string } {
   const resourceMetadata = parameters['resource_metadata']
-  return { ...(resourceMetadata !== undefined && { resourceMetadata }), ...scopeOf({ parameters }, sent) }
+  // Its path is shown in events and errors, also to those who were not sent that token.
+  const usable = resourceMetadata !== undefined && !isUnacceptable(resourceMetadata, new Secrets().add(sent))
+  return { ...(usable && { resourceMetadata }), ...scopeOf({ parameters }, sent) }
 }
 
 function scopeOf(
@@ -169,15 +171,19 @@ export function scopeTokens(...scopes: (string | undefined)[]): string[] {
   return [...new Set(tokens.filter((token) => /^[\x21\x23-\x5b\x5d-\x7e]+$/.test(token)))]
 }
 
-/** Longest scope of a server's that is taken, in characters. */
-const longestScope = 4096
+/** Longest scope or address of a server's that is taken, in characters. */
+const longestParameter = 4096
+
+function isUnacceptable(text: string, secrets: Secrets): boolean {
+  return text.length > longestParameter || secrets.holds(text)
+}
 
 /**
  * The scope that a server names, or nothing where it is too long or holds a secret: it is passed on to other servers,
  * remembered for other users, and shown in events.
  */
 export function acceptableScope(scope: string | undefined, secrets: Secrets): string | undefined {
-  if (scope === undefined || scope.length > longestScope) return undefined
+  if (scope === undefined || isUnacceptable(scope, secrets)) return undefined
   const tokens = scopeTokens(scope).join(' ')
-  return tokens === '' || secrets.holds(tokens) ? undefined : tokens
+  return tokens === '' ? undefined : tokens
 }

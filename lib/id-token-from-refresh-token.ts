@@ -1,6 +1,6 @@
+import { Problems, aFunction, object, text } from './checks.ts'
 import { startDeadline } from './deadline.ts'
 import { CrossAppAccessError, asRemembered } from './errors.ts'
-import { parseRefreshTokenOptions } from './options.ts'
 import type { AnyFetch, ProtocolContext } from './protocol/context.ts'
 import { discoverAuthorizationServer } from './protocol/discovery.ts'
 import { findings } from './protocol/findings.ts'
@@ -10,6 +10,7 @@ import { Secrets } from './protocol/redaction.ts'
 import type { ServerRegistration } from './protocol/registration.ts'
 import type { GetIdToken } from './protocol/subject-token.ts'
 import { requestToken } from './protocol/token-endpoint.ts'
+import { ownRegistration, registration } from './registrations.ts'
 
 /** An ID token is renewed this many milliseconds before its end. */
 const renewalMargin = 60_000
@@ -62,7 +63,7 @@ export interface RefreshTokenOptions {
  * @see [OpenID Connect Core §12](https://openid.net/specs/openid-connect-core-1_0.html#RefreshTokens)
  */
 export function idTokenFromRefreshToken(options: RefreshTokenOptions): GetIdToken {
-  const session = new Session(parseRefreshTokenOptions(options))
+  const session = new Session(parseOptions(options))
   return ({ reason, signal }) => {
     const { idToken } = session
     const usable = idToken !== undefined && (jwtExpiry(idToken) ?? Infinity) - renewalMargin > Date.now()
@@ -70,6 +71,21 @@ export function idTokenFromRefreshToken(options: RefreshTokenOptions): GetIdToke
     if (idToken !== undefined && (reason === 'step_up' || (reason === 'initial' && usable))) return idToken
     return abortable(session.refresh(), signal)
   }
+}
+
+const checkRefreshTokenOptions = object(
+  { idp: registration, refreshToken: text },
+  { onRotate: aFunction, fetch: aFunction },
+)
+
+/** The options, checked and copied. */
+function parseOptions(options: RefreshTokenOptions): RefreshTokenOptions {
+  const problems = new Problems()
+  const taken = checkRefreshTokenOptions(options, 'options', problems)
+  problems.throwIfAny()
+  // Every member was checked: what is taken has the shape of the options.
+  const value = taken as RefreshTokenOptions
+  return { ...value, idp: ownRegistration(value.idp) }
 }
 
 /** The tokens of one sign-in. */

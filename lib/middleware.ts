@@ -1,26 +1,22 @@
 import type { Asking, Need } from './asking.ts'
 import type { Answer, Deliverable } from './deliverable.ts'
+import { effectiveHeaders, withLastingHeaders } from './fetch-input.ts'
 import { imitate } from './fetch-middleware.ts'
 import type { FetchMiddleware } from './fetch-middleware.ts'
-import { resourceOf } from './options.ts'
-import type { Configuration, ResourceConfiguration } from './options.ts'
+import { hasHeader } from './headers.ts'
 import { readDemand } from './protocol/challenge.ts'
 import type { Demand } from './protocol/challenge.ts'
 import type { AnyFetch } from './protocol/context.ts'
 import { rememberNonce } from './protocol/dpop.ts'
-import {
-  ReplayableRequest,
-  effectiveHeaders,
-  hasHeader,
-  isRequest,
-  withLastingHeaders,
-} from './replayable-request.ts'
+import { ReplayableRequest } from './replayable-request.ts'
+import { Places } from './resources.ts'
+import type { Place } from './resources.ts'
 import type { CachedToken } from './token-cache.ts'
 import type { TokenSource } from './token-source.ts'
 
 /** Makes the middleware of one token source. What is not ours goes to `next` with the very same arguments. */
 export function createMiddleware(source: TokenSource): FetchMiddleware {
-  const places = new Places(source.shared.configuration)
+  const places = new Places(source.shared)
   return (next) =>
     imitate(next, (input: unknown, init?: object) => {
       try {
@@ -59,7 +55,9 @@ export async function deliver<A extends Answer>(source: TokenSource, request: De
     request.discard(response)
     if (demand.kind !== 'nonce') ({ token, minted } = await source.obtain(request, renewal(token, demand)))
     response = await resend(source, request, token)
+    const { kind } = demand
     demand = judge(source, request, response, token, minted)
+    if (kind === 'authentication') source.settleAuthentication(request, demand?.kind !== 'authentication')
     // The answer to the second send is final, but for its scope.
     if (demand?.kind === 'token' && token !== undefined) settleRefusal(source, request, token)
   }
@@ -97,53 +95,6 @@ function claim(
   )
 }
 
-/** A URL as `URL` writes it, and the resource that it lies under. */
-export interface Place {
-  readonly url: string
-  readonly resource: ResourceConfiguration
-}
-
-/** Finds resources by URL. Clients ask for one URL again and again: the last answer is kept, parsing costs most. */
-export class Places {
-  readonly #configuration: Configuration
-  #text: string | undefined
-  #place: Place | undefined
-
-  constructor(configuration: Configuration) {
-    this.#configuration = configuration
-  }
-
-  of(input: unknown): Place | undefined {
-    const text = textOf(input)
-    if (text !== this.#text) {
-      this.#place = this.#find(text)
-      this.#text = text
-    }
-    return this.#place
-  }
-
-  #find(text: string): Place | undefined {
-    const url = parse(text)
-    const resource = url && resourceOf(this.#configuration, url)
-    return url && resource && { url: url.href, resource }
-  }
-}
-
-/** Strings, URLs and Requests of any realm. */
-function textOf(input: unknown): string {
-  if (typeof input === 'string') return input
-  return isRequest(input) ? input.url : String(input)
-}
-
-/** In a page, relative URLs count too. What is no URL is left for `next` to refuse. */
-function parse(text: string): URL | undefined {
-  if (URL.canParse(text)) return new URL(text)
-  const { location } = globalThis as { location?: { href?: string } }
-  return location?.href !== undefined && URL.canParse(text, location.href)
-    ? new URL(text, location.href)
-    : undefined
-}
-
 /** What the answer asks of us, if anything; and what it says about the token that was sent. */
 function judge(
   source: TokenSource,
@@ -166,6 +117,7 @@ function judge(
     status,
     headers.get('www-authenticate'),
     source.shared.configuration.dpop !== undefined,
+    token?.value,
   )
   if (demand === undefined) return undefined
   if (source.shared.events.listening) {
@@ -178,6 +130,7 @@ function judge(
     } as const
     source.emit(request, event)
   }
+  if (demand.kind === 'authentication' && source.isUnsatisfied(request)) return undefined
   if (demand.kind !== 'token') return demand
   source.learn(request.resource, demand)
   if (token === undefined) return demand

@@ -1,12 +1,29 @@
+import {
+  Problems,
+  aFunction,
+  countFrom,
+  flag,
+  frozenJson,
+  httpUrl,
+  isJson,
+  isObject,
+  list,
+  methods,
+  milliseconds,
+  object,
+  oneOf,
+  text,
+  that,
+} from './checks.ts'
+import type { Check } from './checks.ts'
 import type { CrossAppAccessEvent } from './events.ts'
-import type { RefreshTokenOptions } from './id-token-from-refresh-token.ts'
 import { isCryptoKey } from './protocol/client-authentication.ts'
 import { systemClock } from './protocol/context.ts'
 import type { AnyFetch, Clock } from './protocol/context.ts'
-import { isPathPrefix } from './protocol/discovery.ts'
-import { isSecureUrl } from './protocol/http.ts'
 import type { ServerRegistration } from './protocol/registration.ts'
 import type { GetIdToken } from './protocol/subject-token.ts'
+import { ownRegistration, registration } from './registrations.ts'
+import { hasHiddenSegments } from './resources.ts'
 import type { TokenStore } from './token-store.ts'
 
 /** Options of {@link withCrossAppAccess} and {@link createCrossAppAccess}. Read once: later changes have no effect. */
@@ -141,16 +158,14 @@ export interface Configuration {
  */
 export function parseOptions(options: CrossAppAccessOptions): Configuration {
   const problems = new Problems()
-  const taken = checkOptions(options, 'options', problems)
-  problems.throwIfAny()
-  // Every member was checked: what is taken has the shape of the options.
-  const value = taken as CrossAppAccessOptions
-  const authorizationServers = value.authorizationServers.map(own)
-  const resources = value.resources.map(toResource)
-  checkContradictions(authorizationServers, resources, problems)
+  // Every member is checked: what is taken has the shape of the options, or there are problems.
+  const value = checkOptions(options, 'options', problems) as CrossAppAccessOptions
+  checkContradictions(value, problems)
   problems.throwIfAny()
 
-  const idp = own(value.idp)
+  const authorizationServers = value.authorizationServers.map(ownRegistration)
+  const resources = value.resources.map(toResource)
+  const idp = ownRegistration(value.idp)
   const endpoints = [idp, ...authorizationServers].flatMap(({ tokenEndpoint }) => tokenEndpoint ?? [])
   const clock = value.clock ?? systemClock
   const dpop = value.dpop === true ? {} : value.dpop === false ? undefined : value.dpop
@@ -177,108 +192,6 @@ export function parseOptions(options: CrossAppAccessOptions): Configuration {
   })
 }
 
-/** The mistakes found so far. No message quotes a value: a secret may have been put in the wrong place. */
-class Problems {
-  readonly #list: string[] = []
-
-  add(path: string, what: string): void {
-    this.#list.push(`${path}: ${what}`)
-  }
-
-  throwIfAny(): void {
-    if (this.#list.length > 0)
-      throw new TypeError(['Invalid options for xaa-fetch:', ...this.#list].join('\n  - '))
-  }
-}
-
-/** Checks one value; reports what is wrong with it, and gives what is to be kept. */
-type Check = (value: unknown, path: string, problems: Problems) => unknown
-
-/** An object with these members and no others. Reads each once. */
-const object =
-  (
-    needed: Record<string, Check>,
-    optional: Record<string, Check>,
-    whole?: (value: Record<string, unknown>) => string | undefined,
-  ): Check =>
-  (value, path, problems) => {
-    if (!isObject(value) || Array.isArray(value)) return problems.add(path, 'must be an object')
-    const taken: Record<string, unknown> = {}
-    const prefix = path === 'options' ? '' : `${path}.`
-    const members = { ...needed, ...optional }
-    for (const name of Object.keys(value)) {
-      if (!Object.hasOwn(members, name)) problems.add(prefix + name, 'is no option')
-    }
-    for (const [name, check] of Object.entries(members)) {
-      // Boundary: an object of unknown shape.
-      const member = (value as Record<string, unknown>)[name]
-      if (member !== undefined) taken[name] = check(member, prefix + name, problems)
-      else if (Object.hasOwn(needed, name)) problems.add(prefix + name, 'is missing')
-    }
-    const contradiction = whole?.(taken)
-    if (contradiction !== undefined) problems.add(path, contradiction)
-    return taken
-  }
-
-const list =
-  (check: Check, empty: string): Check =>
-  (value, path, problems) => {
-    if (!Array.isArray(value)) return problems.add(path, 'must be a list')
-    if (value.length === 0) problems.add(path, empty)
-    return value.map((entry: unknown, index) => check(entry, `${path}[${index}]`, problems))
-  }
-
-/** A value kept as it is, if `holds`. */
-const that =
-  (holds: (value: unknown) => boolean, what: string): Check =>
-  (value, path, problems) =>
-    holds(value) ? value : problems.add(path, what)
-
-const oneOf = (...values: unknown[]): Check =>
-  that(
-    (value) => values.includes(value),
-    `must be ${values.map((value) => JSON.stringify(value)).join(' or ')}`,
-  )
-const text = that((value) => typeof value === 'string' && value !== '', 'must be a non-empty string')
-const flag = oneOf(true, false)
-const aFunction = that((value) => typeof value === 'function', 'must be a function')
-const milliseconds = that(
-  (value) => typeof value === 'number' && Number.isFinite(value) && value > 0,
-  'must be a number of milliseconds greater than 0',
-)
-const countFrom = (least: number) =>
-  that(
-    (value) => Number.isSafeInteger(value) && Number(value) >= least,
-    `must be a whole number from ${least}`,
-  )
-const methods = (...names: string[]) =>
-  that((value) => hasMethods(value, ...names), `must have the functions ${names.join(', ')}`)
-
-const httpUrl: Check = (value, path, problems) => {
-  if (typeof value !== 'string' || value !== value.trim() || !URL.canParse(value)) {
-    return problems.add(path, 'must be an absolute URL')
-  }
-  const { username, password, hash } = new URL(value)
-  if (!isSecureUrl(value)) problems.add(path, 'must be an https: URL (http: on loopback alone)')
-  if (username !== '' || password !== '' || hash !== '') {
-    problems.add(path, 'must have no user name, password or fragment')
-  }
-  return value
-}
-
-const issuer: Check = (value, path, problems) => {
-  const url = httpUrl(value, path, problems)
-  if (typeof url === 'string' && url.includes('?')) problems.add(path, 'must have no query')
-  return url
-}
-
-const key = that(
-  (value) =>
-    isCryptoKey(value)
-      ? value.type === 'private'
-      : isObject(value) && 'kty' in value && ('d' in value || 'priv' in value),
-  'must be a private key: a CryptoKey or a JWK',
-)
 const keyPair = that(
   (value) =>
     isObject(value) &&
@@ -286,34 +199,10 @@ const keyPair = that(
     'publicKey' in value &&
     isCryptoKey(value.privateKey) &&
     isCryptoKey(value.publicKey) &&
-    value.privateKey.type === 'private',
-  'must be a CryptoKeyPair',
-)
-
-const secretMethods = ['client_secret_basic', 'client_secret_post', 'client_secret_jwt']
-const authenticationMethods = ['none', ...secretMethods, 'private_key_jwt']
-
-const clientAuthentication: Check = (value, path, problems) => {
-  const method = isObject(value) && 'method' in value ? value.method : undefined
-  if (!authenticationMethods.some((known) => known === method)) {
-    return problems.add(`${path}.method`, `must be one of ${authenticationMethods.join(', ')}`)
-  }
-  if (method === 'none') return object({ method: text }, {})(value, path, problems)
-  if (method !== 'private_key_jwt')
-    return object({ method: text, clientSecret: text }, {})(value, path, problems)
-  const members = { key, sign: aFunction, alg: text, kid: text, audience: text }
-  return object({ method: text }, members, ({ key: own, sign }) =>
-    (own === undefined) === (sign === undefined) ? 'must have either a key or a sign function' : undefined,
-  )(value, path, problems)
-}
-
-const registration = object(
-  { issuer, clientId: text },
-  { clientSecret: text, clientAuthentication, tokenEndpoint: httpUrl },
-  ({ clientSecret, clientAuthentication: other }) =>
-    clientSecret !== undefined && other !== undefined
-      ? 'must have clientSecret or clientAuthentication, not both'
-      : undefined,
+    value.privateKey.type === 'private' &&
+    value.privateKey.usages.includes('sign') &&
+    value.publicKey.extractable,
+  'must be a CryptoKeyPair that can sign, with a public key that can be exported',
 )
 
 const resourceObject = object(
@@ -340,8 +229,7 @@ const resourceObject = object(
 
 const resource: Check = (value, path, problems) => {
   if (typeof value !== 'string') return resourceObject(value, path, problems)
-  httpUrl(value, path, problems)
-  return { url: value }
+  return { url: httpUrl(value, path, problems) }
 }
 
 const checkOptions = object(
@@ -369,46 +257,32 @@ const checkOptions = object(
   },
 )
 
-const checkRefreshTokenOptions = object(
-  { idp: registration, refreshToken: text },
-  { onRotate: aFunction, fetch: aFunction },
-)
-
-/**
- * Checks the options of `idTokenFromRefreshToken` likewise.
- *
- * @throws `TypeError` that lists every mistake with its path, and no value.
- */
-export function parseRefreshTokenOptions(options: RefreshTokenOptions): RefreshTokenOptions {
-  const problems = new Problems()
-  const taken = checkRefreshTokenOptions(options, 'options', problems)
-  problems.throwIfAny()
-  // Every member was checked: what is taken has the shape of the options.
-  const value = taken as RefreshTokenOptions
-  return { ...value, idp: own(value.idp) }
-}
-
-function checkContradictions(
-  servers: readonly ServerRegistration[],
-  resources: readonly ResourceConfiguration[],
-  problems: Problems,
-): void {
-  servers.forEach((server, index) => {
-    const earlier = servers.slice(0, index).some((other) => other.issuer === server.issuer)
+/** What is right by itself and wrong beside the rest. Members that are malformed are undefined, and passed over. */
+function checkContradictions(taken: Malformed<CrossAppAccessOptions> | undefined, problems: Problems): void {
+  const issuers = taken?.authorizationServers?.map((server?: Malformed<ServerRegistration>) => server?.issuer)
+  issuers?.forEach((issuer, index) => {
+    const earlier = issuer !== undefined && issuers.indexOf(issuer) < index
     if (earlier) problems.add(`authorizationServers[${index}]`, 'names an issuer that an earlier entry has')
   })
-  resources.forEach(({ origin, path, label, authorizationServer }, index) => {
-    const earlier = resources.slice(0, index).some((other) => other.origin === origin && other.path === path)
-    if (earlier) problems.add(`resources[${index}]`, 'covers the same URLs as an earlier entry')
-    if (hasHiddenSegments(label)) {
+  const places = new Set<string>()
+  taken?.resources?.forEach((resource: Malformed<ResourceOptions> | string | undefined, index) => {
+    if (typeof resource !== 'object' || resource.url === undefined) return
+    const { authorizationServer, match } = resource
+    const { origin, pathname } = new URL(resource.url)
+    const covered = origin + (match === 'origin' ? '/' : pathname)
+    if (places.has(origin + path))
+      problems.add(`resources[${index}]`, 'covers the same URLs as an earlier entry')
+    places.add(covered)
+    if (hasHiddenSegments(pathname)) {
       problems.add(`resources[${index}].url`, 'must have no encoded slash, backslash or dot in its path')
     }
-    const unknown =
-      authorizationServer !== undefined && !servers.some((server) => server.issuer === authorizationServer)
+    const unknown = authorizationServer !== undefined && issuers?.includes(authorizationServer) === false
     if (unknown)
       problems.add(`resources[${index}].authorizationServer`, 'is the issuer of none of authorizationServers')
   })
 }
+
+type Malformed<T> = { readonly [K in keyof T]?: T[K] | undefined }
 
 function toResource(options: string | ResourceOptions, index: number): ResourceConfiguration {
   // The check has written the shorthand out.
@@ -425,68 +299,13 @@ function toResource(options: string | ResourceOptions, index: number): ResourceC
   })
 }
 
-/** A registration of our own: a copy of a JWK too, so that a later change has no effect. */
-function own(options: ServerRegistration): ServerRegistration {
-  const { clientAuthentication: authentication } = options
-  if (authentication === undefined) return Object.freeze(options)
-  const copied =
-    'key' in authentication && !isCryptoKey(authentication.key)
-      ? { ...authentication, key: frozenJson(authentication.key) }
-      : authentication
-  return Object.freeze({ ...options, clientAuthentication: Object.freeze(copied) })
-}
-
-function frozenJson<T>(value: T): T {
-  // A deep copy of what goes on the wire as JSON anyway.
-  return JSON.parse(JSON.stringify(value), (_, member: unknown) =>
-    isObject(member) ? Object.freeze(member) : member,
-  ) as T
-}
-
 /** Without members that are undefined. */
 function defined<T extends object>(value: T | undefined): { [K in keyof T]?: Exclude<T[K], undefined> } {
   const entries = Object.entries(value ?? {}).filter(([, member]) => member !== undefined)
   return Object.fromEntries(entries) as { [K in keyof T]?: Exclude<T[K], undefined> }
 }
 
-function isJson(value: unknown): boolean {
-  try {
-    return JSON.stringify(value) !== ''
-  } catch {
-    return false // A circle, or a BigInt.
-  }
-}
-
-const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null
-
-function hasMethods(value: unknown, ...names: string[]): boolean {
-  if (!isObject(value)) return false
-  return names.every((name) => typeof (value as Record<string, unknown>)[name] === 'function')
-}
-
 function originAndPath(url: string): string {
   const { origin, pathname } = new URL(url)
   return origin + pathname
-}
-
-function hasHiddenSegments(path: string): boolean {
-  return /%(?:2f|5c|2e)/i.test(path)
-}
-
-/**
- * The resource that a URL lies under: same origin, and its path or below it at a segment boundary.
- *
- * None for a URL with a user name or password, for a path that hides separators by encoding them, for `.well-known`
- * documents and for the configured token endpoints.
- */
-export function resourceOf(configuration: Configuration, url: URL): ResourceConfiguration | undefined {
-  const { origin, pathname } = url
-  const found = configuration.resources.find(
-    (entry) => entry.origin === origin && isPathPrefix(entry.path, pathname),
-  )
-  if (found === undefined) return undefined
-  if (url.username !== '' || url.password !== '' || hasHiddenSegments(pathname)) return undefined
-  if (pathname.includes('/.well-known/') || configuration.tokenEndpoints.has(origin + pathname))
-    return undefined
-  return found
 }

@@ -7,13 +7,13 @@ import type { SharedState } from './shared-state.ts'
 import type { Slot } from './slot.ts'
 
 /** Where one subject's token for one resource is kept, and what else is remembered there. */
-export interface Place {
+export interface TokenPlace {
   readonly slot: Slot
   /** Key of the token to use; nothing while the authorization server of the resource is not known. */
   readonly key: string | undefined
 }
 
-interface PlaceMemo extends Place {
+interface PlaceMemo extends TokenPlace {
   key: string | undefined
   /** What the key was composed of: it holds as long as these do. */
   knowledge?: object
@@ -32,13 +32,13 @@ export class TokenKeys {
   }
 
   /** All places asked for so far. */
-  get known(): readonly Place[] {
+  get known(): readonly TokenPlace[] {
     // Sparse: resources that were never asked for have none.
     return this.#places.filter((place) => place !== undefined)
   }
 
   /** The place of the token to use for a resource. */
-  at(resource: ResourceConfiguration): Place {
+  at(resource: ResourceConfiguration): TokenPlace {
     const { index } = resource
     let place = this.#places[index]
     if (place === undefined || place.slot.evicted) {

@@ -270,8 +270,7 @@ function checkContradictions(taken: Malformed<CrossAppAccessOptions> | undefined
     const { authorizationServer, match } = resource
     const { origin, pathname } = new URL(resource.url)
     const covered = origin + (match === 'origin' ? '/' : pathname)
-    if (places.has(origin + path))
-      problems.add(`resources[${index}]`, 'covers the same URLs as an earlier entry')
+    if (places.has(covered)) problems.add(`resources[${index}]`, 'covers the same URLs as an earlier entry')
     places.add(covered)
     if (hasHiddenSegments(pathname)) {
       problems.add(`resources[${index}].url`, 'must have no encoded slash, backslash or dot in its path')

@@ -36,6 +36,13 @@ export type Interference = (
   signal: AbortSignal | undefined,
 ) => Response | undefined | Promise<Response | undefined>
 
+/** Where the three servers are; the issuers are the same. */
+export interface Origins {
+  readonly idp: string
+  readonly as: string
+  readonly mcp: string
+}
+
 export const idpIssuer = 'https://idp.example'
 export const asIssuer = 'https://as.example'
 export const mcpOrigin = 'https://mcp.example'
@@ -61,8 +68,15 @@ export class BackChannel {
   >()
   /** Called for every request before it is served. */
   interfere: Interference | undefined
+  readonly origins: Origins
+  #issuedTokens = 0
+  #issuedIdJags = 0
   readonly #byValue = new Map<string, IssuedToken>()
   readonly #latest = new Map<string, IssuedToken>()
+
+  constructor(origins: Origins = { idp: idpIssuer, as: asIssuer, mcp: mcpOrigin }) {
+    this.origins = origins
+  }
 
   /** Counts what arrived. */
   count(kind: Arrival['kind']): number {
@@ -72,6 +86,14 @@ export class BackChannel {
   /** Forgets what arrived; tokens stay as they are. */
   reset(): void {
     this.arrivals.length = 0
+  }
+
+  /** Forgets all tokens. */
+  forget(): void {
+    this.issued.length = 0
+    this.idJags.clear()
+    this.#byValue.clear()
+    this.#latest.clear()
   }
 
   revokeAll(): void {
@@ -101,7 +123,7 @@ export class BackChannel {
     signal?: AbortSignal,
   ): Promise<Response> {
     const form = typeof body === 'string' && url.endsWith('/token') ? new URLSearchParams(body) : undefined
-    const arrival: Arrival = { kind: kindOf(url), url, authorization, form }
+    const arrival: Arrival = { kind: this.#kindOf(url), url, authorization, form }
     this.arrivals.push(arrival)
     signal?.throwIfAborted()
     return (await this.interfere?.(arrival, signal)) ?? this.serve(arrival)
@@ -117,8 +139,8 @@ export class BackChannel {
         // Nothing at the root: it belongs to none of the MCP servers.
         if (path === '') return json({}, 404)
         return json({
-          resource: resourceOf(path),
-          authorization_servers: [asIssuer],
+          resource: this.#resourceOf(path),
+          authorization_servers: [this.origins.as],
           scopes_supported: ['read'],
         })
       }
@@ -133,11 +155,24 @@ export class BackChannel {
     }
   }
 
+  /** The MCP server that a path belongs to: below it, `/write` wants the scope of that name. */
+  #resourceOf(pathname: string): string {
+    return this.origins.mcp + pathname.replace(/\/write$/, '')
+  }
+
+  #kindOf(url: string): Arrival['kind'] {
+    const { origin, pathname } = new URL(url)
+    if (pathname.includes('oauth-protected-resource')) return 'resource_metadata'
+    if (pathname.includes('.well-known')) return 'server_metadata'
+    if (origin === this.origins.mcp) return 'resource'
+    return origin === this.origins.idp ? 'exchange' : 'grant'
+  }
+
   #serveResource({ url, authorization }: Arrival): Response {
     const token = this.find(/^Bearer (.+)$/.exec(authorization ?? '')?.[1] ?? '')
     const { origin, pathname } = new URL(url)
     const metadata = `resource_metadata="${origin}/.well-known/oauth-protected-resource${pathname}"`
-    if (token !== undefined && this.isLive(token.value) && token.resource === resourceOf(pathname)) {
+    if (token !== undefined && this.isLive(token.value) && token.resource === this.#resourceOf(pathname)) {
       const sufficient = !pathname.endsWith('/write') || token.scope.split(' ').includes('write')
       if (sufficient) return json({ subject: token.subjectToken })
       return json({ error: 'insufficient_scope' }, 403, {
@@ -150,7 +185,7 @@ export class BackChannel {
   }
 
   #exchange(form: URLSearchParams): Response {
-    const idJag = `id-jag-${this.idJags.size + 1}`
+    const idJag = `id-jag-${++this.#issuedIdJags}`
     const field = (name: string) => form.get(name) ?? ''
     const asked = { subjectToken: field('subject_token'), resource: field('resource'), scope: field('scope') }
     this.idJags.set(idJag, { ...asked, spent: false })
@@ -185,7 +220,7 @@ export class BackChannel {
     const previous = this.#latest.get(owner)
     if (revokePrevious && previous !== undefined) previous.revoked = true
     const expiresAt = now() + (Number(expiresIn ?? 300) || 0) * 1000
-    const value = `token-${this.issued.length + 1}`
+    const value = `token-${++this.#issuedTokens}`
     const token: IssuedToken = { value, subjectToken, resource, scope, expiresAt, revoked: false }
     this.issued.push(token)
     this.#byValue.set(value, token)
@@ -197,19 +232,6 @@ export class BackChannel {
       ...(scope !== '' && { scope }),
     }
   }
-}
-
-/** The MCP server that a path belongs to: below it, `/write` wants the scope of that name. */
-function resourceOf(pathname: string): string {
-  return mcpOrigin + pathname.replace(/\/write$/, '')
-}
-
-function kindOf(url: string): Arrival['kind'] {
-  const { origin, pathname } = new URL(url)
-  if (pathname.includes('oauth-protected-resource')) return 'resource_metadata'
-  if (pathname.includes('.well-known')) return 'server_metadata'
-  if (origin === mcpOrigin) return 'resource'
-  return origin === idpIssuer ? 'exchange' : 'grant'
 }
 
 /** A JSON answer. */

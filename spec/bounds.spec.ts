@@ -1,0 +1,150 @@
+import { execFile } from 'node:child_process'
+import { getEventListeners } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { createCrossAppAccess } from '../lib/index.ts'
+import { sourceOf } from '../lib/cross-app-access.ts'
+import { Loopback } from './model/loopback.ts'
+import { Rig, resource } from './model/rig.ts'
+
+const mebibyte = 1024 * 1024
+const memoryScript = fileURLToPath(new URL('model/memory.ts', `file://${__filename}`))
+
+describe('what is kept', () => {
+  it('is no more than the tokens that the options allow, all users together, the least recently used first (E1)', async () => {
+    const rig = new Rig({ cache: { maxEntries: 3 } })
+    const users = Array.from({ length: 5 }, (_, i) => rig.xaa.forSubject(`user-${i}`, () => `user-${i}.1`))
+    const fetches = users.map(({ middleware }) => middleware(rig.servers.fetch))
+    for (const fetch of fetches.slice(0, 3)) await fetch(resource)
+    await fetches[0](resource)
+    await fetches[3](resource)
+    expect(sourceOf(rig.xaa)!.shared.cache.size).toBe(3)
+    expect(rig.grants).toBe(4)
+    // The second was used longest ago.
+    for (const i of [0, 2, 3]) await fetches[i](resource)
+    expect(rig.grants).toBe(4)
+    await fetches[1](resource)
+    expect(rig.grants).toBe(5)
+  })
+
+  it('loses expired tokens before live ones, however recently they were used (E1)', async () => {
+    const rig = new Rig({ cache: { maxEntries: 2 } })
+    const [a, b, c] = ['a', 'b', 'c'].map((name) =>
+      rig.xaa.forSubject(name, () => `${name}.1`).middleware(rig.servers.fetch),
+    )
+    await a(resource)
+    rig.servers.behaviour.expiresIn = 60
+    await b(resource)
+    rig.clock.pass(61_000)
+    await c(resource)
+    expect(rig.grants).toBe(3)
+    await a(resource)
+    expect(rig.grants).toBe(3)
+  })
+
+  it('is one document for each server and resource, however often challenges point elsewhere', async () => {
+    const rig = new Rig({ resources: [resource] })
+    rig.servers.interfere = ({ kind, authorization }) => {
+      if (kind !== 'resource' || authorization !== null) return undefined
+      const metadata = `https://mcp.example/.well-known/oauth-protected-resource/mcp?${Math.random()}`
+      return new Response(null, {
+        status: 401,
+        headers: { 'www-authenticate': `Bearer resource_metadata="${metadata}"` },
+      })
+    }
+    await rig.call()
+    rig.servers.interfere = undefined
+    for (let i = 0; i < 200; i++) {
+      rig.servers.interfere = ({ kind }) => {
+        if (kind !== 'resource') return undefined
+        rig.servers.interfere = undefined
+        const metadata = `https://mcp.example/.well-known/oauth-protected-resource/mcp?${i}`
+        return new Response(null, {
+          status: 401,
+          headers: { 'www-authenticate': `Bearer resource_metadata="${metadata}"` },
+        })
+      }
+      expect(await rig.call()).toBe(200)
+    }
+    const before = rig.servers.count('resource_metadata')
+    rig.xaa.invalidate()
+    await rig.call()
+    expect(rig.servers.count('resource_metadata')).toBe(before)
+  })
+
+  it('does not grow over 100 000 calls, 3000 renewals and 4000 users', async () => {
+    const { stdout } = await promisify(execFile)(process.execPath, [
+      '--expose-gc',
+      '--import',
+      'tsx',
+      memoryScript,
+    ])
+    const growth = JSON.parse(stdout) as { calls: number; renewals: number; users: number }
+    // A leak of eight bytes a call would show.
+    expect(growth.calls).toBeLessThan(0.75 * mebibyte)
+    expect(growth.renewals).toBeLessThan(0.75 * mebibyte)
+    expect(growth.users).toBeLessThan(0.75 * mebibyte)
+  }, 60_000)
+})
+
+describe('listeners on a signal that lives long', () => {
+  it('are none after 10 000 calls, of those that had to wait for a token too', async () => {
+    const rig = new Rig()
+    const { signal } = new AbortController()
+    // Node's own fetch keeps listeners of its own; this one has none.
+    const fetch = rig.xaa.middleware((url: string, init?: RequestInit) =>
+      rig.servers.fetch(url, { ...init, signal: null }),
+    )
+    for (let i = 0; i < 10_000; i++) {
+      if (i % 100 === 0) rig.servers.revokeAll()
+      if (i % 10 === 0) rig.servers.reset()
+      await fetch(resource, { signal })
+    }
+    expect(getEventListeners(signal, 'abort')).toHaveLength(0)
+    expect(rig.servers.issued.length).toBeGreaterThanOrEqual(100)
+  })
+
+  it('are none after a thousand calls that failed', async () => {
+    const rig = new Rig()
+    const { signal } = new AbortController()
+    rig.servers.interfere = ({ kind }) =>
+      kind === 'exchange' ? Response.json({ error: 'access_denied' }, { status: 400 }) : undefined
+    for (let i = 0; i < 1000; i++) await rig.call({ signal })
+    expect(getEventListeners(signal, 'abort')).toHaveLength(0)
+  })
+})
+
+describe('sockets', () => {
+  it('are as many after 10 000 discarded 401s as there were requests at once (C4)', async () => {
+    const loopback = await Loopback.start()
+    try {
+      const { servers } = loopback
+      const xaa = createCrossAppAccess({
+        idp: { issuer: servers.origins.idp, clientId: 'wiki' },
+        authorizationServers: [{ issuer: servers.origins.as, clientId: 'wiki-at-as' }],
+        resources: [`${servers.origins.mcp}/mcp`],
+        getIdToken: () => 'user.1',
+      })
+      const wrapped = xaa.middleware(fetch)
+      const call = async () => {
+        const response = await wrapped(`${servers.origins.mcp}/mcp`)
+        await response.text()
+        return response.status
+      }
+      const atOnce = 50
+      let refusals = 0
+      await call()
+      while (refusals < 10_000) {
+        servers.revokeAll()
+        servers.reset()
+        const statuses = await Promise.all(Array.from({ length: atOnce }, call))
+        expect(new Set(statuses)).toEqual(new Set([200]))
+        refusals += servers.count('resource') - atOnce
+        expect([servers.count('exchange'), servers.count('grant')]).toEqual([1, 1])
+      }
+      expect(loopback.connections).toBeLessThanOrEqual(2 * atOnce)
+    } finally {
+      await loopback[Symbol.asyncDispose]()
+    }
+  }, 60_000)
+})

@@ -1,0 +1,61 @@
+// Run in a process of its own, with --expose-gc: prints how much memory is kept, as JSON.
+import { createCrossAppAccess } from '../../lib/index.ts'
+import { BackChannel, asIssuer, idpIssuer, mcpOrigin } from './back-channel.ts'
+
+const servers = new BackChannel()
+servers.behaviour.now = Date.now
+const resource = `${mcpOrigin}/mcp`
+const xaa = createCrossAppAccess({
+  idp: { issuer: idpIssuer, clientId: 'wiki' },
+  authorizationServers: [{ issuer: asIssuer, clientId: 'wiki-at-as' }],
+  resources: [resource],
+  getIdToken: () => 'user.1',
+  fetch: servers.fetch,
+  cache: { maxEntries: 1000 },
+})
+const served = new Response(null)
+let refuses = false
+const fetch = xaa.middleware(async (_url: string, _init?: RequestInit) =>
+  refuses ? ((refuses = false), new Response('no', { status: 401 })) : served,
+)
+
+async function used(): Promise<number> {
+  for (let i = 0; i < 4; i++) {
+    globalThis.gc!()
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  return process.memoryUsage().heapUsed
+}
+
+/** Bytes that `work` leaves behind, once it has been done often enough to be warm. */
+async function growth(times: number, work: (i: number) => Promise<unknown>): Promise<number> {
+  for (let i = 0; i < times / 4; i++) await work(i)
+  forget()
+  const before = await used()
+  for (let i = 0; i < times; i++) {
+    await work(i + times)
+    if (i % 500 === 0) forget()
+  }
+  forget()
+  return (await used()) - before
+}
+
+/** What the servers remember is not ours. */
+function forget(): void {
+  servers.reset()
+  servers.forget()
+}
+
+const { signal } = new AbortController()
+const init = { method: 'POST', headers: { accept: 'application/json' }, body: '{}', signal }
+
+const calls = await growth(100_000, () => fetch(resource, init))
+const renewals = await growth(3000, () => {
+  refuses = true
+  return fetch(resource, init)
+})
+const users = await growth(4000, (i) => {
+  const user = xaa.forSubject(`user-${i}`, () => `user.${i}`)
+  return user.middleware(async (_url: string, _init?: RequestInit) => served)(resource, init)
+})
+console.log(JSON.stringify({ calls, renewals, users }))

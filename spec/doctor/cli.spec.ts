@@ -149,6 +149,27 @@ describe('xaa doctor', () => {
     expect(await run({ FORCE_COLOR: '1', NO_COLOR: '1' })).toBe(false)
   })
 
+  test.each([
+    ['waits for a server', '/mcp', 'id-token.txt'],
+    ['waits for its input', '/none', '-'],
+  ])('ends at once with exit code 130 when it is interrupted while it %s', async (_, path, source) => {
+    let reached = (): void => undefined
+    const interruptAfter = new Promise<void>((resolve) => (reached = resolve))
+    enterprise.mcp.inject(
+      ({ path: asked }) => {
+        if (asked === path) reached()
+        return asked === path
+      },
+      { hang: true },
+    )
+    const onStderr = (soFar: string) => {
+      if (source === '-' && soFar.includes('authorization server metadata: 200')) setTimeout(reached, 100)
+    }
+    const file = source === '-' ? source : join(directory, source)
+    const { code, stdout } = await doctor(['--id-token-file', file], { interruptAfter, onStderr })
+    expect({ code, stdout }).toEqual({ code: 130, stdout: '' })
+  })
+
   test('reads private keys as JWK and as PEM', async () => {
     const { privateKey } = await import('node:crypto').then(({ generateKeyPairSync }) =>
       generateKeyPairSync('ec', { namedCurve: 'P-256' }),

@@ -108,7 +108,9 @@ describe('A diagnosis', () => {
 
   test('asks nobody for a token where the MCP server cannot be reached, and still looks at the others', async () => {
     const url = 'http://127.0.0.1:9/mcp'
-    const report = await diagnose(enterprise.options({ resources: [url] }), url)
+    // Nothing else would keep it from going on.
+    const resources = [{ url, authorizationServer: enterprise.authorizationServer.issuer }]
+    const report = await diagnose(enterprise.options({ resources }), url)
     expect(enterprise.exchanges).toBe(0)
     expect(steps(report)).toEqual(
       expect.arrayContaining(['challenge', 'identity_provider_metadata', 'authorization_server_metadata']),
@@ -296,6 +298,15 @@ describe('A report', () => {
     }
   })
 
+  test('holds no token that was written down before anybody knew it for one', async () => {
+    const token = 'opaque-token-that-comes-later'
+    enterprise.mcp.behaviour.challenge = (standard) => `${standard}, error_description="${token}"`
+    enterprise.authorizationServer.behaviour.alterTokenResponse = (body) => ({ ...body, access_token: token })
+    const report = await diagnose(enterprise.options(), enterprise.mcp.url)
+    expect(report.findings[0]?.id).toBe('access_token_refused')
+    for (const text of await renderings(report)) expect(text).not.toContain(token)
+  })
+
   test('is plain data: what JSON keeps is all there is', async () => {
     const report = await diagnose(enterprise.options(), enterprise.mcp.url)
     expect(JSON.parse(JSON.stringify(report))).toEqual(report)
@@ -331,14 +342,21 @@ describe('A report', () => {
   })
 
   test('shows no control characters of a server, so that none can write to the terminal', async () => {
-    enterprise.idp.behaviour.refuse = {
-      error: 'access_denied',
-      error_description: '\u001b]0;owned\u0007 \u202egnp.exe\r\n\u001b[2J',
+    const hostile = '\u001b]0;owned\u0007 \u202egnp.exe\r\n\u001b[2J'
+    enterprise.idp.behaviour.refuse = { error: 'access_denied', error_description: hostile }
+    const denied = await diagnose(enterprise.options(), enterprise.mcp.url)
+    expect(denied.findings[0]?.id).toBe('policy_denied')
+    enterprise.reset()
+    enterprise.idp.behaviour.alterIdJag = ({ header, claims }) => ({
+      header,
+      claims: { ...claims, name: hostile, act: { [hostile]: [hostile] } },
+    })
+    const odd = await diagnose(enterprise.options(), enterprise.mcp.url)
+    expect(odd.tokens.idJag?.claims).toHaveProperty('name')
+    for (const report of [denied, odd]) {
+      // eslint-disable-next-line no-control-regex
+      expect(renderText(report)).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202a-\u202e]/)
     }
-    const report = await diagnose(enterprise.options(), enterprise.mcp.url)
-    // eslint-disable-next-line no-control-regex
-    expect(renderText(report)).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202a-\u202e]/)
-    expect(report.findings[0]?.id).toBe('policy_denied')
   })
 })
 

@@ -20,7 +20,7 @@ export function idTokenGetter(
       case 'file':
         return fromFile(source.path)
       case 'stdin':
-        return await (fromStdin ??= fromStandardInput())
+        return await (fromStdin ??= fromStandardInput(wanted.signal))
       case 'command':
         return await fromCommand(source.command, wanted.signal)
       case 'sign_in': {
@@ -48,8 +48,10 @@ function fromFile(path: string): string {
   }
 }
 
-async function fromStandardInput(): Promise<string> {
+async function fromStandardInput(signal: AbortSignal): Promise<string> {
   let text = ''
+  // Whoever waits no longer must not be kept from ending by an input that stays open.
+  signal.addEventListener('abort', () => process.stdin.destroy(), { once: true })
   process.stdin.setEncoding('utf8')
   // Text, since the encoding is set.
   for await (const chunk of process.stdin) text += chunk as string

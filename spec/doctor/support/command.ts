@@ -14,6 +14,8 @@ export interface RunOptions {
   input?: string
   /** Told what has been written to standard error so far, each time there is more. */
   onStderr?: (soFar: string) => void
+  /** Interrupts it, as Ctrl-C does, once this is fulfilled. Its input stays open. */
+  interruptAfter?: Promise<unknown>
 }
 
 /** The command, built. */
@@ -43,7 +45,7 @@ export function buildCommand(): Command {
 }
 
 async function run(entry: string, args: string[], options: RunOptions = {}): Promise<Run> {
-  const { env = {}, input, onStderr } = options
+  const { env = {}, input, onStderr, interruptAfter } = options
   const child = spawn(process.execPath, [entry, ...args], {
     env: { PATH: process.env['PATH'] ?? '', HOME: process.env['HOME'] ?? '', ...env },
     stdio: ['pipe', 'pipe', 'pipe'],
@@ -56,7 +58,8 @@ async function run(entry: string, args: string[], options: RunOptions = {}): Pro
   })
   // A command that does not read its input closes it.
   child.stdin.on('error', () => undefined)
-  child.stdin.end(input)
+  if (interruptAfter === undefined) child.stdin.end(input)
+  void interruptAfter?.then(() => child.kill('SIGINT'))
   result.code = await new Promise((resolve, reject) => {
     child.once('error', reject)
     child.once('close', resolve)

@@ -30,25 +30,39 @@ export function everythingOf(value: unknown): string {
   return texts.join('\n')
 }
 
-/** Whether a text shows a canary: as it is, percent-encoded, escaped, or in base64, two layers deep. */
-export function shows(text: string, canary: string): boolean {
+/** Which canaries a text shows: as they are, percent-encoded, escaped, or in base64, two layers deep. */
+export function shown(text: string, canaries: Record<string, string>): string[] {
   const plain = (part: string) => part.toLowerCase().replace(/\s+/g, '')
-  const sought = plain(canary)
-  let layer = [text]
+  const found = new Set<string>()
+  // Each line once: an error, its stack and its JSON say the same again and again.
+  let layer = new Set([[...new Set(text.split('\n'))].join('\n')])
   for (let depth = 0; depth <= 2; depth++) {
-    if (layer.some((part) => plain(part).includes(sought))) return true
-    layer = layer.flatMap((part) => [
-      part.replace(/%([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(parseInt(hex, 16))),
-      part.replace(/\\u([0-9a-f]{4})/gi, (_, hex: string) => String.fromCharCode(parseInt(hex, 16))),
-      part.replace(/&#x([0-9a-f]{2});/gi, (_, hex: string) => String.fromCharCode(parseInt(hex, 16))),
-      ...[0, 1, 2, 3].map((offset) =>
-        part.replace(/[A-Za-z0-9+/_-]{8,}/g, (run) =>
-          Buffer.from(run.slice(offset), 'base64').toString('latin1'),
-        ),
-      ),
-    ])
+    for (const part of layer) {
+      const readable = plain(part)
+      for (const [name, canary] of Object.entries(canaries))
+        if (readable.includes(plain(canary))) found.add(name)
+    }
+    if (depth < 2) layer = new Set([...layer].flatMap(readings))
   }
-  return false
+  return Object.keys(canaries).filter((name) => found.has(name))
+}
+
+export function shows(text: string, canary: string): boolean {
+  return shown(text, { canary }).length > 0
+}
+
+function readings(text: string): string[] {
+  return [
+    text
+      .replace(/%([0-9a-f]{2})/gi, (_, digits: string) => String.fromCharCode(parseInt(digits, 16)))
+      .replace(/\\u([0-9a-f]{4})/gi, (_, digits: string) => String.fromCharCode(parseInt(digits, 16)))
+      .replace(/&#x([0-9a-f]{2});/gi, (_, digits: string) => String.fromCharCode(parseInt(digits, 16))),
+    ...[0, 1, 2, 3].map((offset) =>
+      text.replace(/[A-Za-z0-9+/_-]{8,}/g, (run) =>
+        Buffer.from(run.slice(offset), 'base64').toString('latin1'),
+      ),
+    ),
+  ]
 }
 
 /** Spellings in which a server may give back what it was sent. */

@@ -1,0 +1,245 @@
+import { inspect } from 'node:util'
+import { createCrossAppAccess, installGlobalFetch } from '../lib/index.ts'
+import { Secrets, quoted } from '../lib/protocol/redaction.ts'
+import { Setup, json, resource, unauthorized } from './middleware/harness.ts'
+
+const looksLikeAJwt = 'eyJhbGciOiJub25lIn0'
+
+describe('an MCP server that wants the identity provider to be asked again and again', () => {
+  it('gets one exchange where it lists its authorization servers in another order than the options (E1)', async () => {
+    const setup = new Setup({
+      authorizationServers: [
+        { issuer: 'https://as.example', clientId: 'a' },
+        { issuer: 'https://as2.example', clientId: 'b' },
+      ],
+    })
+    setup.answerBack = (url) =>
+      url.includes('protected-resource')
+        ? json({ resource, authorization_servers: ['https://as2.example', 'https://as.example'] })
+        : undefined
+    for (let request = 0; request < 3; request++) await setup.fetch(resource)
+    expect(setup.exchanges).toBe(1)
+  })
+
+  it('gets one exchange where its challenge names a scope that is never passed on (E7)', async () => {
+    const setup = new Setup()
+    setup.answer = ({ token }) =>
+      token === undefined ? unauthorized(`Bearer scope="${looksLikeAJwt}"`) : undefined
+    for (let request = 0; request < 3; request++) await setup.fetch(resource)
+    expect(setup.exchanges).toBe(1)
+  })
+
+  it('gets one exchange where its metadata names a scope that is never passed on (E7)', async () => {
+    const setup = new Setup()
+    setup.scopesSupported = [looksLikeAJwt]
+    for (let request = 0; request < 3; request++) await setup.fetch(resource)
+    expect(setup.exchanges).toBe(1)
+  })
+
+  it('gets eight exchanges at a time where it wants another scope of each request (E3)', async () => {
+    const setup = new Setup()
+    let scope = 0
+    setup.answer = ({ token }) =>
+      token === undefined ? unauthorized(`Bearer scope="s${scope++}"`) : undefined
+    const answers = await Promise.all(Array.from({ length: 50 }, () => setup.fetch(resource)))
+    expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200]))
+    expect(setup.exchanges).toBeLessThanOrEqual(8)
+  })
+
+  it('gets one exchange where no authentication of the user is ever enough for it, though each ID token is new (G2)', async () => {
+    let time = 0
+    let idToken = 0
+    const clock = { now: () => time, monotonic: () => time }
+    const setup = await new Setup({ clock, getIdToken: () => `id-token-${++idToken}` }).prime()
+    setup.answer = () => unauthorized('Bearer error="insufficient_user_authentication", acr_values="x"')
+    for (let request = 0; request < 10; request++) expect((await setup.fetch(resource)).status).toBe(401)
+    expect(setup.exchanges).toBe(1)
+
+    time += 1_000
+    for (let request = 0; request < 10; request++) await setup.fetch(resource)
+    expect(setup.exchanges).toBe(2)
+  })
+
+  it('is not asked for a scope that grows without end (D3)', async () => {
+    const setup = await new Setup().prime()
+    let step = 0
+    setup.answer = (_, index) =>
+      index % 2 === 0 ? forbidden(`step${step++}-${'x'.repeat(3_900)}`) : undefined
+    let asked = 0
+    for (let request = 0; request < 5; request++) {
+      setup.sent.length = 0
+      await setup.fetch(resource)
+      asked = Math.max(
+        asked,
+        ...setup.events.map((event) => ('scope' in event ? (event.scope ?? '').length : 0)),
+      )
+    }
+    expect(asked).toBeLessThanOrEqual(8_192)
+  })
+})
+
+describe('an MCP server that gives the token back as a scope', () => {
+  it.each([
+    ['401', 'invalid_token'],
+    ['403', 'insufficient_scope'],
+  ])('with %s finds it in no request and no event (G5)', async (status, error) => {
+    const forms: string[] = []
+    const setup = new Setup()
+    const { xaa } = setup
+    await setup.prime()
+    const { value } = await xaa.getAccessToken(resource)
+    setup.answerBack = (url) => void forms.push(url)
+    setup.answer = ({ token }) =>
+      token === value
+        ? new Response('', {
+            status: Number(status),
+            headers: { 'www-authenticate': `Bearer error="${error}", scope="a ${value}"` },
+          })
+        : undefined
+    await setup.fetch(resource)
+    expect(setup.events.map(({ type }) => type)).toContain('challenge')
+    expect(JSON.stringify([setup.events, forms])).not.toContain(value)
+  })
+})
+
+describe('an MCP server that gives the token back as the address of its metadata', () => {
+  it('finds it in no event and no error, now or later (G5)', async () => {
+    const setup = await new Setup().prime()
+    const { value } = await setup.xaa.getAccessToken(resource)
+    setup.answerBack = (url) =>
+      url.includes('protected-resource') || url.includes(value)
+        ? new Response('', { status: 404 })
+        : undefined
+    setup.answer = () =>
+      unauthorized(`Bearer error="invalid_token", resource_metadata="https://mcp.example/${value}"`)
+    const errors: unknown[] = []
+    for (let request = 0; request < 2; request++)
+      await setup.fetch(resource).catch((error: unknown) => errors.push(error))
+    expect(setup.backChannel.join()).not.toContain(value)
+    expect(inspect([setup.events, errors], { depth: 9 })).not.toContain(value)
+  })
+})
+
+describe('texts of servers do not hold up the process:', () => {
+  it('a scope of a challenge that no request could carry is left out', async () => {
+    const setup = new Setup()
+    const scope = Array.from({ length: 5_000 }, (_, index) => index.toString(36)).join(' ')
+    setup.answer = ({ token }) => (token === undefined ? unauthorized(`Bearer scope="${scope}"`) : undefined)
+    await setup.fetch(resource)
+    expect(setup.events).toContainEqual(expect.objectContaining({ type: 'challenge', demand: 'token' }))
+    expect(setup.events.filter((event) => 'scope' in event)).toEqual([])
+  })
+
+  it('scopes of metadata that no request could carry are left out', async () => {
+    const setup = new Setup()
+    setup.scopesSupported = Array.from({ length: 5_000 }, (_, index) => index.toString(36))
+    for (let request = 0; request < 2; request++) await setup.fetch(resource)
+    expect(setup.exchanges).toBe(1)
+    expect(setup.events.filter((event) => 'scope' in event)).toEqual([])
+  })
+
+  it('JSON that is nested deeper than it can be written is still explained (G5)', async () => {
+    const depth = 100_000
+    const setup = new Setup()
+    setup.answerBack = (url) =>
+      url === 'https://as.example/token'
+        ? new Response(`{"access_token":"t","token_type":${'['.repeat(depth)}${']'.repeat(depth)}}`)
+        : undefined
+    await expect(setup.fetch(resource)).rejects.toMatchObject({ code: 'invalid_response' })
+    await expect(setup.fetch(resource)).rejects.toMatchObject({ code: 'invalid_response', cached: true })
+    expect(new Secrets().redact(quoted(JSON.parse('['.repeat(depth) + ']'.repeat(depth))))).toMatch(/deep/)
+  })
+})
+
+describe('what was looked at is what is sent (A1):', () => {
+  it('an input that reads otherwise the second time', async () => {
+    const setup = await new Setup().prime()
+    let reads = 0
+    const input = { toString: () => (reads++ === 0 ? resource : 'https://elsewhere.example/') }
+    // Boundary: callers without types.
+    await setup.fetch(input as unknown as string)
+    expect(setup.sent.map(({ args: [sent] }) => String(sent))).toEqual([resource])
+  })
+
+  it('a URL of a class of its own', async () => {
+    class Changing extends URL {
+      reads = 0
+      override toString(): string {
+        return this.reads++ === 0 ? this.href : 'https://elsewhere.example/'
+      }
+    }
+    const setup = await new Setup().prime()
+    await setup.fetch(new Changing(resource))
+    expect(setup.sent.map(({ args: [sent] }) => String(sent))).toEqual([resource])
+  })
+
+  it('the URL of a caller, which stays the very object (B2)', async () => {
+    const setup = await new Setup().prime()
+    const url = new URL(resource)
+    await setup.fetch(url)
+    expect(setup.sent[0]?.args[0]).toBe(url)
+  })
+
+  describe('in a page', () => {
+    const page = globalThis as { document?: object; location?: object }
+    afterEach(() => {
+      delete page.document
+      delete page.location
+    })
+
+    it('whose base element leads to another origin', async () => {
+      const setup = await new Setup({ resources: [{ url: 'https://mcp.example/mcp' }] }).prime()
+      page.location = { href: 'https://mcp.example/' }
+      page.document = { baseURI: 'https://elsewhere.example/' }
+      await setup.fetch('mcp')
+      expect(setup.tokens).toEqual([undefined])
+    })
+
+    it('that goes from one address to another', async () => {
+      const setup = await new Setup().prime()
+      page.location = { href: 'https://mcp.example/mcp/' }
+      await setup.fetch('tools')
+      page.location = { href: 'https://mcp.example/public/' }
+      await setup.fetch('tools')
+      expect(setup.tokens).toEqual([expect.any(String), undefined])
+    })
+  })
+})
+
+it('the flow does not wait for itself where a discovered token endpoint lies under a resource (A4, F11)', async () => {
+  const origin = 'https://one.example'
+  const before = globalThis.fetch
+  const carried: (string | null)[] = []
+  globalThis.fetch = (input, init) => {
+    const { host, pathname } = new URL(input instanceof Request ? input.url : input)
+    if (pathname.endsWith('/token')) carried.push(new Headers(init?.headers).get('authorization'))
+    if (pathname.startsWith('/.well-known/oauth-protected-resource'))
+      return Promise.resolve(json({ resource: `${origin}/`, authorization_servers: [origin] }))
+    if (pathname.startsWith('/.well-known/'))
+      return Promise.resolve(json({ issuer: `https://${host}`, token_endpoint: `https://${host}/token` }))
+    const issued_token_type = 'urn:ietf:params:oauth:token-type:id-jag'
+    if (host === 'idp.example')
+      return Promise.resolve(json({ access_token: 'id-jag', issued_token_type, token_type: 'N_A' }))
+    return Promise.resolve(json({ access_token: 'token', token_type: 'Bearer', expires_in: 3600 }))
+  }
+  const xaa = createCrossAppAccess({
+    idp: { issuer: 'https://idp.example', clientId: 'client' },
+    authorizationServers: [{ issuer: origin, clientId: 'client-at-as' }],
+    resources: [{ url: `${origin}/`, match: 'origin' }],
+    getIdToken: () => 'id-token',
+    timeouts: { requestMs: 300, acquireMs: 500 },
+  })
+  const installed = installGlobalFetch(xaa.middleware)
+  try {
+    await expect(xaa.getAccessToken(`${origin}/`)).resolves.toMatchObject({ value: 'token' })
+    expect(carried).toEqual([null, null])
+  } finally {
+    installed.uninstall()
+    globalThis.fetch = before
+  }
+})
+
+function forbidden(scope: string): Response {
+  const challenge = `Bearer error="insufficient_scope", scope="${scope}"`
+  return new Response('', { status: 403, headers: { 'www-authenticate': challenge } })
+}

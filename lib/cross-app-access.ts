@@ -28,7 +28,7 @@ export interface CrossAppAccess {
    *
    * @throws `TypeError` outside every resource, {@link CrossAppAccessError} where no token can be had.
    */
-  getAccessToken(url: string | URL, init?: { signal?: AbortSignal }): Promise<AccessToken>
+  getAccessToken(url: string | URL, init?: { signal?: AbortSignal | undefined }): Promise<AccessToken>
   /** Forgets tokens: of the resource that a URL lies under, or all. Does nothing where there is none. */
   invalidate(url?: string | URL): void
   /**

@@ -30,11 +30,11 @@ export interface OAuthErrorFields {
   readonly error_uri?: string
 }
 
-/** @internal Where something has to be changed. */
+/** Where something has to be changed. */
 export type Place =
   'client' | 'identity_provider' | 'authorization_server' | 'mcp_server' | 'network' | 'user'
 
-/** @internal One explanation: what is wrong, what to change, and where. */
+/** One explanation: what is wrong, what to change, and where. */
 export interface Finding {
   /** Stable, for documents and tests. */
   readonly id: string
@@ -43,7 +43,7 @@ export interface Finding {
   readonly place: Place
 }
 
-/** @internal */
+/** What an error is made of. */
 export interface CrossAppAccessErrorInit {
   code: CrossAppAccessErrorCode
   step: CrossAppAccessStep

@@ -1,3 +1,5 @@
+// The declarations name Symbol.dispose, which the library of ES2022 does not have.
+/// <reference lib="esnext.disposable" preserve="true" />
 import { imitate } from './fetch-middleware.ts'
 import type { FetchMiddleware } from './fetch-middleware.ts'
 import type { AnyFetch } from './protocol/context.ts'

@@ -33,9 +33,9 @@ export interface RefreshTokenOptions {
    * given up: save it, or the session is lost with the process. What it throws is thrown; it is called again first thing
    * next time.
    */
-  onRotate?: (refreshToken: string) => void | Promise<void>
+  onRotate?: ((refreshToken: string) => void | Promise<void>) | undefined
   /** Sends the requests. Default: the global fetch of that moment. */
-  fetch?: AnyFetch
+  fetch?: AnyFetch | undefined
 }
 
 /**
@@ -191,7 +191,7 @@ async function refreshIdToken(
       oauthError,
       detail: 'the identity provider refuses the refresh token',
       finding: rejected
-        ? findings.clientRejected('identity_provider', idp, server)
+        ? findings.clientRejected(idp, server)
         : findings.idTokenExpired(),
     })
   }

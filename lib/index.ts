@@ -15,6 +15,7 @@ export { idTokenFromRefreshToken } from './id-token-from-refresh-token.ts'
 export type { RefreshTokenOptions } from './id-token-from-refresh-token.ts'
 export type { CrossAppAccessOptions, ResourceOptions } from './options.ts'
 export type { AnyFetch, Clock } from './protocol/context.ts'
+export type { DpopKeyPair } from './protocol/dpop.ts'
 export type {
   ClientAssertionClaims,
   ClientAuthentication,

@@ -20,6 +20,7 @@ import type { CrossAppAccessEvent } from './events.ts'
 import { isCryptoKey } from './protocol/client-authentication.ts'
 import { systemClock } from './protocol/context.ts'
 import type { AnyFetch, Clock } from './protocol/context.ts'
+import type { DpopKeyPair } from './protocol/dpop.ts'
 import type { ServerRegistration } from './protocol/registration.ts'
 import type { GetIdToken } from './protocol/subject-token.ts'
 import { ownRegistration, registration } from './registrations.ts'
@@ -35,62 +36,80 @@ export interface CrossAppAccessOptions {
   /** The MCP servers. Requests anywhere else pass through untouched. */
   resources: readonly (string | ResourceOptions)[]
   /** Gives the user's current ID token. May be left out only where every request goes through `forSubject`. */
-  getIdToken?: GetIdToken
+  getIdToken?: GetIdToken | undefined
   /** Sends the requests to the identity provider and the authorization servers. Default: the wrapped fetch. */
-  fetch?: AnyFetch
+  fetch?: AnyFetch | undefined
   /**
    * When a token is obtained. `'auto'`: before the first request where the resource names its authorization server,
    * after its first `401` otherwise. `'eager'`: always before. `'challenge'`: always after. Default: `'auto'`.
    */
-  acquire?: 'auto' | 'eager' | 'challenge'
+  acquire?: 'auto' | 'eager' | 'challenge' | undefined
   /** Whether `403` with `insufficient_scope` is answered by asking for the wider scope, once. Default: true. */
-  stepUp?: boolean
+  stepUp?: boolean | undefined
   /** Whether an ID-JAG may be redeemed again until it expires. Default: false, most servers refuse a second time. */
-  reuseIdJag?: boolean
+  reuseIdJag?: boolean | undefined
   /** Told what happens. Never holds a token or a secret; what it throws is ignored. */
-  onEvent?: (event: CrossAppAccessEvent) => void
-  timeouts?: {
-    /** Milliseconds for one request of the flow, headers and body. Default: 10 000. */
-    requestMs?: number
-    /** Milliseconds for the whole flow, `getIdToken` included. Default: 30 000. */
-    acquireMs?: number
-  }
-  cache?: {
-    /** Tokens kept, all subjects together; the least recently used go first. Default: 10 000. */
-    maxEntries?: number
-  }
+  onEvent?: ((event: CrossAppAccessEvent) => void) | undefined
+  /** How long to wait for the flow. A request to an MCP server itself is bounded by its own `signal` alone. */
+  timeouts?: Timeouts | undefined
+  /** What is kept in memory. */
+  cache?: CacheLimits | undefined
   /** How long before its end a token is renewed: upper limits, a quarter and a tenth of its lifetime if less. */
-  renewal?: {
-    /** Milliseconds in which a renewal runs beside the requests. Default: 120 000. */
-    softWindowMs?: number
-    /** Milliseconds in which requests wait for it. Default: 30 000. */
-    hardWindowMs?: number
-  }
+  renewal?: RenewalWindows | undefined
   /** How long a failure is remembered instead of asking again. */
-  backOff?: {
-    /** First pause after a failure that may pass, in milliseconds; doubles. Default: 1 000. */
-    minMs?: number
-    /** Longest such pause, in milliseconds. Default: 60 000. */
-    maxMs?: number
-    /** Pause after a refusal, in milliseconds; ended early by another subject token. Default: 30 000. */
-    terminalMs?: number
-  }
-  replay?: {
-    /**
-     * Bytes of a one-shot body (a stream) kept so that it can be sent again. Default: 0, it is sent once; 1 MiB in the
-     * undici interceptor, to which every body of a fetch is a stream.
-     */
-    maxBufferedBytes?: number
-  }
+  backOff?: BackOffTimes | undefined
+  /** Sending a request again whose body can be read once. */
+  replay?: ReplayLimits | undefined
   /**
    * Whether tokens are bound to a key (RFC 9449): true for a key made for each subject, or your own. With `required`,
    * a token that is not bound is refused. Default: false.
    */
-  dpop?: boolean | { keyPair?: CryptoKeyPair; required?: boolean }
+  dpop?: boolean | { keyPair?: DpopKeyPair | undefined; required?: boolean | undefined } | undefined
   /** Clocks, in milliseconds, for tests. Default: the machine's. */
-  clock?: Clock
+  clock?: Clock | undefined
   /** Where tokens are shared with other processes. Default: memory alone. */
-  store?: TokenStore
+  store?: TokenStore | undefined
+}
+
+/** Time limits of the flow. */
+export interface Timeouts {
+  /** Milliseconds for one request of the flow, headers and body. Default: 10 000. */
+  requestMs?: number | undefined
+  /** Milliseconds for the whole flow, `getIdToken` included. Default: 30 000. */
+  acquireMs?: number | undefined
+}
+
+/** Limits of what is kept in memory. */
+export interface CacheLimits {
+  /** Tokens kept, all subjects together; the least recently used go first. Default: 10 000. */
+  maxEntries?: number | undefined
+}
+
+/** When a token is renewed. */
+export interface RenewalWindows {
+  /** Milliseconds in which a renewal runs beside the requests. Default: 120 000. */
+  softWindowMs?: number | undefined
+  /** Milliseconds in which requests wait for it. Default: 30 000. */
+  hardWindowMs?: number | undefined
+}
+
+/** How long failures are remembered. */
+export interface BackOffTimes {
+  /** First pause after a failure that may pass, in milliseconds; doubles. Default: 1 000. */
+  minMs?: number | undefined
+  /** Longest such pause, in milliseconds. Default: 60 000. */
+  maxMs?: number | undefined
+  /** Pause after a refusal, in milliseconds; ended early by another subject token. Default: 30 000. */
+  terminalMs?: number | undefined
+}
+
+/** Limits of sending again. */
+export interface ReplayLimits {
+  /**
+   * Bytes of a one-shot body (a stream) kept so that it can be sent again. Default: 0, it is sent once; 1 MiB in the
+   * undici interceptor, to which every body of a fetch is a stream.
+   */
+  maxBufferedBytes?: number | undefined
 }
 
 /** One MCP server. */
@@ -98,17 +117,17 @@ export interface ResourceOptions {
   /** Its URL: https, or loopback. */
   url: string
   /** `'path'`: requests to this path and below it, at segment boundaries. `'origin'`: all of the origin. Default: `'path'`. */
-  match?: 'path' | 'origin'
+  match?: 'path' | 'origin' | undefined
   /** Scope to ask for, together with what a challenge names. Default: the challenge's, else what the metadata lists. */
-  scope?: string
+  scope?: string | undefined
   /** Issuer of its authorization server. Given, its metadata is not fetched. */
-  authorizationServer?: string
+  authorizationServer?: string | undefined
   /** Identifier to send instead of the one in its metadata; false sends none. */
-  resource?: string | false
+  resource?: string | false | undefined
   /** Audience to send to the identity provider instead of the issuer. */
-  audience?: string
+  audience?: string | undefined
   /** Rich authorization requests (RFC 9396), sent on both legs. */
-  authorizationDetails?: readonly object[]
+  authorizationDetails?: readonly object[] | undefined
 }
 
 /** One resource, parsed. */
@@ -144,7 +163,7 @@ export interface Configuration {
   readonly backOff: { readonly minMs: number; readonly maxMs: number; readonly terminalMs: number }
   /** Undefined where the options leave it to the adapter. */
   readonly maxBufferedBytes: number | undefined
-  readonly dpop: { readonly keyPair: CryptoKeyPair | undefined; readonly required: boolean } | undefined
+  readonly dpop: { readonly keyPair: DpopKeyPair | undefined; readonly required: boolean } | undefined
   readonly clock: Clock
   readonly store: TokenStore | undefined
   /** Origin and path of the configured token endpoints, which never carry a token. */

@@ -6,7 +6,7 @@ export interface StoredToken {
   expiresAt: number
   /** Milliseconds of its whole lifetime. */
   lifetimeMs: number
-  scope?: string
+  scope?: string | undefined
 }
 
 /**

@@ -22,10 +22,10 @@ import type { IdJagGrant } from './token-exchange.ts'
 export interface ResourceRegistration {
   /** The configured URL, character by character. */
   readonly url: string
-  readonly authorizationServer?: string
-  readonly resource?: string | false
-  readonly audience?: string
-  readonly authorizationDetails?: readonly object[]
+  readonly authorizationServer?: string | undefined
+  readonly resource?: string | false | undefined
+  readonly audience?: string | undefined
+  readonly authorizationDetails?: readonly object[] | undefined
 }
 
 /** What is wanted, and what is known already. */
@@ -48,11 +48,11 @@ export interface AcquireRequest {
   /** A subject token that was refused, and how: the same again is not sent. */
   refused?: { subject: string; error: CrossAppAccessError } | undefined
   dpop?: DpopKey | undefined
-  dpopRequired?: boolean
+  dpopRequired?: boolean | undefined
   /** An ID-JAG kept for reuse. */
   keptIdJag?: KeptIdJag | undefined
   /** Whether ID-JAGs may be redeemed more than once. */
-  reuseIdJag?: boolean
+  reuseIdJag?: boolean | undefined
   /** Refresh tokens that SAML assertions were exchanged for, by fingerprint of the assertion. Kept by the caller. */
   refreshTokens?: Map<string, SubjectToken> | undefined
 }
@@ -66,13 +66,13 @@ export interface KeptIdJag {
 
 /** Everything the flow works with beside the request. Only `metadata` is needed; it may go to the network each time. */
 export interface AcquireContext extends ProtocolContext {
-  metadata?: MetadataSource
+  metadata?: MetadataSource | undefined
   /** Waits before the given retry, `Retry-After` in seconds if there was one; false where there is no time for it. */
   pause?: (retry: number, retryAfter: number | undefined) => Promise<boolean>
   /** Told where the token will come from, before a subject token is asked for. May give a token to use instead. */
   onTarget?: (target: Target) => Promise<AccessTokenGrant | undefined>
   /** Told the fingerprint of each subject token before it is used. */
-  onSubject?: (fingerprint: string) => void
+  onSubject?: ((fingerprint: string) => void) | undefined
 }
 
 /** Where documents come from: a cache above, the network here. */

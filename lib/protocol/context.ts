@@ -30,15 +30,15 @@ export interface ProtocolContext {
   /** Sends the requests of the flow. */
   fetch: AnyFetch
   /** Ends the step; it rejects with the signal's reason. */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
   /** Bounds one request, headers and body. `clear` is called when the request is over. Default: no bound. */
-  deadline?: () => { signal: AbortSignal; clear(): void }
+  deadline?: (() => { signal: AbortSignal; clear(): void }) | undefined
   /** Default: the machine's. */
-  clock?: Clock
+  clock?: Clock | undefined
   /** Collects what must never be quoted. Default: what the step itself was given. */
-  secrets?: Secrets
+  secrets?: Secrets | undefined
   /** Told of each request, with its outcome. */
-  onHop?: (hop: Hop) => void
+  onHop?: ((hop: Hop) => void) | undefined
 }
 
 /** The machine's own clocks. Looked up at each call, so that fake timers work. */

@@ -69,7 +69,7 @@ export function authorizationServerMetadataUrls(issuer: string): string[] {
  * @see [RFC 9728 §3.3](https://www.rfc-editor.org/rfc/rfc9728#section-3.3)
  */
 export async function discoverProtectedResource(
-  request: { url: string; resource?: string; metadataUrl?: string },
+  request: { url: string; resource?: string | undefined; metadataUrl?: string | undefined },
   context: ProtocolContext,
 ): Promise<Discovered<ProtectedResourceMetadata>> {
   const { url, resource = url, metadataUrl } = request

@@ -1,18 +1,24 @@
-import type { JWK } from 'jose'
+import type { CryptoKey, JWK } from 'jose'
 import { systemClock } from './context.ts'
 import type { Clock } from './context.ts'
 import { algorithmOf } from './client-authentication.ts'
 import { signJwt } from './jwt.ts'
 
+/** An asymmetric key pair for signing, with a public key that can be exported: a `CryptoKeyPair`. */
+export interface DpopKeyPair {
+  readonly privateKey: CryptoKey
+  readonly publicKey: CryptoKey
+}
+
 /** A key to which tokens are bound, and the nonces that servers gave for it. */
 export interface DpopKey {
-  readonly keyPair: CryptoKeyPair
+  readonly keyPair: DpopKeyPair
   /** Newest nonce by origin. Servers do not share nonces. */
   readonly nonces: Map<string, string>
 }
 
 /** Makes an ES256 key pair whose private half cannot leave the runtime's key store. */
-export async function generateDpopKeyPair(): Promise<CryptoKeyPair> {
+export async function generateDpopKeyPair(): Promise<DpopKeyPair> {
   return await crypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, false, ['sign', 'verify'])
 }
 
@@ -23,7 +29,7 @@ export async function generateDpopKeyPair(): Promise<CryptoKeyPair> {
  */
 export async function dpopProof(
   key: DpopKey,
-  request: { method: string; url: string; accessToken?: string },
+  request: { method: string; url: string; accessToken?: string | undefined },
   clock: Clock = systemClock,
 ): Promise<string> {
   const { origin, pathname } = new URL(request.url)

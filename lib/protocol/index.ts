@@ -29,7 +29,7 @@ export {
 } from './discovery.ts'
 export type { AuthorizationServerMetadata, Discovered, ProtectedResourceMetadata } from './discovery.ts'
 export { dpopProof, dpopThumbprint, generateDpopKeyPair } from './dpop.ts'
-export type { DpopKey } from './dpop.ts'
+export type { DpopKey, DpopKeyPair } from './dpop.ts'
 export { inspectIdJag } from './id-jag.ts'
 export type { IdJagExpectations } from './id-jag.ts'
 export { requestAccessToken } from './jwt-bearer.ts'

@@ -22,7 +22,7 @@ export interface AccessTokenRequest {
   authorizationDetails?: readonly object[] | undefined
   dpop?: DpopKey | undefined
   /** Refuse a token that is not bound to the key. */
-  dpopRequired?: boolean
+  dpopRequired?: boolean | undefined
 }
 
 /** An access token as it was granted. */
@@ -134,7 +134,7 @@ function redemptionRefused(refusal: Refusal, redemption: TokenRequest, context: 
     invalid_client: {
       code: 'client_rejected',
       detail: 'the authorization server does not accept this client',
-      finding: findings.clientRejected('authorization_server', registration, server),
+      finding: findings.clientRejected(registration, server),
     },
     unsupported_grant_type: {
       code: 'flow_unsupported',

@@ -1,4 +1,4 @@
-import type { JWK } from 'jose'
+import type { CryptoKey, JWK } from 'jose'
 import { parseObject } from './http.ts'
 
 /** Signs claims as a compact JWT. The key decides what `header.alg` may be. */

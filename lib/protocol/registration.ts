@@ -1,4 +1,5 @@
-import type { JWK } from 'jose'
+// jose's own name for the platform's CryptoKey is there without the DOM library too.
+import type { CryptoKey, JWK } from 'jose'
 
 /** How a client authenticates at one server. Exactly one method is used for a request. */
 export type ClientAuthentication =
@@ -13,7 +14,7 @@ export type ClientAuthentication =
         server: { issuer: string; tokenEndpoint: string },
       ) => Promise<string>
       /** Default: `'issuer'`. */
-      audience?: 'issuer' | 'token_endpoint' | (string & {})
+      audience?: 'issuer' | 'token_endpoint' | (string & {}) | undefined
     }
 
 /** A client assertion signed with a key in memory. */
@@ -22,11 +23,11 @@ export interface PrivateKeyAuthentication {
   /** A private key: RSA, EC or Ed25519. */
   key: CryptoKey | JWK
   /** JWS algorithm. Default: what the key says, else RS256, ES256, ES384, ES512 or EdDSA by its kind. */
-  alg?: string
+  alg?: string | undefined
   /** Key id. Default: that of the JWK. */
-  kid?: string
+  kid?: string | undefined
   /** Audience of the assertion. Default: `'issuer'`; Okta wants `'token_endpoint'`. */
-  audience?: 'issuer' | 'token_endpoint' | (string & {})
+  audience?: 'issuer' | 'token_endpoint' | (string & {}) | undefined
 }
 
 /** Claims of a client assertion (RFC 7523 §3). */
@@ -44,11 +45,12 @@ export interface ClientAssertionClaims {
 export interface ServerRegistration {
   /** Issuer identifier, exact: compared code point by code point, a trailing slash included. */
   issuer: string
+  /** This client's id there. It has one at each server, and they differ. */
   clientId: string
   /** Shorthand for a secret: Basic, or in the body where the metadata lists `client_secret_post` and not Basic. */
   clientSecret?: string | undefined
   /** Every other way to authenticate. Default: `{ method: 'none' }`. Never together with `clientSecret`. */
-  clientAuthentication?: ClientAuthentication
+  clientAuthentication?: ClientAuthentication | undefined
   /** Token endpoint. Given, the metadata is not fetched. */
-  tokenEndpoint?: string
+  tokenEndpoint?: string | undefined
 }

@@ -142,7 +142,7 @@ withCrossAppAccess({ idp, authorizationServers: [idp] })
 withCrossAppAccess({ ...base, retries: 3 })
 // @ts-expect-error no such time
 withCrossAppAccess({ ...base, acquire: 'never' })
-// @ts-expect-error undefined is not the same as absent
+// An option that is undefined is as good as absent: applications pass on what they have.
 withCrossAppAccess({ ...base, store: undefined })
 // @ts-expect-error a method needs its secret
 withCrossAppAccess({ ...base, idp: { ...idp, clientAuthentication: { method: 'client_secret_basic' } } })

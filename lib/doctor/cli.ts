@@ -15,7 +15,7 @@ import { isDoctorOnly, parseArguments } from './command/flags.ts'
 import type { Arguments } from './command/flags.ts'
 import { helpText } from './command/help.ts'
 import { idTokenGetter } from './command/id-token.ts'
-import { ProgressPrinter } from './command/progress-printer.ts'
+import { ProgressPrinter, columnsOf } from './command/progress-printer.ts'
 import { readSettings } from './command/settings.ts'
 import type { Settings } from './command/settings.ts'
 import { UsageError, reasonOf } from './command/usage-error.ts'
@@ -83,7 +83,7 @@ async function runDoctor(args: Arguments, signal: AbortSignal): Promise<number> 
   if (args.has('json')) stdout.write(`${JSON.stringify(report, null, 2)}\n`)
   else
     stdout.write(
-      renderText(report, { colour: colourOn(stdout, env), width: Math.min(stdout.columns ?? 100, 120) }),
+      renderText(report, { colour: colourOn(stdout, env), width: Math.min(columnsOf(stdout, 100), 120) }),
     )
   return exitCodes[report.outcome]
 }

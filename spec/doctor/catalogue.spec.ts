@@ -77,6 +77,9 @@ function check(report: Report, setUp: SetUp, hint: string | undefined): void {
     advice: expect.stringMatching(setUp.advice),
   })
   expect(report.outcome).toBe(outcome)
+  // Every finding is explained, and says where it was seen.
+  for (const { id, title } of report.findings)
+    expect({ id, title }).toEqual({ id, title: expect.stringMatching(/^[A-Z][^_{]+$/) })
   // The library hands the answer of the MCP server back, whatever it is, and has no error to explain.
   if (library === 'hands_back') {
     expect(hint).toBeUndefined()

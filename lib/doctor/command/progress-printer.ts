@@ -39,7 +39,7 @@ export class ProgressPrinter {
   #pending(text: string): void {
     if (this.#quiet || !this.#stream.isTTY) return
     this.end()
-    this.#stream.write(text.slice(0, (this.#stream.columns ?? 80) - 1))
+    this.#stream.write(text.slice(0, columnsOf(this.#stream, 80) - 1))
     this.#open = true
   }
 
@@ -53,4 +53,9 @@ export class ProgressPrinter {
 function lineOf({ party, step, response, failure, durationMs }: Exchange): string {
   const status = response === undefined ? `no answer (${failure ?? 'unknown'})` : String(response.status)
   return `${partyNames[party]}: ${stepNames[step]}: ${status}, ${Math.round(durationMs)} ms`
+}
+
+/** Width of a terminal; one that does not know it says 0, and what is no terminal nothing. */
+export function columnsOf({ columns }: { columns?: number }, otherwise: number): number {
+  return columns === undefined || columns < 20 ? otherwise : columns
 }

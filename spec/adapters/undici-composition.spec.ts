@@ -46,6 +46,7 @@ describe.each(versions)('order of interceptors (H1), %s', (_, undici) => {
   let serve: RequestListener
   let seen: IncomingMessage[]
   let base: InstanceType<typeof undici.Agent>
+  const closers: (() => Promise<void>)[] = []
 
   beforeEach(async () => {
     seen = []
@@ -60,6 +61,7 @@ describe.each(versions)('order of interceptors (H1), %s', (_, undici) => {
   })
   afterEach(async () => {
     await base.destroy()
+    for (const closer of closers.splice(0)) await closer()
     await close()
   })
 
@@ -105,6 +107,7 @@ describe.each(versions)('order of interceptors (H1), %s', (_, undici) => {
       response.writeHead(401, { 'www-authenticate': 'Bearer' }).end('away')
     })
     const other = await listen(away)
+    closers.push(other.close)
     serve = (request, response) => {
       if (request.url === '/mcp') {
         if (!refuses(request, response, 't1')) response.end()
@@ -123,7 +126,6 @@ describe.each(versions)('order of interceptors (H1), %s', (_, undici) => {
     // The token is still good for where it belongs.
     await get(dispatcher)
     expect([seen.at(-1)?.headers.authorization, channel.tokens]).toEqual(['Bearer t1', 1])
-    await other.close()
   })
 
   it.each(['redirect', 'fetch'])(
@@ -134,6 +136,7 @@ describe.each(versions)('order of interceptors (H1), %s', (_, undici) => {
         response.end('away')
       })
       const other = await listen(away)
+      closers.push(other.close)
       serve = (request, response) => {
         if (refuses(request, response, 't1')) return
         const location = request.url === '/mcp/a' ? '/mcp/b' : `http://127.0.0.1:${other.port}/mcp`
@@ -152,7 +155,6 @@ describe.each(versions)('order of interceptors (H1), %s', (_, undici) => {
         ['/mcp/b', 'Bearer t1'],
         ['/mcp', undefined],
       ])
-      await other.close()
     },
   )
 
@@ -178,6 +180,7 @@ describe.each(versions)('order of interceptors (H1), %s', (_, undici) => {
 
   it('serves a dispatcher that answers in the same tick, without a network', async () => {
     const mock = new undici.MockAgent()
+    closers.push(() => mock.close())
     mock.disableNetConnect()
     const pool = mock.get('https://mcp.example')
     pool
@@ -196,7 +199,6 @@ describe.each(versions)('order of interceptors (H1), %s', (_, undici) => {
     })
     expect([statusCode, await body.text()]).toEqual([200, 'ok'])
     mock.assertNoPendingInterceptors()
-    await mock.close()
   })
 
   it.each([

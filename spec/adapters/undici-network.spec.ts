@@ -6,6 +6,7 @@ import { createServer as createTlsServer } from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import * as tls from 'node:tls'
+import type { Dispatcher } from 'undici'
 import { withCrossAppAccess } from '../../lib/index.ts'
 import { createFetch, crossAppAccessInterceptor } from '../../lib/adapters/undici.ts'
 import type { FetchOptions } from '../../lib/adapters/undici.ts'
@@ -21,6 +22,11 @@ const open: Closable[] = []
 const closing = <T extends Closable>(closable: T): T => {
   open.push(closable)
   return closable
+}
+/** A dispatcher that goes away whatever it is doing. */
+const ending = <T extends Dispatcher>(dispatcher: T): T => {
+  open.push({ close: () => dispatcher.destroy() })
+  return dispatcher
 }
 afterEach(async () => {
   for (const closable of open.splice(0).reverse()) await closable.close()
@@ -229,7 +235,7 @@ describe('createFetch', () => {
 
   it.each(versions)('carries everything over a dispatcher of the caller, as it is: %s', async (_, undici) => {
     const { port } = await startPlain()
-    const dispatcher = closing(new undici.Agent())
+    const dispatcher = ending(new undici.Agent())
     expect(await text(createFetch({ dispatcher }), `http://127.0.0.1:${port}`)).toBe('plain')
   })
 
@@ -280,19 +286,18 @@ describe.each(versions)('the interceptor in a network, %s', (_, undici) => {
     })
     const { port, close } = await listen(server)
     closing({ close })
-    const agent = new undici.Agent({ allowH2: true, connect: { ca } })
+    const agent = ending(new undici.Agent({ allowH2: true, connect: { ca } }))
     const url = `https://localhost:${port}/mcp`
     const options = optionsFor(url, backChannel(), { acquire: 'challenge' })
     const dispatcher = agent.compose(crossAppAccessInterceptor(options))
     const reply = await client(dispatcher, url, { method: 'POST', body: 'over h2' })
     expect([reply.status, reply.text, versionsSeen]).toEqual([200, 'over h2', ['2.0', '2.0']])
-    await agent.destroy()
   })
 
   it('sends the requests of the flow over what it wraps, and never by itself', async () => {
     const enterprise = closing(await startEnterprise())
     const proxy = closing(await startProxy())
-    const agent = new undici.ProxyAgent({ uri: proxy.url, proxyTunnel: true })
+    const agent = ending(new undici.ProxyAgent({ uri: proxy.url, proxyTunnel: true }))
     let outer = 0
     const dispatcher = agent.compose(
       crossAppAccessInterceptor(enterprise.options()),
@@ -313,7 +318,6 @@ describe.each(versions)('the interceptor in a network, %s', (_, undici) => {
     const hosts = trafficOf(enterprise).length
     expect(hosts).toBeGreaterThan(4)
     expect(new Set(proxy.tunnels).size).toBe(3)
-    await agent.destroy()
   })
 
   it('never sends a token request to the one host that a Pool connects to instead', async () => {
@@ -326,14 +330,13 @@ describe.each(versions)('the interceptor in a network, %s', (_, undici) => {
     const { port, close } = await listen(server)
     closing({ close })
     const origin = `https://localhost:${port}`
-    const pool = new undici.Pool(origin, { connect: { ca } })
+    const pool = ending(new undici.Pool(origin, { connect: { ca } }))
     const { fetch: __, ...options } = optionsFor(`${origin}/mcp`, undefined, { backOff: { minMs: 1 } })
     const answer = pool
       .compose(crossAppAccessInterceptor(options))
       .request({ origin, path: '/mcp', method: 'GET' })
     await expect(answer).rejects.toMatchObject({ code: 'temporarily_unavailable' })
     expect(paths).toEqual([])
-    await pool.destroy()
   }, 20_000)
 
   const tellsOrigin = undici !== versions[0]?.[1]
@@ -349,7 +352,7 @@ describe.each(versions)('the interceptor in a network, %s', (_, undici) => {
       closing({ close })
       const origin = `http://127.0.0.1:${port}`
       const { fetch: __, ...options } = optionsFor(`${origin}/mcp`, undefined, { backOff: { minMs: 1 } })
-      const pool = new undici.Pool(origin)
+      const pool = ending(new undici.Pool(origin))
       const dispatcher = pool.compose(crossAppAccessInterceptor(options))
       const answer = dispatcher.request({ path: '/mcp', method: 'GET' })
       await expect(answer).rejects.toMatchObject({ code: 'temporarily_unavailable' })
@@ -363,7 +366,6 @@ describe.each(versions)('the interceptor in a network, %s', (_, undici) => {
         (await other.request({ origin: 'http://127.0.0.1:1', path: '/mcp', method: 'GET' })).statusCode,
       ).toBe(200)
       expect(paths).toEqual(['/mcp'])
-      await pool.destroy()
     },
   )
 })

@@ -211,6 +211,8 @@ export class FlightRun implements Flight {
     // An application without a token now may have one at the next call; a remembered error is remembered already.
     if (error.code === 'id_token_unavailable' || error.cached) return error
     this.#unlearnScope(error)
+    if (error.step === 'discovery')
+      this.#state.shared.metadata.doubtLocation(this.#plan.asking.resource, error.code)
     const now = this.#now()
     const { until, transient } = this.#closeGate(error, now)
     this.#state.emitGateClosed(this.#plan.asking, until - now, {

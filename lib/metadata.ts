@@ -1,4 +1,5 @@
 import { startDeadline } from './deadline.ts'
+import type { CrossAppAccessErrorCode } from './errors.ts'
 import type { Configuration, ResourceConfiguration } from './options.ts'
 import type { AcquireRequest, MetadataSource } from './protocol/acquire.ts'
 import type { ProtocolContext } from './protocol/context.ts'
@@ -59,6 +60,16 @@ export class Metadata implements MetadataSource {
 
   learn(resource: ResourceConfiguration, news: Partial<ResourceKnowledge>): void {
     this.#knowledge.set(resource.index, { ...this.knowledge(resource), ...news })
+  }
+
+  /**
+   * Goes back to where the metadata of a resource were found last, else to the well-known place. A single challenge that
+   * pointed to nowhere would otherwise be followed for ever: the resource is asked bare no more, and names no other.
+   */
+  doubtLocation(resource: ResourceConfiguration, failure: CrossAppAccessErrorCode): void {
+    const found = this.#resources.get(resource.index)
+    if (found === undefined && failure === 'temporarily_unavailable') return
+    this.learn(resource, { resourceMetadata: found?.namedAs })
   }
 
   /** Whether a URL, as `URL` writes it, is a token endpoint that some metadata named. */

@@ -433,3 +433,33 @@ describe('a freshly minted token that is refused (G2)', () => {
     expect(rig.grants).toBe(1)
   })
 })
+
+describe('a challenge that points to nowhere', () => {
+  it.each([
+    ['another origin', 'https://evil.example/metadata', 'metadata_mismatch'],
+    ['what is not there', 'https://mcp.example/.well-known/oauth-protected-resource', 'discovery_failed'],
+    ['what is no URL', 'nowhere', 'discovery_failed'],
+  ])('(%s) is followed no longer than its failure is remembered', async (_, location, code) => {
+    const rig = new Rig({ resources: [resource] })
+    const challenge = { 'www-authenticate': `Bearer resource_metadata="${location}"` }
+    const stop = failAt(rig, 'resource', () => json({}, 401, challenge))
+    expect(await rig.call()).toBe(code)
+    stop()
+    expect(await rig.call()).toBe(code)
+    rig.clock.pass(30_000)
+    expect(await rig.call()).toBe(200)
+  })
+
+  it('does not make those forget the metadata that know them', async () => {
+    const rig = new Rig({ resources: [resource] })
+    expect(await rig.call()).toBe(200)
+    rig.servers.reset()
+    const challenge = { 'www-authenticate': 'Bearer resource_metadata="https://evil.example/metadata"' }
+    const stop = failAt(rig, 'resource', () => json({}, 401, challenge))
+    expect(await rig.call()).toBe('metadata_mismatch')
+    stop()
+    rig.clock.pass(30_000)
+    expect(await rig.call()).toBe(200)
+    expect(rig.servers.count('resource_metadata')).toBe(0)
+  })
+})

@@ -190,9 +190,7 @@ async function refreshIdToken(
       status,
       oauthError,
       detail: 'the identity provider refuses the refresh token',
-      finding: rejected
-        ? findings.clientRejected(idp, server)
-        : findings.idTokenExpired(),
+      finding: rejected ? findings.clientRejected(idp, server) : findings.idTokenExpired(),
     })
   }
   const { id_token, refresh_token } = answer.body

@@ -17,7 +17,7 @@ import {
 } from './checks.ts'
 import type { Check } from './checks.ts'
 import type { CrossAppAccessEvent } from './events.ts'
-import { isCryptoKey } from './protocol/client-authentication.ts'
+import { isCryptoKey } from './protocol/jwt.ts'
 import { systemClock } from './protocol/context.ts'
 import type { AnyFetch, Clock } from './protocol/context.ts'
 import type { DpopKeyPair } from './protocol/dpop.ts'

@@ -1,6 +1,6 @@
 import { aFunction, frozenJson, httpUrl, isObject, object, text, that } from './checks.ts'
 import type { Check } from './checks.ts'
-import { isCryptoKey } from './protocol/client-authentication.ts'
+import { isCryptoKey } from './protocol/jwt.ts'
 import type { ServerRegistration } from './protocol/registration.ts'
 
 const issuer: Check = (value, path, problems) => {

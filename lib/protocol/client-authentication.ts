@@ -4,7 +4,7 @@ import type { ProtocolContext } from './context.ts'
 import type { AuthorizationServerMetadata } from './discovery.ts'
 import { findings } from './findings.ts'
 import { abortable, failure, guarded, isTimeout } from './http.ts'
-import { signJwt } from './jwt.ts'
+import { isCryptoKey, signJwt } from './jwt.ts'
 import type {
   ClientAssertionClaims,
   ClientAuthentication,
@@ -198,9 +198,4 @@ function algorithmOfCurve(curve: string | undefined): string | undefined {
   if (curve === 'P-384') return 'ES384'
   if (curve === 'P-521') return 'ES512'
   return undefined
-}
-
-/** Whether a key is a CryptoKey, of any realm, and not a JWK. */
-export function isCryptoKey(key: unknown): key is CryptoKey {
-  return Object.prototype.toString.call(key) === '[object CryptoKey]'
 }

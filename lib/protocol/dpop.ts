@@ -2,7 +2,7 @@ import type { CryptoKey, JWK } from 'jose'
 import { systemClock } from './context.ts'
 import type { Clock } from './context.ts'
 import { algorithmOf } from './client-authentication.ts'
-import { signJwt } from './jwt.ts'
+import { sha256, signJwt } from './jwt.ts'
 
 /** An asymmetric key pair for signing, with a public key that can be exported: a `CryptoKeyPair`. */
 export interface DpopKeyPair {
@@ -39,7 +39,7 @@ export async function dpopProof(
     htm: request.method,
     htu: origin + pathname,
     iat: Math.floor(clock.now() / 1000),
-    ...(request.accessToken !== undefined && { ath: await digest(request.accessToken) }),
+    ...(request.accessToken !== undefined && { ath: await sha256(request.accessToken) }),
     ...(nonce !== undefined && { nonce }),
   }
   const jwk = await publicJwk(key)
@@ -50,7 +50,7 @@ export async function dpopProof(
 /** The thumbprint by which tokens name the key they are bound to (`cnf.jkt`). */
 export async function dpopThumbprint(key: DpopKey): Promise<string> {
   // RFC 7638: the required members, in the order of the alphabet, as publicJwk writes them.
-  return await digest(JSON.stringify(await publicJwk(key)))
+  return await sha256(JSON.stringify(await publicJwk(key)))
 }
 
 /** The members that make up a public key, and no others. */
@@ -72,12 +72,4 @@ export function rememberNonce(key: DpopKey, url: string, headers: Pick<Headers, 
 /** The nonce for the next proof to a server, if it gave one. */
 export function nonceFor(key: DpopKey, url: string): string | undefined {
   return key.nonces.get(new URL(url).origin)
-}
-
-async function digest(text: string): Promise<string> {
-  const [{ encode }, hash] = await Promise.all([
-    import('jose/base64url'),
-    crypto.subtle.digest('SHA-256', new TextEncoder().encode(text)),
-  ])
-  return encode(new Uint8Array(hash))
 }

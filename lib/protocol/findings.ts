@@ -152,16 +152,8 @@ export const findings = {
         : 'Enable token exchange for ID-JAGs (Cross App Access) for this client at the identity provider, or use the issuer that offers it.',
       'identity_provider',
     ),
-  clientRejected: (
-    place: Place,
-    registration: ServerRegistration,
-    server: AuthorizationServerMetadata,
-  ): Finding =>
-    finding(
-      'client_rejected',
-      clientAdvice(registration, server),
-      place === 'identity_provider' ? 'client' : place === 'authorization_server' ? 'client' : place,
-    ),
+  clientRejected: (registration: ServerRegistration, server: AuthorizationServerMetadata): Finding =>
+    finding('client_rejected', clientAdvice(registration, server), 'client'),
   proofRejected: (): Finding => finding('dpop_proof_rejected', proofAdvice, 'client'),
   signerFailed: (): Finding =>
     finding(

@@ -188,7 +188,7 @@ function classify(
       return {
         code: 'client_rejected',
         detail: 'the identity provider does not accept this client',
-        finding: findings.clientRejected('identity_provider', registration, server),
+        finding: findings.clientRejected(registration, server),
       }
     case 'invalid_dpop_proof':
     case 'use_dpop_nonce':

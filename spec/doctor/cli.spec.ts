@@ -74,7 +74,7 @@ describe('xaa doctor', () => {
     })
     expect(code).toBe(1)
     expect(stdout).toMatch(/^✘ Misconfigured {2}The authorization server does not accept this client\.\n/)
-    expect(stdout).toContain('change  Check clientId and credentials')
+    expect(stdout).toContain('change  Check clientId')
     expect(stdout).not.toContain(canary)
   })
 

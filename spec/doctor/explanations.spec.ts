@@ -7,9 +7,8 @@ const registration = { issuer: 'https://auth.example', clientId: 'wiki' }
 /** Every finding an error can have, made with whatever it takes. */
 const ofErrors = [
   ...Object.entries(findings)
-    .filter(([name]) => name !== 'clientRejected' && name !== 'idJagClaim' && name !== 'foreignIdToken')
+    .filter(([name]) => name !== 'idJagClaim' && name !== 'foreignIdToken')
     .map(([, make]) => (make as (...args: unknown[]) => { id: string })(...argumentsOf(make.name))),
-  findings.clientRejected('identity_provider', registration, metadata),
   ...['typ', 'aud', 'client_id', 'resource', 'exp', 'cnf.jkt'].map((claim) =>
     findings.idJagClaim(claim, 'a', 'b'),
   ),
@@ -18,6 +17,7 @@ const ofErrors = [
 ]
 
 function argumentsOf(name: string): unknown[] {
+  if (name === 'clientRejected') return [registration, metadata]
   if (name === 'untrustedServer') return [['https://a.example'], ['https://b.example']]
   if (name === 'jwtBearerUnsupported') return [metadata]
   if (name === 'policyDenied') return ['access_denied', {}]

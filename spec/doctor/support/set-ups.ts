@@ -77,7 +77,7 @@ export const setUps: SetUp[] = [
   {
     wrong: 'a trailing slash too many in idp.issuer',
     finding: 'issuer_mismatch',
-    advice: /trailing slash only/,
+    advice: /trailing slash/,
     arrange: (enterprise) => idp(enterprise, { issuer: `${enterprise.idp.issuer}/` }),
   },
   {
@@ -149,7 +149,7 @@ export const setUps: SetUp[] = [
   {
     wrong: 'a token endpoint that is gone',
     finding: 'token_endpoint_gone',
-    advice: /name the token endpoint that it has/,
+    advice: /name the token endpoint that/,
     arrange: ({ authorizationServer }) => {
       authorizationServer.inject(authorizationServer.tokenPath, { status: 404, body: 'Not found' })
       return undefined
@@ -158,7 +158,7 @@ export const setUps: SetUp[] = [
   {
     wrong: 'a tokenEndpoint in the options that does not exist',
     finding: 'token_endpoint_gone',
-    advice: /Correct tokenEndpoint in the options/,
+    advice: /Correct tokenEndpoint/,
     arrange: (enterprise) => {
       enterprise.idp.inject('/old/token', { status: 404, body: '' })
       return idp(enterprise, { tokenEndpoint: `${enterprise.idp.origin}/old/token` })
@@ -212,7 +212,7 @@ export const setUps: SetUp[] = [
   {
     wrong: 'an authorization server that is down',
     finding: 'server_unavailable',
-    advice: /Wait and try again/,
+    advice: /ask the operator of the endpoint/,
     outcome: 'unreachable',
     arrange: ({ authorizationServer }) => {
       authorizationServer.inject(/.*/, { status: 503, body: { error: 'temporarily_unavailable' } })
@@ -222,7 +222,7 @@ export const setUps: SetUp[] = [
   {
     wrong: 'an identity provider whose rate limit is used up',
     finding: 'rate_limited',
-    advice: /Wait as long as retryAfter says/,
+    advice: /retryAfter/,
     outcome: 'unreachable',
     arrange: (enterprise) => {
       enterprise.idp.inject(enterprise.idp.tokenPath, { status: 429, headers: { 'retry-after': '3600' } })
@@ -267,7 +267,7 @@ export const setUps: SetUp[] = [
   {
     wrong: 'the secret sent by another method than the client is registered for',
     finding: 'client_rejected',
-    advice: /the method by which it is to authenticate/,
+    advice: /Check clientId/,
     arrange: (enterprise) => {
       const { clientSecret = '', ...rest } = enterprise.options().idp
       return { idp: { ...rest, clientAuthentication: { method: 'client_secret_post', clientSecret } } }
@@ -276,13 +276,13 @@ export const setUps: SetUp[] = [
   {
     wrong: 'a wrong secret at the authorization server',
     finding: 'client_rejected',
-    advice: /Check clientId and credentials/,
+    advice: /Check clientId/,
     arrange: (enterprise) => server(enterprise, { clientSecret: 'not the secret' }),
   },
   {
     wrong: 'a secret that was never set',
     finding: 'client_rejected',
-    advice: /no credentials were sent/,
+    advice: /clientSecret and clientAuthentication are absent/,
     arrange: (enterprise) => server(enterprise, { clientSecret: undefined }),
   },
   {
@@ -328,13 +328,13 @@ export const setUps: SetUp[] = [
   {
     wrong: 'an ID token of another identity provider',
     finding: 'id_token_iss',
-    advice: /its iss is "https:\/\/login\.other\.example"/,
+    advice: /iss is "https:\/\/login\.other\.example"/,
     arrange: ({ idp: { client } }) => foreignIdToken({ iss: 'https://login.other.example', aud: client.id }),
   },
   {
     wrong: 'an ID token for another client',
     finding: 'id_token_aud',
-    advice: /its aud is "mobile-app"/,
+    advice: /aud is "mobile-app"/,
     arrange: ({ idp: { issuer } }) => foreignIdToken({ iss: issuer, aud: 'mobile-app' }),
   },
   {
@@ -387,7 +387,7 @@ export const setUps: SetUp[] = [
   {
     wrong: 'no scope where the identity provider wants one',
     finding: 'policy_denied',
-    advice: /Give the scope that the identity provider wants in resources\[\]\.scope/,
+    advice: /in resources\[\]\.scope: none was sent/,
     outcome: 'denied',
     arrange: (enterprise) => {
       enterprise.mcp.behaviour.scopesSupported = undefined
@@ -435,7 +435,7 @@ export const setUps: SetUp[] = [
   {
     wrong: 'an ID-JAG without its type',
     finding: 'id_jag_typ',
-    advice: /header typ to "oauth-id-jag\+jwt": it is "\(absent\)"/,
+    advice: /header .*"oauth-id-jag\+jwt"/,
     arrange: (enterprise) => alterIdJag(enterprise, {}, { typ: undefined }),
   },
   {
@@ -459,19 +459,19 @@ export const setUps: SetUp[] = [
   {
     wrong: 'an ID-JAG that has expired on arrival',
     finding: 'id_jag_exp',
-    advice: /issue ID-JAGs that live longer/,
+    advice: /live longer/,
     arrange: (enterprise) => alterIdJag(enterprise, { exp: now() - 120 }),
   },
   {
     wrong: 'a clock of this machine that is 10 minutes fast',
     finding: 'clock_skew',
-    advice: /Set the clocks right: by the one of the client/,
+    advice: /Set the clocks right: by .* of the client/,
     arrange: () => ({ clock: { now: () => Date.now() + 600_000, monotonic: () => performance.now() } }),
   },
   {
     wrong: 'a clock of the identity provider that is 10 minutes fast',
     finding: 'clock_skew',
-    advice: /by the one of the authorization server, .* in the future/,
+    advice: /by .* of the authorization server, .* in the future/,
     arrange: (enterprise) => {
       enterprise.idp.behaviour.alterIdJag = ({ header, claims }) => ({
         header,
@@ -483,7 +483,7 @@ export const setUps: SetUp[] = [
   {
     wrong: 'an ID-JAG that was redeemed before',
     finding: 'id_jag_reused',
-    advice: /a new ID-JAG for each exchange/,
+    advice: /issue a new ID-JAG/,
     arrange: async (enterprise) => {
       alterIdJag(enterprise, { iat: now() - 120, exp: now() + 180 })
       const { idToken } = await enterprise.signIn()
@@ -560,7 +560,7 @@ export const setUps: SetUp[] = [
   {
     wrong: 'an access token of an unknown type',
     finding: 'unknown_token_type',
-    advice: /it answered "mac"/,
+    advice: /"mac"/,
     arrange: ({ authorizationServer: { behaviour } }) => {
       behaviour.alterTokenResponse = (body) => ({ ...body, token_type: 'mac' })
       return undefined
@@ -569,7 +569,7 @@ export const setUps: SetUp[] = [
   {
     wrong: 'an access token that is not bound to the key, where it has to be',
     finding: 'not_sender_constrained',
-    advice: /DPoP-bound tokens/,
+    advice: /dpop\.required/,
     arrange: ({ authorizationServer: { behaviour } }) => {
       behaviour.alterTokenResponse = (body) => ({ ...body, token_type: 'Bearer' })
       return { dpop: { required: true } }
@@ -587,7 +587,7 @@ export const setUps: SetUp[] = [
   {
     wrong: 'a grant without a token',
     finding: 'unusable_token',
-    advice: /non-empty access_token/,
+    advice: /access_token of visible ASCII characters/,
     arrange: ({ authorizationServer: { behaviour } }) => {
       behaviour.alterTokenResponse = (body) => ({ ...body, access_token: '' })
       return undefined

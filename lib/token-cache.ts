@@ -78,35 +78,29 @@ export class TokenCache {
 
   /** Removes the token if it is the one that was sent; false where another has taken its place. */
   invalidate(key: string, sent: { readonly value: string }): boolean {
-    if (this.#entries.get(key)?.value !== sent.value) return false
-    this.#remove(key)
-    return true
+    return this.#entries.get(key)?.value === sent.value && this.#entries.delete(key)
   }
 
   /** Removes the tokens that `matches` picks. Gives what was removed. */
   removeWhere(matches: (token: CachedToken) => boolean): [key: string, token: CachedToken][] {
     const removed = [...this.#entries].filter(([, token]) => matches(token))
-    for (const [key] of removed) this.#remove(key)
+    for (const [key] of removed) this.#entries.delete(key)
     return removed
-  }
-
-  #remove(key: string): void {
-    this.#entries.delete(key)
-    if (this.#newest === key) this.#newest = undefined
   }
 
   /** Makes room for one: every expired token, else the one not used for the longest time. */
   #evict(now: number): void {
     // Before the first end that was ever noted nothing can have expired, and a full cache of live tokens costs no scan.
     if (this.#firstEnd <= now) this.#removeExpired(now)
-    const oldest = this.#entries.keys().next()
-    if (this.#entries.size >= this.#maxEntries && oldest.done !== true) this.#remove(oldest.value)
+    if (this.#entries.size < this.#maxEntries) return
+    const [oldest = ''] = this.#entries.keys()
+    this.#entries.delete(oldest)
   }
 
   #removeExpired(now: number): void {
     this.#firstEnd = Infinity
     for (const [key, { expiresAt }] of this.#entries) {
-      if (expiresAt <= now) this.#remove(key)
+      if (expiresAt <= now) this.#entries.delete(key)
       else this.#firstEnd = Math.min(this.#firstEnd, expiresAt)
     }
   }

@@ -32,7 +32,7 @@ describe('a text of a server (G5)', () => {
         expect(own.scrub(text)).not.toContain(value.slice(0, 12))
         expect(own.redact(quoted(text))).not.toContain(value.slice(0, 12))
       }),
-      { numRuns: 500 },
+      { numRuns: 200 },
     )
   })
 
@@ -129,6 +129,7 @@ describe('a text of a server (G5)', () => {
           expect(typeof own.holds(text)).toBe('boolean')
         },
       ),
+      { numRuns: 50 },
     )
   })
 })

@@ -145,6 +145,16 @@ describe('the token cache', () => {
     expect(keys.filter((name) => cache.get(name) !== undefined)).toEqual(['a', 'd'])
   })
 
+  it('lets them go first each time, also what was alive the last time', () => {
+    const cache = new TokenCache(3)
+    cache.set('a', token(), 0)
+    cache.set('b', token({ expiresAt: 20 }), 0)
+    cache.set('c', token({ expiresAt: 10 }), 0)
+    cache.set('d', token(), 10)
+    cache.set('e', token(), 20)
+    expect(keys.filter((name) => cache.get(name) !== undefined)).toEqual(['a', 'd', 'e'])
+  })
+
   it('has room for what takes the place of its own key', () => {
     const cache = new TokenCache(2)
     cache.set('a', token(), 0)

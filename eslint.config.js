@@ -1,12 +1,15 @@
 import js from '@eslint/js'
 import tseslint from 'typescript-eslint'
 
+// What Node has without an import. A page and other runtimes have most of it.
+const globals = Object.fromEntries(Object.getOwnPropertyNames(globalThis).map((name) => [name, 'readonly']))
+
 export default tseslint.config(
-  { ignores: ['dist/', 'coverage/', 'reports/', '.stryker-tmp/'] },
+  { ignores: ['dist/', 'coverage/', 'reports/', '.stryker-tmp/', '**/node_modules/'] },
   js.configs.recommended,
   {
     files: ['**/*.js', '**/*.mjs'],
-    languageOptions: { globals: { process: 'readonly', console: 'readonly', URL: 'readonly' } },
+    languageOptions: { globals },
   },
   {
     files: ['**/*.ts'],

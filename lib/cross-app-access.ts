@@ -8,32 +8,42 @@ import { SharedState } from './shared-state.ts'
 import type { CachedToken } from './token-cache.ts'
 import { TokenSource } from './token-source.ts'
 
-/** An access token, as `getAccessToken` gives it. */
+/** An access token, as {@link CrossAppAccess.getAccessToken} gives it. A secret. */
 export interface AccessToken {
+  /** The token itself: what follows the scheme in an `Authorization` header. */
   value: string
+  /** The scheme to send it with. A `DPoP` token is of no use without its key, which stays in here. */
   tokenType: 'Bearer' | 'DPoP'
-  /** Milliseconds since the epoch. */
+  /** When it ends, in milliseconds since the epoch: five minutes from now where no server said. */
   expiresAt?: number
+  /** Scopes separated by spaces: what was granted, or what was asked for where the server did not say. */
   scope?: string
 }
 
 /** One client's access to its MCP servers: a token source with several faces. */
 export interface CrossAppAccess {
-  /** Wraps fetch functions. All of them share this instance's tokens. */
+  /** Wraps fetch functions, as {@link withCrossAppAccess} describes. All of them share this instance's tokens. */
   readonly middleware: FetchMiddleware
   /**
    * Gives an access token for a URL under one of the resources, from memory or by running the flow.
    *
-   * Its requests go through `options.fetch`, else the global fetch of that moment. `signal` ends the wait.
+   * Its requests go through `options.fetch`, else the global fetch of that moment. `signal` ends this wait and no other.
+   * A token that is about to expire is renewed first. The MCP server is not asked whether it still takes the token.
    *
-   * @throws `TypeError` outside every resource, {@link CrossAppAccessError} where no token can be had.
+   * @throws `TypeError` outside every resource, {@link CrossAppAccessError} where no token can be had, the reason of
+   *   `signal` when it aborts.
    */
   getAccessToken(url: string | URL, init?: { signal?: AbortSignal | undefined }): Promise<AccessToken>
-  /** Forgets tokens: of the resource that a URL lies under, or all. Does nothing where there is none. */
+  /**
+   * Forgets this subject's tokens: of the resource that a URL lies under, or all. Does nothing where there is none. What
+   * is being obtained right now still serves those who wait for it, and nobody after them. Nothing is revoked anywhere.
+   */
   invalidate(url?: string | URL): void
   /**
    * The same access for another user: configuration and metadata are shared, tokens are not. The same string shares
    * tokens with every other instance for it; this instance is a subject of its own that no string equals.
+   *
+   * @throws `TypeError` where `subject` is no string or `getIdToken` no function.
    */
   forSubject(subject: string, getIdToken: GetIdToken): CrossAppAccess
 }

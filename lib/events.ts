@@ -21,25 +21,32 @@ interface TokenMark {
 
 /** What happens, by `type`. No event holds a token, a secret, a body or a query string. */
 export type CrossAppAccessEvent = EventBase &
+  /** A request goes out with the token in memory. */
   (
     | ({ type: 'token_used' } & TokenMark)
+    /** `expiresAt`: milliseconds since the epoch. */
     | ({ type: 'token_acquired'; expiresAt: number; scope?: string } & TokenMark)
     /** The token in hand was used while its renewal runs beside the request. */
     | ({ type: 'token_served_stale' } & TokenMark)
     /** `late`: the token had been replaced already, nothing was removed. */
     | ({ type: 'token_invalidated'; late: boolean } & Partial<TokenMark>)
+    /** A flight starts: all that follows of it has its number. */
     | { type: 'acquire_started'; reason: AcquireReason }
     | { type: 'acquire_failed'; error: CrossAppAccessError }
+    /** A request of the flow is over, with an answer or without. */
     | ({ type: 'hop' } & Hop)
+    /** What the MCP server asked for, as far as it is for us to answer. */
     | {
         type: 'challenge'
         status: number
         demand: 'token' | 'scope' | 'authentication' | 'nonce'
         scope?: string
       }
+    /** A request is sent again; `sends` counts this one too. */
     | { type: 'replay'; sends: number }
-    | { type: 'replay_skipped'; reason: 'one_shot_body' | 'token_refused' }
-    | { type: 'step_up'; scope?: string; acrValues?: string; maxAge?: number }
+    | { type: 'replay_skipped'; reason: 'one_shot_body' }
+    | { type: 'step_up'; scope?: string }
+    /** Nothing is asked before `until`, in milliseconds since the epoch. */
     | {
         type: 'gate_closed'
         until: number
@@ -47,12 +54,12 @@ export type CrossAppAccessEvent = EventBase &
         error?: CrossAppAccessError
       }
     | { type: 'gate_opened'; reason: 'time' | 'subject_token' | 'answer' }
-    | { type: 'passed_through'; reason: 'authorization_present' | 'other_origin' }
+    | { type: 'passed_through'; reason: 'authorization_present' }
     | { type: 'store_failed'; operation: 'get' | 'set' | 'delete' | 'lock'; error: Error }
   )
 
 /** Why a token is being obtained. */
-export type AcquireReason = 'missing' | 'expired' | 'rejected' | 'soft_renewal' | 'scope' | 'authentication'
+export type AcquireReason = 'missing' | 'rejected' | 'soft_renewal' | 'scope' | 'authentication'
 
 type WithoutTime<T> = T extends unknown ? Omit<T, 'time'> : never
 

@@ -3,7 +3,18 @@ import type { AnyFetch } from './protocol/context.ts'
 /**
  * Takes a fetch and gives back a fetch of the same type.
  *
- * One middleware has one token cache, shared by all the fetches it wraps.
+ * One middleware has one token cache, shared by all the fetches it wraps. The fetch it gives back takes the arguments of
+ * the wrapped one and resolves to the very responses of the wrapped one.
+ *
+ * @example
+ * ```ts
+ * import { withCrossAppAccess, type CrossAppAccessOptions, type FetchMiddleware } from 'xaa-fetch'
+ *
+ * declare const options: CrossAppAccessOptions
+ *
+ * const middleware: FetchMiddleware = withCrossAppAccess(options)
+ * const xaaFetch: typeof fetch = middleware(fetch)
+ * ```
  */
 export type FetchMiddleware = <F extends AnyFetch>(next: F) => F
 

@@ -64,10 +64,11 @@ export interface KeptIdJag {
   expiresAt: number
 }
 
-/** Everything the flow works with beside the request. Only `metadata` is needed; it may go to the network each time. */
+/** Everything the flow works with beside the request. Only `fetch` is needed. */
 export interface AcquireContext extends ProtocolContext {
+  /** Gives the documents of the flow. Default: the network, each time. */
   metadata?: MetadataSource | undefined
-  /** Waits before the given retry, `Retry-After` in seconds if there was one; false where there is no time for it. */
+  /** Default: nothing is tried again. Waits before the given retry, `Retry-After` in seconds if there was one; false where there is no time for it. */
   pause?: (retry: number, retryAfter: number | undefined) => Promise<boolean>
   /** Told where the token will come from, before a subject token is asked for. May give a token to use instead. */
   onTarget?: (target: Target) => Promise<AccessTokenGrant | undefined>
@@ -110,7 +111,24 @@ export interface Acquired {
  * Everything is checked before a subject token is asked for, so a server that is set up wrong never sees one. Servers
  * that are not available are asked up to three times, a grant twice, since each costs an ID-JAG.
  *
- * @throws {@link CrossAppAccessError} with every code of the table in the README.
+ * Nothing is remembered here: `keptIdJag`, `refreshTokens` and the documents of `metadata` are the caller's to keep.
+ *
+ * @example
+ * ```ts
+ * import { acquire, type ServerRegistration } from 'xaa-fetch/protocol'
+ *
+ * declare const idp: ServerRegistration
+ * declare const server: ServerRegistration
+ *
+ * const url = 'https://mcp.chat.example/mcp'
+ * const { grant } = await acquire(
+ *   { url, resource: { url }, idp, authorizationServers: [server], getIdToken: () => session.idToken },
+ *   { fetch, signal: AbortSignal.timeout(30_000) },
+ * )
+ * ```
+ *
+ * @returns The access token, where it came from, and with `reuseIdJag` the ID-JAG to keep.
+ * @throws {@link CrossAppAccessError} with every code of the table in the README; the reason of `signal` when it aborts.
  * @see [Enterprise-Managed Authorization](https://modelcontextprotocol.io/extensions/auth/enterprise-managed-authorization)
  */
 export async function acquire(request: AcquireRequest, context: AcquireContext): Promise<Acquired> {

@@ -114,6 +114,16 @@ export type Demand =
  * `invalid_token`; a `403` only with `insufficient_scope`. Basic or Negotiate alone, `407` and other errors ask nothing.
  * A parameter that holds `sent`, the token that the answer speaks of, is as good as none.
  *
+ * @example
+ * ```ts
+ * import { readDemand } from 'xaa-fetch/protocol'
+ *
+ * declare const response: Response
+ *
+ * const demand = readDemand(response.status, response.headers.get('www-authenticate'), false)
+ * if (demand?.kind === 'scope') console.log(demand.scope)
+ * ```
+ *
  * @see [RFC 6750 §3](https://www.rfc-editor.org/rfc/rfc6750#section-3)
  */
 export function readDemand(

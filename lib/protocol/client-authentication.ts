@@ -26,6 +26,8 @@ const assertionType = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer'
 /**
  * Makes what authenticates this client at one token endpoint: a header, or parameters, never both.
  *
+ * An assertion is good for one request and two minutes. All of it is secret, and added to `context.secrets`.
+ *
  * @throws {@link CrossAppAccessError} `temporarily_unavailable` when an external signer fails, `client_rejected` when
  *   the key cannot sign.
  * @see [RFC 6749 §2.3.1](https://www.rfc-editor.org/rfc/rfc6749#section-2.3.1)

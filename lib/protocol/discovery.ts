@@ -65,6 +65,14 @@ export function authorizationServerMetadataUrls(issuer: string): string[] {
  * challenged. Without it the well-known places of `resource` are asked in order. A document counts only if its
  * `resource` is `url` or a path prefix of it on the same origin.
  *
+ * @example
+ * ```ts
+ * import { discoverProtectedResource } from 'xaa-fetch/protocol'
+ *
+ * const { document } = await discoverProtectedResource({ url: 'https://mcp.chat.example/mcp' }, { fetch })
+ * console.log(document.authorization_servers)
+ * ```
+ *
  * @throws {@link CrossAppAccessError} `metadata_mismatch`, `discovery_failed` or `temporarily_unavailable`.
  * @see [RFC 9728 §3.3](https://www.rfc-editor.org/rfc/rfc9728#section-3.3)
  */
@@ -98,6 +106,14 @@ export async function discoverProtectedResource(
  * Fetches the metadata of an authorization server or OpenID provider.
  *
  * The document's `issuer` has to be `issuer`, code point by code point, and its token endpoint https or loopback.
+ *
+ * @example
+ * ```ts
+ * import { discoverAuthorizationServer } from 'xaa-fetch/protocol'
+ *
+ * const { document } = await discoverAuthorizationServer('https://auth.chat.example/', { fetch })
+ * console.log(document.token_endpoint)
+ * ```
  *
  * @throws {@link CrossAppAccessError} `metadata_mismatch`, `insecure_url`, `discovery_failed` or
  *   `temporarily_unavailable`.

@@ -25,6 +25,17 @@ export async function generateDpopKeyPair(): Promise<DpopKeyPair> {
 /**
  * Makes the value of a `DPoP` header for one request. Every send needs a new one.
  *
+ * The method goes in as it is given, the URL without query and fragment; the newest nonce of the URL's origin is taken
+ * from the key, where the caller has put it.
+ *
+ * @example
+ * ```ts
+ * import { dpopProof, generateDpopKeyPair } from 'xaa-fetch/protocol'
+ *
+ * const key = { keyPair: await generateDpopKeyPair(), nonces: new Map<string, string>() }
+ * const headers = { dpop: await dpopProof(key, { method: 'POST', url: 'https://auth.chat.example/token' }) }
+ * ```
+ *
  * @see [RFC 9449 §4.2](https://www.rfc-editor.org/rfc/rfc9449#section-4.2)
  */
 export async function dpopProof(

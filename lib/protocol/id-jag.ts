@@ -28,6 +28,20 @@ const clockTolerance = 60
  *
  * Encrypted or opaque ones are taken as they are.
  *
+ * @example
+ * ```ts
+ * import { inspectIdJag } from 'xaa-fetch/protocol'
+ *
+ * declare const idJag: string
+ *
+ * const expected = {
+ *   audiences: ['https://auth.chat.example/'],
+ *   clientId: 'f53f191f9311af35',
+ *   endpoint: 'https://acme.okta.com/oauth2/v1/token',
+ * }
+ * console.log(inspectIdJag(idJag, expected, { fetch })?.exp)
+ * ```
+ *
  * @returns The claims, or nothing where they cannot be read.
  * @throws {@link CrossAppAccessError} `invalid_id_jag`, with a hint that names the claim and both values.
  * @see draft-ietf-oauth-identity-assertion-authz-grant §3.1

@@ -43,6 +43,20 @@ const unknownLifetime = 300_000
 /**
  * Redeems an ID-JAG for an access token.
  *
+ * The token is good for a header: non-empty, of visible characters, `Bearer`, or `DPoP` where a key was given. It is not
+ * tried out, and an ID-JAG is not looked at here: see {@link inspectIdJag}.
+ *
+ * @example
+ * ```ts
+ * import { discoverAuthorizationServer, requestAccessToken } from 'xaa-fetch/protocol'
+ *
+ * declare const assertion: string
+ *
+ * const registration = { issuer: 'https://auth.chat.example/', clientId: 'f53f191f9311af35' }
+ * const { document: server } = await discoverAuthorizationServer(registration.issuer, { fetch })
+ * const { value } = await requestAccessToken({ registration, server, assertion }, { fetch })
+ * ```
+ *
  * @throws {@link CrossAppAccessError} `grant_rejected`, `client_rejected`, `flow_unsupported`, `invalid_response`,
  *   `temporarily_unavailable`.
  * @see [RFC 7523 §2.1](https://www.rfc-editor.org/rfc/rfc7523#section-2.1)

@@ -32,12 +32,17 @@ export interface PrivateKeyAuthentication {
 
 /** Claims of a client assertion (RFC 7523 §3). */
 export interface ClientAssertionClaims {
+  /** The client id. */
   iss: string
+  /** The client id. */
   sub: string
+  /** The server: see `audience`. */
   aud: string
+  /** Different in each assertion. */
   jti: string
   /** Seconds since the epoch. */
   iat: number
+  /** Seconds since the epoch, two minutes after `iat`. */
   exp: number
 }
 

@@ -7,6 +7,7 @@ import { jwtExpiry } from './id-jag.ts'
 
 /** What proves the user's identity to the identity provider. */
 export interface SubjectToken {
+  /** The token as it goes out: of a SAML assertion its base64url form (RFC 8693 §3), which is not made here. */
   token: string
   /** A short name of the registry, or a full URN, which goes out as it is. */
   type: 'id_token' | 'refresh_token' | 'saml2' | 'access_token' | (string & {})
@@ -42,7 +43,19 @@ export interface SubjectTokenContext {
 /**
  * Gives the user's current subject token: a string is an ID token.
  *
- * Called once for each token that has to be obtained, and once more where the identity provider refuses what it gave.
+ * Called once for each token that has to be obtained, and once more where that token has expired, where the identity
+ * provider refuses it, or where it wants a stronger authentication: `reason` says which. What it throws is the `cause` of
+ * `id_token_unavailable`, and is not remembered. It is waited for as long as `timeouts.acquireMs` allows.
+ *
+ * @example
+ * ```ts
+ * import type { GetIdToken } from 'xaa-fetch'
+ *
+ * declare const session: { idToken: string; refresh(signal: AbortSignal): Promise<string> }
+ *
+ * const getIdToken: GetIdToken = ({ reason, signal }) =>
+ *   reason === 'initial' ? session.idToken : session.refresh(signal)
+ * ```
  */
 export type GetIdToken = (
   context: SubjectTokenContext,

@@ -45,7 +45,26 @@ export interface IdJagGrant {
  * Requests an ID-JAG from the identity provider by token exchange.
  *
  * The ID-JAG comes back in the member `access_token`, for historical reasons of RFC 8693. `issued_token_type` decides
- * whether it is one; `token_type` is ignored, since the field answers `N_A`, `n_a`, `Bearer` and nothing.
+ * whether it is one; `token_type` is ignored, since the field answers `N_A`, `n_a`, `Bearer` and nothing. It must never be
+ * sent to an MCP server.
+ *
+ * @example
+ * ```ts
+ * import { discoverAuthorizationServer, requestIdJag } from 'xaa-fetch/protocol'
+ *
+ * const idp = { issuer: 'https://acme.okta.com', clientId: 'wiki' }
+ * const { document: server } = await discoverAuthorizationServer(idp.issuer, { fetch })
+ * const { idJag } = await requestIdJag(
+ *   {
+ *     idp,
+ *     server,
+ *     subjectToken: { token: session.idToken, type: 'id_token' },
+ *     audience: 'https://auth.chat.example/',
+ *     resource: 'https://mcp.chat.example/mcp',
+ *   },
+ *   { fetch },
+ * )
+ * ```
  *
  * @throws {@link CrossAppAccessError} `login_required`, `step_up_required`, `policy_denied`, `flow_unsupported`,
  *   `client_rejected`, `invalid_response`, `temporarily_unavailable`.
@@ -82,7 +101,7 @@ export async function requestIdJag(
 }
 
 /**
- * Exchanges a SAML 2 assertion for a refresh token, which then is the subject token.
+ * Exchanges a SAML 2 assertion, in base64url, for a refresh token, which then is the subject token.
  *
  * @throws {@link CrossAppAccessError} as {@link requestIdJag}.
  * @see draft-ietf-oauth-identity-assertion-authz-grant §4.5

@@ -121,6 +121,8 @@ describe.each(versions)('order of interceptors (H1), %s', (_, undici) => {
     await (await get(dispatcher)).body.dump()
     const answer = await get(dispatcher, '/mcp/elsewhere')
     expect([answer.statusCode, await answer.body.text()]).toEqual([401, 'away'])
+    // What an interceptor further in tells of the request reaches the caller.
+    expect(answer.context).toMatchObject({ history: [{ pathname: '/mcp/elsewhere' }, { pathname: '/mcp' }] })
     expect(seen.at(-1)?.headers.authorization).toBeUndefined()
     expect(channel.tokens).toBe(1)
     // The token is still good for where it belongs.

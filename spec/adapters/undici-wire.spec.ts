@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
-import { Readable } from 'node:stream'
+import { PassThrough, Readable } from 'node:stream'
 import { setImmediate } from 'node:timers/promises'
 import type { Dispatcher } from 'undici'
 import { createCrossAppAccess } from '../../lib/index.ts'
@@ -424,6 +424,16 @@ describe.each(versions)('what goes over the wire, %s', (_, undici) => {
   })
 
   describe('the caller', () => {
+    /** A controller of a dispatcher that does not listen. */
+    const deaf: Dispatcher.DispatchController = {
+      abort: () => undefined,
+      pause: () => undefined,
+      resume: () => undefined,
+      aborted: false,
+      paused: false,
+      reason: null,
+    }
+
     /** A handler of the newer form that writes down what it is told. */
     function recorder() {
       const told: string[] = []
@@ -499,22 +509,27 @@ describe.each(versions)('what goes over the wire, %s', (_, undici) => {
         else response.writeHead(status, { 'www-authenticate': 'Bearer' }).end(bytes)
       }
       const chunks: Buffer[] = []
+      let paused = false
       let overrun = 0
+      const pause = (controller: Dispatcher.DispatchController) => {
+        paused = true
+        controller.pause()
+        expect(controller.paused).toBe(true)
+        void setImmediate().then(() => {
+          paused = false
+          controller.resume()
+        })
+      }
       await new Promise<void>((resolve, reject) => {
-        let controller: Dispatcher.DispatchController
         agent().dispatch(
           { origin, path: '/mcp', method: 'GET' },
           {
-            onRequestStart: (own) => (controller = own),
-            onResponseStart: (own) => {
-              own.pause()
-              void setImmediate().then(() => own.resume())
-            },
-            onResponseData: (own, chunk) => {
-              if (controller.paused) overrun++
+            onRequestStart: () => undefined,
+            onResponseStart: pause,
+            onResponseData: (controller, chunk) => {
+              if (paused) overrun++
               chunks.push(chunk)
-              own.pause()
-              void setImmediate().then(() => own.resume())
+              pause(controller)
             },
             onResponseEnd: () => resolve(),
             onResponseError: (__, error) => reject(error),
@@ -523,6 +538,78 @@ describe.each(versions)('what goes over the wire, %s', (_, undici) => {
       })
       expect(sha256(Buffer.concat(chunks))).toBe(sha256(bytes))
       expect(overrun).toBe(0)
+    })
+
+    it('may pause before anything was sent', async () => {
+      serve = accepting('t1', (__, response) => response.end('data'))
+      const { handler, told, text, finished } = recorder()
+      let resume: () => void = () => undefined
+      handler.onRequestStart = (controller) => {
+        controller.pause()
+        resume = () => controller.resume()
+      }
+      agent().dispatch({ origin, path: '/mcp', method: 'POST' }, handler)
+      await until(() => told.length > 0)
+      for (let turn = 0; turn < 20; turn++) await setImmediate()
+      expect([told, text()]).toEqual([['head 200'], ''])
+      resume()
+      await finished
+      expect(text()).toBe('data')
+    })
+
+    it('may resume from within what it is told, and is told one thing at a time', async () => {
+      const { handler, finished, told } = recorder()
+      handler.onResponseData = (controller, chunk) => {
+        told.push(`[${chunk.toString()}`)
+        controller.pause()
+        controller.resume()
+        told.push(']')
+      }
+      // Answers in the same tick, with what is held back until it is known that nothing is to be done about it.
+      const dispatch = (__: Dispatcher.DispatchOptions, inner: Dispatcher.DispatchHandler): boolean => {
+        inner.onRequestStart?.(deaf, {})
+        inner.onResponseStart?.(deaf, 401, { 'www-authenticate': 'Basic' })
+        for (const text of ['a', 'b']) inner.onResponseData?.(deaf, Buffer.from(text))
+        inner.onResponseEnd?.(deaf, {})
+        return true
+      }
+      const options = optionsFor(`${origin}/mcp`, channel, { acquire: 'challenge' })
+      crossAppAccessInterceptor(options)(dispatch)({ origin, path: '/mcp', method: 'GET' }, handler)
+      await finished
+      expect(told).toEqual(['start', 'head 401', '[a', ']', '[b', ']', 'end {}'])
+    })
+
+    it('is told what it threw when it was told of the start, and nothing is sent', async () => {
+      const { handler, told, finished } = recorder()
+      handler.onRequestStart = () => {
+        throw new Error('not ready')
+      }
+      agent().dispatch({ origin, path: '/mcp', method: 'GET' }, handler)
+      await finished
+      expect([told, seen.length]).toEqual([['error not ready'], 0])
+    })
+
+    it('is told no more once it has aborted, whatever a dispatcher further in does', async () => {
+      const { handler, told } = recorder()
+      let inner: Dispatcher.DispatchHandler = {}
+      const dispatch = (__: Dispatcher.DispatchOptions, given: Dispatcher.DispatchHandler): boolean => {
+        inner = given
+        return true
+      }
+      const options = optionsFor(`${origin}/mcp`, channel, { acquire: 'challenge' })
+      let abort: () => void = () => undefined
+      handler.onRequestStart = (own) => (abort = () => own.abort(new Error('enough')))
+      crossAppAccessInterceptor(options)(dispatch)({ origin, path: '/mcp', method: 'GET' }, handler)
+      inner.onRequestStart?.(deaf, {})
+      abort()
+      inner.onResponseStart?.(deaf, 200, {})
+      inner.onResponseData?.(deaf, Buffer.from('late'))
+      inner.onResponseEnd?.(deaf, {})
+      inner.onResponseError?.(deaf, new Error('late'))
+      const socket = new PassThrough()
+      inner.onRequestUpgrade?.(deaf, 101, {}, socket)
+      await setImmediate()
+      expect([told, socket.destroyed]).toEqual([['error enough'], true])
     })
 
     it('may read slowly: the server is held back', async () => {

@@ -127,12 +127,14 @@ class Session {
       deadline: () => startDeadline(requestMs),
     }
     try {
-      const { idToken, refreshToken } = await refreshIdToken(idp, this.#refreshToken, context)
-      // It was left behind, and what it brings is older than what there is.
-      if (this.#startedAt !== startedAt) return idToken
-      if (refreshToken !== this.#refreshToken) this.#unsaved = refreshToken
-      await this.#save()
-      return (this.idToken = idToken)
+      const idToken = await refreshIdToken(idp, this.#refreshToken, context, async (refreshToken) => {
+        if (this.#startedAt !== startedAt || refreshToken === this.#refreshToken) return
+        this.#unsaved = refreshToken
+        await this.#save()
+      })
+      // It may have been left behind, and what it brings is older than what there is.
+      if (this.#startedAt === startedAt) this.idToken = idToken
+      return idToken
     } catch (error) {
       if (error instanceof CrossAppAccessError) this.#remember(error)
       throw error
@@ -164,7 +166,8 @@ async function refreshIdToken(
   idp: ServerRegistration,
   refreshToken: string,
   context: ProtocolContext,
-): Promise<{ idToken: string; refreshToken?: string }> {
+  keep: (refreshToken: string) => Promise<void>,
+): Promise<string> {
   const { issuer, tokenEndpoint } = idp
   const server =
     tokenEndpoint === undefined
@@ -194,6 +197,8 @@ async function refreshIdToken(
     })
   }
   const { id_token, refresh_token } = answer.body
+  // Before anything is found missing: the one that was sent may be used up (RFC 6749 §6).
+  if (typeof refresh_token === 'string' && refresh_token !== '') await keep(refresh_token)
   if (typeof id_token !== 'string' || id_token === '') {
     throw failure(context, {
       code: 'invalid_response',
@@ -204,8 +209,5 @@ async function refreshIdToken(
       finding: findings.noIdTokenInRefresh(),
     })
   }
-  return {
-    idToken: id_token,
-    ...(typeof refresh_token === 'string' && refresh_token !== '' && { refreshToken: refresh_token }),
-  }
+  return id_token
 }

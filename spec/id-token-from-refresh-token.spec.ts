@@ -238,6 +238,29 @@ describe('idTokenFromRefreshToken', () => {
     expect(await caught(ask(getIdToken))).toMatchObject({ code: 'invalid_response', step: 'id_token' })
   })
 
+  it('keeps the new refresh token of an answer without an ID token: the old one is used up (RFC 6749 §6)', async () => {
+    const rotated: string[] = []
+    const getIdToken = idTokenFromRefreshToken(
+      await signedIn({ onRotate: (refreshToken) => void rotated.push(refreshToken) }),
+    )
+    enterprise.idp.behaviour.alterTokenResponse = ({ id_token: _, ...rest }) => rest
+    await caught(ask(getIdToken))
+    expect(rotated).toHaveLength(1)
+    enterprise.idp.behaviour.alterTokenResponse = undefined
+    advance(31_000)
+    expect(decodeJwt(await ask(getIdToken)).sub).toBe('alice')
+    expect(shown()[1]).toBe(rotated[0])
+  })
+
+  it.each(['server_error', 'temporarily_unavailable'])('signs nobody out for %s', async (error) => {
+    const getIdToken = idTokenFromRefreshToken(await signedIn())
+    const end = enterprise.idp.inject('/token', { status: 400, body: { error } })
+    expect(await caught(ask(getIdToken))).toMatchObject({ code: 'temporarily_unavailable' })
+    end()
+    advance(2_000)
+    expect(decodeJwt(await ask(getIdToken)).sub).toBe('alice')
+  })
+
   it('quotes no token and no secret in an error (G5)', async () => {
     const { idp, refreshToken } = await signedIn()
     const description = `no such token: ${refreshToken}, secret ${String(idp.clientSecret)}`

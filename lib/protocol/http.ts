@@ -43,8 +43,8 @@ export function failure(context: ProtocolContext, init: CrossAppAccessErrorInit)
 /**
  * Sends one request of the flow and reads at most 1 MiB of JSON.
  *
- * None of a caller's headers, no cookies, no redirects. Network failures, time-outs and the statuses 408, 425, 429
- * and 5xx throw `temporarily_unavailable`; every other status is the caller's to judge.
+ * None of a caller's headers, no cookies, no redirects. Network failures, time-outs, the statuses 408, 425, 429 and 5xx
+ * and the OAuth errors that mean the same throw `temporarily_unavailable`; everything else is the caller's to judge.
  */
 export async function requestJson(
   endpoint: string,
@@ -77,7 +77,7 @@ export async function requestJson(
     const body = text === undefined ? undefined : parseObject(text)
     // Tokens that come along must not be quoted, wherever else in the answer they turn up.
     for (const name of tokenMembers) if (typeof body?.[name] === 'string') context.secrets?.add(body[name])
-    if (isTransient(status)) throw transient(endpoint, step, response, body, context)
+    if (isTransient(status, body)) throw transient(endpoint, step, response, body, context)
     if (text === undefined) throw tooLarge(endpoint, step, status, context)
     const mediaType =
       (response.headers.get('content-type') ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? ''
@@ -104,8 +104,10 @@ const tokenMembers = ['access_token', 'refresh_token', 'id_token']
 const noCookies = (): { credentials?: 'omit' } =>
   typeof Request === 'function' && 'credentials' in Request.prototype ? { credentials: 'omit' } : {}
 
-function isTransient(status: number): boolean {
-  return status === 408 || status === 425 || status === 429 || status >= 500
+function isTransient(status: number, body: Record<string, unknown> | undefined): boolean {
+  if (status === 408 || status === 425 || status === 429 || status >= 500) return true
+  // Some say so with a 400.
+  return ['server_error', 'temporarily_unavailable', 'slow_down'].some((error) => error === body?.['error'])
 }
 
 function transient(

@@ -139,11 +139,6 @@ function lifetimeIn(
 function redemptionRefused(refusal: Refusal, redemption: TokenRequest, context: ProtocolContext) {
   const { error } = refusal.oauthError
   const { registration, server, parameters } = redemption
-  const unavailable = {
-    code: 'temporarily_unavailable',
-    detail: 'the authorization server is not available',
-    finding: findings.serverUnavailable(),
-  } as const
   const rejected = {
     invalid_client: {
       code: 'client_rejected',
@@ -155,9 +150,6 @@ function redemptionRefused(refusal: Refusal, redemption: TokenRequest, context: 
       detail: 'the authorization server takes no ID-JAGs',
       finding: findings.jwtBearerUnsupported(server),
     },
-    server_error: unavailable,
-    temporarily_unavailable: unavailable,
-    slow_down: unavailable,
   } as const
   const known = Object.hasOwn(rejected, error) ? rejected[error as keyof typeof rejected] : undefined
   return failure(context, {

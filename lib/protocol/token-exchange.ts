@@ -216,14 +216,6 @@ function classify(
         detail: 'the identity provider does not accept the DPoP proof of this client, or misses it',
         finding: findings.proofRejected(),
       }
-    case 'server_error':
-    case 'temporarily_unavailable':
-    case 'slow_down':
-      return {
-        code: 'temporarily_unavailable',
-        detail: 'the identity provider is not available',
-        finding: findings.serverUnavailable(),
-      }
     default:
       return {
         code: 'policy_denied',

@@ -62,4 +62,16 @@ describe('the proof of possession', () => {
     expect(decodeJwt(proof)['htm']).toBe(sent)
     expect(new Request(resource, { method }).method).toBe(sent)
   })
+
+  it('takes no key pair that cannot sign, or whose public key nobody could be shown', async () => {
+    const algorithm = { name: 'ECDSA', namedCurve: 'P-256' }
+    const sealed = (await crypto.subtle.generateKey(algorithm, true, ['sign', 'verify'])) as CryptoKeyPair
+    const jwk = await crypto.subtle.exportKey('jwk', sealed.publicKey)
+    const publicKey = await crypto.subtle.importKey('jwk', jwk, algorithm, false, ['verify'])
+    const { privateKey } = sealed
+    expect(() => new Setup({ dpop: { keyPair: { privateKey, publicKey } } })).toThrow(
+      /dpop\.keyPair: must be/,
+    )
+    expect(() => new Setup({ dpop: { keyPair: sealed } })).not.toThrow()
+  })
 })

@@ -4,8 +4,14 @@
 /** @type {import('jest').Config} */
 export default {
   testEnvironment: 'node',
+  testEnvironmentOptions: { globalsCleanup: 'off' },
   roots: ['<rootDir>/spec'],
   testMatch: ['**/*.spec.ts'],
+  setupFiles: ['<rootDir>/spec/support/property-seed.ts'],
+  // No spec measures time: this only ends one that hangs, on machines of any speed.
+  testTimeout: 60_000,
+  // Most specs wait for sockets and child processes: both cores of a small machine are of use.
+  maxWorkers: '100%',
   transform: {
     '^.+\\.m?[jt]s$': [
       '@swc/jest',

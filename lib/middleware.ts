@@ -57,6 +57,12 @@ export async function deliver<A extends Answer>(source: TokenSource, request: De
     response = await resend(source, request, token)
     const { kind } = demand
     demand = judge(source, request, response, token, minted)
+    // The first proof with this token could not know the server's nonce: that is no renewal, and happens once.
+    if (demand?.kind === 'nonce' && kind !== 'nonce' && (await request.rewind())) {
+      request.discard(response)
+      response = await resend(source, request, token)
+      demand = judge(source, request, response, token, minted)
+    }
     if (kind === 'authentication') source.settleAuthentication(request, demand?.kind !== 'authentication')
     // The answer to the second send is final, but for its scope.
     if (demand?.kind === 'token' && token !== undefined) settleRefusal(source, request, token)

@@ -579,6 +579,20 @@ describe.each(versions)('what goes over the wire, %s', (_, undici) => {
       expect(told).toEqual(['start', 'head 401', '[a', ']', '[b', ']', 'end {}'])
     })
 
+    it.each(['onResponseStart', 'onResponseData', 'onResponseEnd'] as const)(
+      'is told what it threw in %s, of an answer that was held back too',
+      async (method) => {
+        serve = (__, response) => response.writeHead(401, { 'www-authenticate': 'Basic' }).end('data')
+        const { handler, told, finished } = recorder()
+        handler[method] = () => {
+          throw new Error(`no ${method}`)
+        }
+        agent().dispatch({ origin, path: '/mcp', method: 'GET' }, handler)
+        await finished
+        expect(told.at(-1)).toBe(`error no ${method}`)
+      },
+    )
+
     it('is told what it threw when it was told of the start, and nothing is sent', async () => {
       const { handler, told, finished } = recorder()
       handler.onRequestStart = () => {

@@ -65,7 +65,7 @@ describe('the proof of possession', () => {
 
   it('takes no key pair that cannot sign, or whose public key nobody could be shown', async () => {
     const algorithm = { name: 'ECDSA', namedCurve: 'P-256' }
-    const sealed = (await crypto.subtle.generateKey(algorithm, true, ['sign', 'verify']))
+    const sealed = await crypto.subtle.generateKey(algorithm, true, ['sign', 'verify'])
     const jwk = await crypto.subtle.exportKey('jwk', sealed.publicKey)
     const publicKey = await crypto.subtle.importKey('jwk', jwk, algorithm, false, ['verify'])
     const { privateKey } = sealed

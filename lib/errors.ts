@@ -119,7 +119,10 @@ export class CrossAppAccessError extends Error {
     })
   }
 
+  /** Made by the library alone. */
+  constructor(init: never)
   /** @internal */
+  constructor(init: CrossAppAccessErrorInit)
   constructor(init: CrossAppAccessErrorInit) {
     super(
       `${sentence(init)}. ${init.finding.advice}`,

@@ -13,7 +13,6 @@ import { installPacked } from '../tools/pack.mjs'
 import { startServers } from './servers.mjs'
 
 const here = fileURLToPath(new URL('.', import.meta.url))
-const root = join(here, '..')
 const wanted = process.argv.slice(2).filter((argument) => !argument.startsWith('-'))
 const asJson = process.argv.includes('--json')
 if (process.argv.includes('--help')) {

@@ -15,6 +15,7 @@ const checks = [
   'build',
   'check:package',
   'check:size',
+  'check:types',
   'test:clients',
   'test:runtimes',
 ]

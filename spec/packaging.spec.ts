@@ -1,14 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import {
-  cpSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  readdirSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs'
+import { cpSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 
@@ -23,34 +14,15 @@ describe('the packed package', () => {
 
   beforeAll(() => {
     folder = mkdtempSync(join(tmpdir(), 'xaa-fetch-pack-'))
-    const source = join(folder, 'source')
-    mkdirSync(source)
-    for (const name of ['package.json', 'README.md', 'LICENSE', 'CHANGELOG.md'])
-      cpSync(join(root, name), join(source, name))
-    const tsc = join(root, 'node_modules/typescript/bin/tsc')
-    // Built apart from dist/, which may be somebody else's at this moment.
-    execFileSync(process.execPath, [tsc, '-p', join(root, 'tsconfig.json'), '--outDir', join(source, 'dist')])
-    const packed = execFileSync('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', folder], {
-      cwd: source,
-      stdio: ['ignore', 'pipe', 'ignore'],
-    })
-    const [{ filename, files: list }] = JSON.parse(String(packed))
-    files = list.map(({ path }: { path: string }) => path)
-    execFileSync('tar', ['xzf', join(folder, filename), '-C', folder])
-    const modules = join(folder, 'app', 'node_modules')
-    mkdirSync(modules, { recursive: true })
-    installed = join(modules, 'xaa-fetch')
-    cpSync(join(folder, 'package'), installed, { recursive: true })
-    for (const name of Object.keys(packageJson.dependencies)) {
-      symlinkSync(join(root, 'node_modules', name), join(modules, name))
-    }
+    files = JSON.parse(String(execFileSync(process.execPath, [join(root, 'tools/pack.mjs'), folder])))
+    installed = join(folder, 'node_modules', 'xaa-fetch')
   }, 60_000)
 
   afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
   /** Runs a module in a Node of its own, and gives what it printed. */
   const run = (code: string): string => {
-    const file = join(folder, 'app', 'main.mjs')
+    const file = join(folder, 'main.mjs')
     writeFileSync(file, code)
     return String(execFileSync(process.execPath, [file], { stdio: ['ignore', 'pipe', 'pipe'] })).trim()
   }
@@ -89,7 +61,7 @@ describe('the packed package', () => {
   })
 
   it('recognises errors of another copy of itself', () => {
-    const copy = join(folder, 'app', 'node_modules', 'xaa-fetch-copy')
+    const copy = join(folder, 'node_modules', 'xaa-fetch-copy')
     cpSync(installed, copy, { recursive: true })
     const output = run(`
       import { isCrossAppAccessError } from 'xaa-fetch'
@@ -108,11 +80,11 @@ describe('the packed package', () => {
 
   it('loads no file that the root entry does not need', () => {
     const coverage = join(folder, 'coverage')
-    writeFileSync(join(folder, 'app', 'entry.mjs'), "import 'xaa-fetch'")
+    writeFileSync(join(folder, 'entry.mjs'), "import 'xaa-fetch'")
     const env = { ...process.env, NODE_V8_COVERAGE: coverage }
-    execFileSync(process.execPath, [join(folder, 'app', 'entry.mjs')], { env })
+    execFileSync(process.execPath, [join(folder, 'entry.mjs')], { env })
     const [report] = readdirSync(coverage)
-    const { result } = JSON.parse(readFileSync(join(coverage, String(report)), 'utf8'))
+    const { result } = JSON.parse(readFileSync(join(coverage, report), 'utf8'))
     const loaded: string[] = result.map(({ url }: { url: string }) => url)
     expect(loaded.filter((url) => /xaa-fetch\/dist\/index\.js$/.test(url))).toHaveLength(1)
     // Of jose only what reads a JWT; signing is loaded on first use.

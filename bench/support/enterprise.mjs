@@ -6,9 +6,9 @@ export const resource = 'https://mcp.example/mcp'
 
 /**
  * @param options `rotating`: issuing a token revokes the one before. `latency`: gives the milliseconds after which
- *   an answer arrives, in real time; without it a tick passes for each round trip.
+ *   an answer arrives, in real time; without it a tick passes for each round trip. `token`: always issues this one.
  */
-export function startEnterprise({ rotating = false, latency } = {}) {
+export function startEnterprise({ rotating = false, latency, token: fixed } = {}) {
   const state = { exchanges: 0, grants: 0, discovery: 0, requests: 0, ticks: 0, valid: new Set(), rotating }
   let waiting = []
   let moving = false
@@ -57,7 +57,7 @@ export function startEnterprise({ rotating = false, latency } = {}) {
     }
     state.grants++
     if (state.rotating) state.valid.clear()
-    const token = `token-${state.grants}`
+    const token = fixed ?? `token-${state.grants}`
     state.valid.add(token)
     return json({ access_token: token, token_type: 'Bearer', expires_in: 3600 })
   }

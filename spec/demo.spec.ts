@@ -236,7 +236,8 @@ describe('npm run demo', () => {
 
   it('counts the seconds until the token has expired', () => {
     const seconds = of('countdown').map((event) => event.seconds)
-    expect(seconds).toEqual([...new Set(seconds)].sort((a, b) => b - a))
+    // It may come round twice in a second; it never goes back.
+    expect(seconds).toEqual([...seconds].sort((a, b) => b - a))
     expect(seconds.at(-1)).toBe(0)
     expect(seconds.length).toBeGreaterThan(1)
   })

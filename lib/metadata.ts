@@ -43,8 +43,8 @@ export interface ResourceKnowledge {
 export class Metadata implements MetadataSource {
   readonly #configuration: Configuration
   readonly #servers = new Map<string, Entry<AuthorizationServerMetadata>>()
-  /** Those of all documents so far, as `URL` writes them. */
-  readonly #tokenEndpoints = new Set<string>()
+  /** Those of the documents in use, as `URL` writes them. */
+  #tokenEndpoints: ReadonlySet<string> = new Set()
   readonly #resources = new Map<number, Entry<ProtectedResourceMetadata>>()
   readonly #knowledge = new Map<number, ResourceKnowledge>()
   readonly #underway = new Map<string, { startedAt: number; result: Promise<Entry<unknown>> }>()
@@ -118,7 +118,9 @@ export class Metadata implements MetadataSource {
       discoverAuthorizationServer(issuer, own),
     )
     this.#servers.set(issuer, entry)
-    this.#tokenEndpoints.add(new URL(entry.document.token_endpoint).href)
+    // Made anew: a server whose endpoint moves at each look does not fill the memory.
+    const endpoints = [...this.#servers.values()].map(({ document }) => document.token_endpoint)
+    this.#tokenEndpoints = new Set(endpoints.map((endpoint) => new URL(endpoint).href))
     return entry.document
   }
 

@@ -119,6 +119,8 @@ describe('sockets', () => {
     const loopback = await Loopback.start()
     try {
       const { servers } = loopback
+      // More than is read ahead: a body that nobody reads keeps its socket.
+      servers.behaviour.refusalBytes = 40 * 1024
       const xaa = createCrossAppAccess({
         idp: { issuer: servers.origins.idp, clientId: 'wiki' },
         authorizationServers: [{ issuer: servers.origins.as, clientId: 'wiki-at-as' }],

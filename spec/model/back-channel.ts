@@ -8,6 +8,8 @@ export interface BackChannelBehaviour {
   now: () => number
   /** Whether challenges name the protected-resource metadata. */
   namesMetadata: boolean
+  /** Bytes of the body of a `401`, beside its error. */
+  refusalBytes: number
   /** Whether an ID-JAG may be redeemed more than once. */
   reusableIdJag: boolean
 }
@@ -58,6 +60,7 @@ export class BackChannel {
     now: () => 0,
     namesMetadata: true,
     reusableIdJag: false,
+    refusalBytes: 0,
   }
   readonly arrivals: Arrival[] = []
   readonly issued: IssuedToken[] = []
@@ -181,7 +184,8 @@ export class BackChannel {
     }
     const error = authorization === null ? '' : ', error="invalid_token"'
     const challenge = this.behaviour.namesMetadata ? `Bearer ${metadata}${error}` : 'Bearer'
-    return json({ error: 'unauthorized' }, 401, { 'www-authenticate': challenge })
+    const padding = ' '.repeat(this.behaviour.refusalBytes)
+    return json({ error: 'unauthorized', padding }, 401, { 'www-authenticate': challenge })
   }
 
   #exchange(form: URLSearchParams): Response {

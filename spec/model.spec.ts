@@ -7,6 +7,8 @@ const seed = 20_261_121
 /** Jitter of a run is its own, and the same each time. */
 let dice = 0
 
+// No limit of time: fast-check leaves an interrupted run going on, under the feet of the next.
+
 /** Hashing runs on threads of its own, and has to be waited for to keep runs the same. */
 let hashing = 0
 
@@ -62,12 +64,12 @@ it('keeps its promises in whatever order things happen (C1, E1 to E5, F8, G4)', 
         expect(world.unsettled).toBe(0)
         expect(unhandled).toEqual([])
       }),
-      { numRuns: 1000, seed, interruptAfterTimeLimit: 12_000, markInterruptAsFailure: false },
+      { numRuns: 800, seed },
     )
   } finally {
     process.off('unhandledRejection', note)
   }
-}, 30_000)
+})
 
 it('answers every call, and asks for no token without a cause, while servers work (E2, E3)', async () => {
   await fc.assert(
@@ -82,6 +84,6 @@ it('answers every call, and asks for no token without a cause, while servers wor
         expect(exchanges).toBeLessThanOrEqual((world.causes.get(place) ?? 0) + 1)
       }
     }),
-    { numRuns: 300, seed, interruptAfterTimeLimit: 6000, markInterruptAsFailure: false },
+    { numRuns: 250, seed },
   )
-}, 30_000)
+})

@@ -41,7 +41,7 @@ export class FlightRun implements Flight {
   /** Fingerprint of the subject token in use. */
   #subjectToken: string | undefined
 
-  /** Starts at once. */
+  /** Starts as soon as it can be found under way. */
   constructor(state: SubjectState, plan: FlightPlan) {
     const { shared } = state
     const { clock, idp, authorizationServers } = shared.configuration
@@ -64,7 +64,8 @@ export class FlightRun implements Flight {
       flight: this.number,
       reason: plan.need.reason,
     }
-    this.token = shared.events.trace(trace, () => this.#fly())
+    // Not at once: who listens to its start may ask for a token as well, and is to find this flight under way.
+    this.token = Promise.resolve().then(() => shared.events.trace(trace, () => this.#fly()))
     // All who wait may have left by the time it fails.
     this.token.catch(() => undefined)
   }

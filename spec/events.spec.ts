@@ -104,7 +104,7 @@ describe('events', () => {
     await fetch(resource)
     advance(85_000)
     await fetch(resource)
-    expect(types().slice(4, 6)).toEqual(['acquire_started', 'token_served_stale'])
+    expect(types().slice(4, 6)).toEqual(['token_served_stale', 'acquire_started'])
   })
 
   it('tells a denial, the closed gate, and its opening by another subject token (G1)', async () => {

@@ -159,4 +159,17 @@ describe('a flight (E4)', () => {
     expect(await rig.call()).toBe(200)
     expect(rig.exchanges).toBe(1)
   })
+
+  it('that a listener asks for at the very moment it starts is the one that starts (E3)', async () => {
+    const asked: Promise<unknown>[] = []
+    const rig: Rig = new Rig({
+      onEvent: ({ type }) => {
+        if (type === 'acquire_started' && asked.length < 5) asked.push(rig.xaa.getAccessToken(resource))
+      },
+    })
+    expect(await rig.call()).toBe(200)
+    expect(asked).toHaveLength(1)
+    await Promise.all(asked)
+    expect(rig.exchanges).toBe(1)
+  })
 })

@@ -8,10 +8,11 @@ import { fileURLToPath } from 'node:url'
 const root = fileURLToPath(new URL('..', import.meta.url))
 const out = join(root, 'node_modules', '.cache', 'snippets')
 
-// What a document's reader has around: an application with a session, and the fetch of the first example.
+// What a document's reader has around: an application with a session, and the options and the fetch of the first example.
 const prelude = `
 declare global {
   const session: { readonly idToken: string }
+  const options: import('xaa-fetch').CrossAppAccessOptions
   const xaaFetch: typeof fetch
   const signIn: (acrValues?: string) => Promise<void>
 }

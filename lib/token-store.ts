@@ -20,6 +20,10 @@ export interface StoredToken {
  * Keys name the subject, the servers, the client ids, the resource and the scope; they hold no secret. Tokens bound to
  * a key (DPoP) are not shared.
  *
+ * > [!WARNING]
+ * > Without `forSubject` the subject is none, in all processes alike. Where they serve several users, give each user a
+ * > subject, or one gets the token of another.
+ *
  * @example
  * ```ts
  * import type { StoredToken, TokenStore } from 'xaa-fetch'

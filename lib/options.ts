@@ -17,7 +17,8 @@ import {
 } from './checks.ts'
 import type { Check } from './checks.ts'
 import type { CrossAppAccessEvent } from './events.ts'
-import { isCryptoKey } from './protocol/jwt.ts'
+import { algorithmOf } from './protocol/client-authentication.ts'
+import { isCryptoKey, keyProblem } from './protocol/jwt.ts'
 import { systemClock } from './protocol/context.ts'
 import type { AnyFetch, Clock } from './protocol/context.ts'
 import type { DpopKeyPair } from './protocol/dpop.ts'
@@ -218,9 +219,9 @@ const keyPair = that(
     'publicKey' in value &&
     isCryptoKey(value.privateKey) &&
     isCryptoKey(value.publicKey) &&
-    value.privateKey.type === 'private' &&
-    value.privateKey.usages.includes('sign') &&
-    value.publicKey.extractable,
+    keyProblem(value.privateKey, algorithmOf(value.privateKey)) === undefined &&
+    value.publicKey.extractable &&
+    value.publicKey.algorithm.name === value.privateKey.algorithm.name,
   'must be a CryptoKeyPair that can sign, with a public key that can be exported',
 )
 

@@ -1,7 +1,8 @@
 import { aFunction, frozenJson, httpUrl, isObject, object, text, that } from './checks.ts'
 import type { Check } from './checks.ts'
-import { isCryptoKey } from './protocol/jwt.ts'
-import type { ServerRegistration } from './protocol/registration.ts'
+import { algorithmOf } from './protocol/client-authentication.ts'
+import { isCryptoKey, keyProblem } from './protocol/jwt.ts'
+import type { PrivateKeyAuthentication, ServerRegistration } from './protocol/registration.ts'
 
 const issuer: Check = (value, path, problems) => {
   const url = httpUrl(value, path, problems)
@@ -11,9 +12,7 @@ const issuer: Check = (value, path, problems) => {
 
 const key = that(
   (value) =>
-    isCryptoKey(value)
-      ? value.type === 'private'
-      : isObject(value) && 'kty' in value && ('d' in value || 'priv' in value),
+    isCryptoKey(value) ? value.type === 'private' : isObject(value) && 'kty' in value && 'd' in value,
   'must be a private key: a CryptoKey or a JWK',
 )
 const secretMethods = ['client_secret_basic', 'client_secret_post', 'client_secret_jwt']
@@ -28,9 +27,14 @@ const clientAuthentication: Check = (value, path, problems) => {
   if (method !== 'private_key_jwt')
     return object({ method: text, clientSecret: text }, {})(value, path, problems)
   const members = { key, sign: aFunction, alg: text, kid: text, audience: text }
-  return object({ method: text }, members, ({ key: own, sign }) =>
-    (own === undefined) === (sign === undefined) ? 'must have either a key or a sign function' : undefined,
-  )(value, path, problems)
+  return object({ method: text }, members, ({ key: own, sign, alg }) => {
+    if ((own === undefined) === (sign === undefined)) return 'must have either a key or a sign function'
+    if (own === undefined) return undefined
+    // Checked just now: a private key, and a string if anything.
+    const { key: given, alg: named } = { key: own, alg } as PrivateKeyAuthentication
+    const problem = keyProblem(given, named ?? algorithmOf(given))
+    return problem && `key ${problem}`
+  })(value, path, problems)
 }
 
 /** Checks one {@link ServerRegistration}. */

@@ -20,9 +20,9 @@ export type ClientAuthentication =
 /** A client assertion signed with a key in memory. */
 export interface PrivateKeyAuthentication {
   method: 'private_key_jwt'
-  /** A private key: RSA, EC or Ed25519. */
+  /** A private key for signing: RSA of 2048 bits or more, EC on P-256, P-384 or P-521, or Ed25519. */
   key: CryptoKey | JWK
-  /** JWS algorithm. Default: what the key says, else RS256, ES256, ES384, ES512 or EdDSA by its kind. */
+  /** JWS algorithm, never another than a JWK names. Default: what the key says, else RS256, ES256, ES384, ES512 or EdDSA by its kind. */
   alg?: string | undefined
   /** Key id. Default: that of the JWK. */
   kid?: string | undefined

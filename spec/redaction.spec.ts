@@ -70,7 +70,21 @@ describe('a text of a server (G5)', () => {
     expect(both.scrub('secret-and-more secret')).toBe('[redacted] [redacted]')
   })
 
-  it('takes what is shorter than four characters for no secret', () => {
+  it('shows no secret beyond ASCII in whichever spelling of its bytes', () => {
+    const own = new Secrets().add('pässwört-漢字')
+    for (const text of ['pässwört-漢字', 'PÄSSWÖRT-漢字'])
+      expect(own.scrub(`no ${encodeURIComponent(text).toLowerCase()}`)).toBe('[redacted]')
+  })
+
+  it('is compared without white space, and not by the little that may be left of a secret then', () => {
+    expect(new Secrets().add('a bcd').scrub('is A b c d here')).toBe('[redacted]')
+    expect(new Secrets().add('a + \\').scrub('banana')).toBe('banana')
+  })
+
+  it('takes what is shorter than four characters, or no text, for no secret', () => {
+    // What a key of unknown shape holds.
+    const odd = [5, null, {}] as unknown as string[]
+    expect(new Secrets().add(...odd).scrub('5 null')).toBe('5 null')
     expect(new Secrets().add('abc', '', undefined).scrub('abc abcd')).toBe('abc abcd')
     expect(new Secrets().add('abcd').scrub('abc abcd')).toBe('abc [redacted]')
   })
@@ -92,6 +106,7 @@ describe('a text of a server (G5)', () => {
       'GET https://a.example/p?[redacted] failed, "http://b.example/#x" /c?[redacted] \'e?[redacted]\'',
     )
     expect(secrets.scrub('https://a.example/#access_token=abc')).toBe('https://a.example/#[redacted]')
+    expect(secrets.scrub('https://a.example/#a#b#access_token=abc')).toBe('https://a.example/#a#b#[redacted]')
     expect(secrets.scrub('Really? Yes.')).toBe('Really? Yes.')
     expect(secrets.scrub('redis://:password@cache:6379/0 is down')).toBe('redis://cache:6379/0 is down')
   })
@@ -111,6 +126,8 @@ describe('a text of a server (G5)', () => {
       '\\u0041'.repeat(682),
       'eyJ'.repeat(1365),
       '?'.repeat(4096),
+      '#'.repeat(4096),
+      '#='.repeat(2048),
       '://'.repeat(1365),
     ]
     for (const text of awkward) expect(secrets.scrub(text).length).toBeLessThanOrEqual(256)
@@ -185,6 +202,10 @@ describe('the copy of a cause (G5)', () => {
     expect(copy.cause.cause.cause.cause).toBeUndefined()
     expect(copy.config ?? copy.response ?? copy.errno).toBeUndefined()
     expect(everythingOf(copy)).not.toContain(canary)
+  })
+
+  it('is without a cause where there was none', () => {
+    expect(copyOfCause(new Error('alone'), secrets)).not.toHaveProperty('cause')
   })
 
   it.each<[string, unknown, string]>([

@@ -142,7 +142,8 @@ export function readDemand(
   }
   if (dpop && withError('use_dpop_nonce')) return { kind: 'nonce' }
   const stronger = withError('insufficient_user_authentication')
-  if (stronger) return { kind: 'authentication', ...authentication(stronger), ...scopeOf(stronger, sent) }
+  if (stronger)
+    return { kind: 'authentication', ...authentication(stronger, sent), ...scopeOf(stronger, sent) }
   if (challenges.length === 0) return { kind: 'token' }
   const plain = withError('invalid_token') ?? ours.find(({ parameters }) => parameters['error'] === undefined)
   return plain && { kind: 'token', ...common(plain, sent) }
@@ -166,11 +167,14 @@ function scopeOf(
   return scope === undefined ? {} : { scope }
 }
 
-function authentication({ parameters }: Challenge): { acrValues?: string; maxAge?: number } {
+function authentication(
+  { parameters }: Challenge,
+  sent: string | undefined,
+): { acrValues?: string; maxAge?: number } {
   const acrValues = parameters['acr_values']
   const maxAge = parameters['max_age']
   return {
-    ...(acrValues !== undefined && acrValues !== '' && { acrValues }),
+    ...(acrValues && !isUnacceptable(acrValues, new Secrets().add(sent)) && { acrValues }),
     ...(maxAge !== undefined && /^\d{1,10}$/.test(maxAge) && { maxAge: Number(maxAge) }),
   }
 }

@@ -81,7 +81,7 @@ export function inspectIdJag(
   const now = (context.clock ?? systemClock).now() / 1000
   if (typeof claims.exp !== 'number' || claims.exp <= now - clockTolerance) {
     // It was issued a moment ago: an old one says that the clocks differ.
-    const age = now - (claims.iat ?? now)
+    const age = typeof claims.iat === 'number' ? now - claims.iat : 0
     const skew = Math.abs(age) > clockTolerance ? findings.clockSkew('client', age) : undefined
     reject('exp', claims.exp, `a time after ${Math.floor(now)}`, skew)
   }
@@ -130,9 +130,10 @@ export function jwtExpiry(token: string): number | undefined {
  * answer; or nothing where the times are in order.
  */
 export function timeProblem(idJag: string, answeredAt: number): Finding | undefined {
-  const { iat, exp = Infinity } = readClaims(idJag)
+  const { iat, exp } = readClaims(idJag)
   if (typeof iat !== 'number' || Number.isNaN(answeredAt)) return undefined
   const age = answeredAt / 1000 - iat
-  if (age < -clockTolerance || age >= exp - iat) return findings.clockSkew('authorization_server', age)
+  const lifetime = typeof exp === 'number' ? exp - iat : Infinity
+  if (age < -clockTolerance || age >= lifetime) return findings.clockSkew('authorization_server', age)
   return age > clockTolerance ? findings.idJagReused() : undefined
 }

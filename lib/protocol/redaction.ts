@@ -8,7 +8,8 @@ const mask = '[redacted]'
 // Whatever looks like a JWT, whole or cut off: base64url of '{"' and what hangs on to it.
 const jwtShape = /eyJ[\w-]{6,}(?:(?:\.|%2[eE])[\w-]*)*/g
 // Queries and fragments with values: of URLs, and of what some fetch implementations quote of them.
-const queries = /\?[^\s"'<>]+|#[^\s"'<>]*=[^\s"'<>]*/g
+// No part can match the same text in two ways: that keeps the time linear.
+const queries = /\?[^\s"'<>]+|#[^\s"'<>#=]*=[^\s"'<>]*/g
 const userInfo = /:\/\/[^\s/?#@"'<>]*@/g
 // Line ends and terminal sequences, and what turns the direction of the text.
 // eslint-disable-next-line no-control-regex
@@ -22,8 +23,8 @@ export class Secrets {
   /** Remembers secrets. */
   add(...secrets: (string | undefined)[]): this {
     for (const secret of secrets) {
-      // Boundary: shorter than four characters is no secret, and would blank out every text.
-      if (secret === undefined || secret.length < shortestSecret) continue
+      // Boundary: what a key of unknown shape holds. Shorter than four characters would blank out every text.
+      if (typeof secret !== 'string' || secret.length < shortestSecret) continue
       this.#values.add(secret)
       // The spelling in which a form carries it, so that an echoed form shows what it was about.
       this.#values.add(String(new URLSearchParams([['', secret]])).slice(1))

@@ -339,6 +339,27 @@ describe('what an answer asks for', () => {
     expect(demand(401, `Bearer ${error}, max_age=99999999999`)).toEqual({ kind: 'authentication' })
   })
 
+  it('has no parameter that gives the token back, or is endless: all of them are passed on and shown (G5)', () => {
+    const stepUp = 'Bearer error="insufficient_user_authentication"'
+    const read = (header: string) => readDemand(401, header, false, 'the-token-that-was-sent')
+    expect(read(`${stepUp}, acr_values="urn:x the-token-that-was-sent"`)).toEqual({ kind: 'authentication' })
+    expect(read(`${stepUp}, acr_values="${btoa('the-token-that-was-sent')}"`)).toEqual({
+      kind: 'authentication',
+    })
+    expect(read(`${stepUp}, acr_values="${'x'.repeat(4097)}", max_age=5`)).toEqual({
+      ...{ kind: 'authentication', maxAge: 5 },
+    })
+    expect(read(`${stepUp}, acr_values="${'x'.repeat(4096)}"`)).toHaveProperty('acrValues')
+    expect(read(`${stepUp}, scope="a the-token-that-was-sent"`)).toEqual({ kind: 'authentication' })
+    expect(read('Bearer scope="a the-token-that-was-sent"')).toEqual({ kind: 'token' })
+    expect(read('Bearer resource_metadata="https://a.example/the-token-that-was-sent"')).toEqual({
+      kind: 'token',
+    })
+    expect(read(`Bearer resource_metadata="https://a.example/${'x'.repeat(4096)}"`)).toEqual({
+      kind: 'token',
+    })
+  })
+
   it('counts DPoP only where DPoP is on (D1, D5)', () => {
     expect(demand(401, 'DPoP algs="ES256"')).toBeUndefined()
     expect(demand(401, 'DPoP algs="ES256"', true)).toEqual({ kind: 'token' })

@@ -124,6 +124,10 @@ describe('a look at an ID-JAG (F7)', () => {
   it('names the clocks as the cause where the ID-JAG is old at birth', () => {
     expect(refusal(idJag({ exp: now - 3000, iat: now - 3300 })).hint).toMatch(/clocks/)
   })
+
+  it.each([undefined, null, true, [], {}, '0', 'now'])('counts no age by an iat of %j', (iat) => {
+    expect(refusal(idJag({ exp: now - 3000, iat })).hint).not.toMatch(/ago|future/)
+  })
 })
 
 describe('the expiry of a JWT', () => {

@@ -224,6 +224,15 @@ describe('the redemption of an ID-JAG', () => {
       expect((await refused(at(3600))).hint).toMatch(/clocks/)
       expect((await refused(at(1))).hint).not.toMatch(/clocks/)
     })
+
+    it.each([null, '', 'soon', [], true])(
+      'not explained by the clocks where the ID-JAG has the exp %j, of which they say nothing',
+      async (exp) => {
+        const date = new Date((now + 1) * 1000).toUTCString()
+        const reply = () => json({ error: 'invalid_grant' }, { status: 400, headers: { date } })
+        expect((await refused(reply, { assertion: idJag({ exp }) })).hint).not.toMatch(/clocks/)
+      },
+    )
   })
 
   it.each<[string, Reply, object]>([

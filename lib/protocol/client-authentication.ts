@@ -14,8 +14,11 @@ import type {
 
 /** What authenticating adds to a request of the token endpoint. */
 export interface AuthenticatedParts {
+  /** The one that was used: of a bare `clientSecret`, the one that the metadata decides on. */
   method: ClientAuthentication['method']
+  /** For the request: `authorization`, or none. */
   headers: Record<string, string>
+  /** For the form: not yet encoded. */
   parameters: Record<string, string>
 }
 
@@ -28,8 +31,23 @@ const assertionType = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer'
  *
  * An assertion is good for one request and two minutes. All of it is secret, and added to `context.secrets`.
  *
+ * @example
+ * ```ts
+ * import { authenticateClient } from 'xaa-fetch/protocol'
+ *
+ * declare const key: CryptoKey
+ *
+ * const issuer = 'https://auth.chat.example/'
+ * const { headers, parameters } = await authenticateClient(
+ *   { issuer, clientId: 'wiki', clientAuthentication: { method: 'private_key_jwt', key } },
+ *   { issuer, token_endpoint: 'https://auth.chat.example/token' },
+ *   'access_token',
+ *   { fetch },
+ * )
+ * ```
+ *
  * @throws {@link CrossAppAccessError} `temporarily_unavailable` when an external signer fails, `client_rejected` when
- *   the key cannot sign.
+ *   the key cannot sign; the reason of `signal` when it aborts.
  * @see [RFC 6749 §2.3.1](https://www.rfc-editor.org/rfc/rfc6749#section-2.3.1)
  * @see [RFC 7523 §2.2](https://www.rfc-editor.org/rfc/rfc7523#section-2.2)
  */

@@ -36,6 +36,7 @@ export async function generateDpopKeyPair(): Promise<DpopKeyPair> {
  * const headers = { dpop: await dpopProof(key, { method: 'POST', url: 'https://auth.chat.example/token' }) }
  * ```
  *
+ * @throws `TypeError` for a private key that cannot sign by any supported algorithm.
  * @see [RFC 9449 §4.2](https://www.rfc-editor.org/rfc/rfc9449#section-4.2)
  */
 export async function dpopProof(
@@ -58,7 +59,11 @@ export async function dpopProof(
   return await signJwt({ alg: algorithmOf(privateKey), typ: 'dpop+jwt', jwk }, claims, privateKey)
 }
 
-/** The thumbprint by which tokens name the key they are bound to (`cnf.jkt`). */
+/**
+ * The thumbprint by which tokens name the key they are bound to (`cnf.jkt`).
+ *
+ * @see [RFC 7638 §3](https://www.rfc-editor.org/rfc/rfc7638#section-3)
+ */
 export async function dpopThumbprint(key: DpopKey): Promise<string> {
   // RFC 7638: the required members, in the order of the alphabet, as publicJwk writes them.
   return await sha256(JSON.stringify(await publicJwk(key)))

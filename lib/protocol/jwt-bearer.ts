@@ -58,7 +58,7 @@ const unknownLifetime = 300_000
  * ```
  *
  * @throws {@link CrossAppAccessError} `grant_rejected`, `client_rejected`, `flow_unsupported`, `invalid_response`,
- *   `temporarily_unavailable`.
+ *   `insecure_url`, `temporarily_unavailable`.
  * @see [RFC 7523 §2.1](https://www.rfc-editor.org/rfc/rfc7523#section-2.1)
  */
 export async function requestAccessToken(

@@ -7,7 +7,7 @@ import type { AuthorizationServerMetadata } from './discovery.ts'
 import { dpopProof, nonceFor, rememberNonce } from './dpop.ts'
 import type { DpopKey } from './dpop.ts'
 import { findings } from './findings.ts'
-import { failure, oauthErrorOf, requestJson } from './http.ts'
+import { failure, isSecureUrl, oauthErrorOf, requestJson } from './http.ts'
 import type { JsonAnswer } from './http.ts'
 import { Secrets } from './redaction.ts'
 import type { ServerRegistration } from './registration.ts'
@@ -43,11 +43,14 @@ export interface Refusal {
  *
  * An `error` member is a refusal whatever the HTTP status. A demand for a DPoP nonce is met once.
  *
- * @throws {@link CrossAppAccessError} `invalid_response` for an answer that is neither, `temporarily_unavailable`.
+ * @throws {@link CrossAppAccessError} `invalid_response` for an answer that is neither, `temporarily_unavailable`,
+ *   `insecure_url`.
  * @see [RFC 6749 §5](https://www.rfc-editor.org/rfc/rfc6749#section-5)
  */
 export async function requestToken(request: TokenRequest, context: ProtocolContext): Promise<TokenAnswer> {
   for (const name of request.secretParameters) context.secrets?.add(request.parameters[name])
+  // Metadata has been looked at; an endpoint may also come from elsewhere, and secrets go out here.
+  if (!isSecureUrl(request.server.token_endpoint)) throw insecure(request, context)
   const first = await post(request, context)
   const answer = isNonceNews(request, first) ? (await post(request, context)).answer : first.answer
 
@@ -106,6 +109,16 @@ function authenticationWanted(body: Record<string, unknown>): { acrValues?: stri
     ...(typeof acr_values === 'string' && acr_values !== '' && { acrValues: acr_values }),
     ...(Number.isFinite(maxAge) && Number(maxAge) >= 0 && { maxAge: Number(maxAge) }),
   }
+}
+
+function insecure({ server, step }: TokenRequest, context: ProtocolContext): CrossAppAccessError {
+  return failure(context, {
+    code: 'insecure_url',
+    step,
+    endpoint: server.token_endpoint,
+    detail: 'the token endpoint is neither https nor loopback',
+    finding: findings.insecureTokenEndpoint(server.issuer),
+  })
 }
 
 function gone(request: TokenRequest, answer: JsonAnswer, context: ProtocolContext): CrossAppAccessError {

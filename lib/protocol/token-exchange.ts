@@ -67,7 +67,7 @@ export interface IdJagGrant {
  * ```
  *
  * @throws {@link CrossAppAccessError} `login_required`, `step_up_required`, `policy_denied`, `flow_unsupported`,
- *   `client_rejected`, `invalid_response`, `temporarily_unavailable`.
+ *   `client_rejected`, `invalid_response`, `insecure_url`, `temporarily_unavailable`.
  * @see [RFC 8693 §2](https://www.rfc-editor.org/rfc/rfc8693#section-2)
  */
 export async function requestIdJag(
@@ -102,6 +102,18 @@ export async function requestIdJag(
 
 /**
  * Exchanges a SAML 2 assertion, in base64url, for a refresh token, which then is the subject token.
+ *
+ * @example
+ * ```ts
+ * import { exchangeSamlAssertion, type AuthorizationServerMetadata } from 'xaa-fetch/protocol'
+ *
+ * declare const server: AuthorizationServerMetadata
+ * declare const assertion: string
+ *
+ * const idp = { issuer: server.issuer, clientId: 'wiki' }
+ * const subjectToken = { token: assertion, type: 'saml2' }
+ * const refreshToken = await exchangeSamlAssertion({ idp, server, subjectToken }, { fetch })
+ * ```
  *
  * @throws {@link CrossAppAccessError} as {@link requestIdJag}.
  * @see draft-ietf-oauth-identity-assertion-authz-grant §4.5

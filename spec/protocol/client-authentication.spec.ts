@@ -3,6 +3,7 @@ import type { JWK } from 'jose'
 import { algorithmOf, authenticateClient } from '../../lib/protocol/client-authentication.ts'
 import type { ProtocolContext } from '../../lib/protocol/context.ts'
 import type { ClientAuthentication, ServerRegistration } from '../../lib/protocol/registration.ts'
+import { Secrets } from '../../lib/protocol/redaction.ts'
 import { clock, now, serverIssuer, serverMetadata, serverTokenEndpoint } from './support/parties.ts'
 import { rejection } from './support/wire.ts'
 
@@ -108,6 +109,51 @@ describe('a client', () => {
   })
 })
 
+describe('what is secret about it (G5)', () => {
+  const collected = async (registration: Partial<ServerRegistration>) => {
+    const secrets = new Secrets()
+    const parts = await authenticate(registration, {}, { secrets })
+    return { secrets, parts }
+  }
+  const clientSecret = 'opensesame-0815'
+
+  it.each<Partial<ServerRegistration>>([
+    { clientSecret },
+    { clientAuthentication: { method: 'client_secret_basic', clientSecret } },
+    { clientAuthentication: { method: 'client_secret_post', clientSecret } },
+    { clientAuthentication: { method: 'client_secret_jwt', clientSecret } },
+  ])('is the secret, and what was made of it: %j', async (registration) => {
+    const { secrets, parts } = await collected(registration)
+    expect(secrets.holds(`no ${clientSecret}`)).toBe(true)
+    const made =
+      parts.headers['authorization']?.slice('Basic '.length) ?? parts.parameters['client_assertion']
+    if (made !== undefined) expect(secrets.scrub(`no ${made}`)).toBe('no [redacted]')
+  })
+
+  it('is each private member of a JWK, and none of the public ones', async () => {
+    const { privateKey } = await generateKeyPair('RS256', { extractable: true })
+    const jwk = await exportJWK(privateKey)
+    const { secrets } = await collected({ clientAuthentication: { method: 'private_key_jwt', key: jwk } })
+    const { d, p, q, dp, dq, qi, n } = jwk
+    for (const member of [d, p, q, dp, dq, qi]) expect(secrets.holds(`no ${member}`)).toBe(true)
+    expect(secrets.holds(`no ${n}`)).toBe(false)
+    // Keys that cannot sign are kept secret all the same.
+    const odd = { kty: 'oct', k: 'the-secret-of-an-hmac', priv: 'the-seed-of-a-lattice' }
+    const own = new Secrets()
+    await rejection(by({ method: 'private_key_jwt', key: odd }, { secrets: own }))
+    expect([own.holds(`no ${odd.k}`), own.holds(`no ${odd.priv}`)]).toEqual([true, true])
+  })
+
+  it.each<ClientAuthentication>([
+    { method: 'none' },
+    { method: 'private_key_jwt', sign: async () => 'signed-elsewhere' },
+  ])('is nothing else: %j', async (clientAuthentication) => {
+    const { secrets } = await collected({ clientAuthentication })
+    expect(secrets.holds(`${clientId} ${serverIssuer} none private_key_jwt`)).toBe(false)
+    expect(secrets.holds('signed-elsewhere')).toBe(clientAuthentication.method !== 'none')
+  })
+})
+
 describe('a private_key_jwt (F10, A-04)', () => {
   let es256: { privateKey: CryptoKey; publicKey: CryptoKey }
   beforeAll(async () => {
@@ -201,6 +247,7 @@ describe('a private_key_jwt (F10, A-04)', () => {
   ])('that %s cannot sign is client_rejected', async (_, make) => {
     const error = await rejection(by(await make()))
     expect(error).toMatchObject({ code: 'client_rejected', step: 'access_token' })
+    expect(error.message).toContain('the client assertion could not be signed')
     expect(error.hint).toMatch(/private key/)
   })
 

@@ -1,5 +1,5 @@
 import type { IdJagExpectations } from '../../lib/protocol/id-jag.ts'
-import { inspectIdJag, jwtExpiry } from '../../lib/protocol/id-jag.ts'
+import { inspectIdJag, jwtExpiry, timeProblem } from '../../lib/protocol/id-jag.ts'
 import {
   authorizationServer,
   clock,
@@ -69,6 +69,9 @@ describe('a look at an ID-JAG (F7)', () => {
     ['an opaque one', 'opaque'],
     ['an encrypted one (J-01)', 'eyJh.b.c.d.e'],
     ['one of two parts', 'a.b'],
+    ['one of two parts that can be read', jwt({ aud: 'wrong' }).split('.').slice(0, 2).join('.')],
+    ['one of five parts, two of which can be read', `${jwt({ aud: 'wrong' })}.d.e`],
+    ['one of four parts', `${jwt({ aud: 'wrong' })}.d`],
     ['one whose claims are no JSON', 'eyJhbGciOiJub25lIn0.!!!!.x'],
     ['one whose claims are a list', `${idJag().split('.')[0]}.${Buffer.from('[1]').toString('base64url')}.x`],
     ['one whose header is no JSON', `AAAA.${idJag().split('.')[1]}.x`],
@@ -80,6 +83,9 @@ describe('a look at an ID-JAG (F7)', () => {
     padded(5, [
       ['typ', idJag({}, { typ: 'JWT' }), '"JWT"', '"oauth-id-jag+jwt"'],
       ['typ', idJag({}, { typ: undefined }), '"(absent)"', '"oauth-id-jag+jwt"'],
+      ['typ', idJag({}, { typ: ['oauth-id-jag+jwt'] }), 'oauth-id-jag+jwt', '"oauth-id-jag+jwt"'],
+      ['typ', idJag({}, { typ: 'x-oauth-id-jag+jwt' }), '"x-oauth-id-jag+jwt"', '"oauth-id-jag+jwt"'],
+      ['typ', idJag({}, { typ: 'oauth-id-jag+jwt2' }), '"oauth-id-jag+jwt2"', '"oauth-id-jag+jwt"'],
       ['aud', idJag({ aud: `${serverIssuer}x` }), `"${serverIssuer}x"`, `"${serverIssuer}"`],
       [
         'aud',
@@ -104,6 +110,7 @@ describe('a look at an ID-JAG (F7)', () => {
       ],
       ['resource', idJag({ resource: [] }), '"[]"', `"${resourceIdentifier}"`],
       ['exp', idJag({ exp: now - 61, iat: now }), `"${now - 61}"`, String(now)],
+      ['exp', idJag({ exp: now - 60, iat: now }), `"${now - 60}"`, String(now)],
       ['exp', idJag({ exp: undefined }), '"(absent)"', String(now)],
       ['exp', idJag({ exp: String(now + 60) }), String(now + 60), String(now)],
       ['cnf.jkt', idJag({ cnf: { jkt: 'theirs' } }), '"theirs"', '"ours"', { jkt: 'ours' }],
@@ -115,14 +122,17 @@ describe('a look at an ID-JAG (F7)', () => {
       step: 'token_exchange',
       endpoint: idpTokenEndpoint,
     })
-    expect(error.message).toContain(claim)
+    expect(error.message).toContain(`the ID-JAG's ${claim} cannot work`)
     expect(error.hint).toContain(actual)
     expect(error.hint).toContain(wanted)
     for (const part of token.split('.')) expect(error.message).not.toContain(part)
   })
 
   it('names the clocks as the cause where the ID-JAG is old at birth', () => {
-    expect(refusal(idJag({ exp: now - 3000, iat: now - 3300 })).hint).toMatch(/clocks/)
+    const hint = (iat: number) => refusal(idJag({ exp: now - 3000, iat })).hint
+    expect(hint(now - 3300)).toMatch(/clock.* of the client.* 3300 seconds ago/)
+    expect(hint(now + 61)).toMatch(/61 seconds in the future/)
+    expect(hint(now - 60)).not.toMatch(/ago|future/)
   })
 
   it.each([undefined, null, true, [], {}, '0', 'now'])('counts no age by an iat of %j', (iat) => {
@@ -143,5 +153,32 @@ describe('the expiry of a JWT', () => {
 
   it('is read from a token with characters beyond ASCII', () => {
     expect(jwtExpiry(jwt({ name: 'Zoë ☃', exp: 5 }))).toBe(5000)
+  })
+})
+
+describe('the times of a refused ID-JAG', () => {
+  const hint = (claims: object, answeredAfter: number) =>
+    timeProblem(jwt({ iat: now, exp: now + 300, ...claims }), (now + answeredAfter) * 1000)?.advice
+
+  it('say that the clock of the authorization server is ahead or behind', () => {
+    expect(hint({}, 300)).toMatch(/clock.* of the authorization server.* 300 seconds ago/)
+    expect(hint({}, -61)).toMatch(/clock.* of the authorization server.* 61 seconds in the future/)
+    expect(hint({}, -60)).toBeUndefined()
+  })
+
+  it('say that it was not new any more', () => {
+    expect(hint({}, 299)).toMatch(/new ID-JAG for each exchange/)
+    expect(hint({ exp: undefined }, 61)).toMatch(/new ID-JAG for each exchange/)
+    expect(hint({}, 60)).toBeUndefined()
+  })
+
+  it.each([undefined, null, '0', 'then', [], true])('say nothing where iat is %j', (iat) => {
+    expect(hint({ iat }, 250)).toBeUndefined()
+    expect(hint({ iat, exp: undefined }, 250)).toBeUndefined()
+  })
+
+  it('say nothing where the answer has no date, or the ID-JAG cannot be read', () => {
+    expect(hint({}, Number.NaN)).toBeUndefined()
+    expect(timeProblem('opaque', now * 1000)).toBeUndefined()
   })
 })

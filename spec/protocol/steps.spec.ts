@@ -2,6 +2,8 @@ import * as protocol from '../../lib/protocol/index.ts'
 import {
   authorizationServer,
   clock,
+  flow,
+  granted,
   idToken,
   idp,
   idpIssuer,
@@ -9,6 +11,7 @@ import {
   serverIssuer,
   wholeFlow,
 } from './support/parties.ts'
+import { Wire, json, rejection } from './support/wire.ts'
 
 describe('xaa-fetch/protocol', () => {
   it('exports the single steps, and nothing by accident', () => {
@@ -62,5 +65,33 @@ describe('xaa-fetch/protocol', () => {
       context,
     )
     expect(token).toMatchObject({ value: '2YotnFZFEjr1zCsicMWpAA', tokenType: 'Bearer' })
+  })
+
+  it('sends no secret to a token endpoint without https, wherever its address comes from (A3, S-01)', async () => {
+    const wire = wholeFlow()
+    const context: protocol.ProtocolContext = { fetch: wire.fetch, clock }
+    const server = { issuer: serverIssuer, token_endpoint: 'http://auth.example/token' }
+    const subjectToken = { token: idToken, type: 'id_token' }
+    const secret = { ...authorizationServer, clientSecret: 'not-to-be-sent' }
+    for (const step of [
+      protocol.requestIdJag({ idp: secret, server, subjectToken, audience: 'x' }, context),
+      protocol.exchangeSamlAssertion({ idp: secret, server, subjectToken }, context),
+      protocol.requestAccessToken({ registration: secret, server, assertion: 'x' }, context),
+      protocol.acquire(flow({ idp: { ...idp, tokenEndpoint: server.token_endpoint } }), context),
+    ]) {
+      const error = await rejection(step)
+      expect(error).toMatchObject({ code: 'insecure_url', endpoint: server.token_endpoint })
+    }
+    expect(wire.places.filter((place) => place.startsWith('POST'))).toEqual([])
+  })
+
+  it('sends them to this very machine without', async () => {
+    const wire = new Wire().on('POST http://127.0.0.1:8080/token', () => json(granted()))
+    const server = { issuer: 'http://127.0.0.1:8080', token_endpoint: 'http://127.0.0.1:8080/token' }
+    const { value } = await protocol.requestAccessToken(
+      { registration: authorizationServer, server, assertion: 'x' },
+      { fetch: wire.fetch, clock },
+    )
+    expect(value).toBe(granted().access_token)
   })
 })

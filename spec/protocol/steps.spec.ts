@@ -74,12 +74,12 @@ describe('xaa-fetch/protocol', () => {
     const subjectToken = { token: idToken, type: 'id_token' }
     const secret = { ...authorizationServer, clientSecret: 'not-to-be-sent' }
     for (const step of [
-      protocol.requestIdJag({ idp: secret, server, subjectToken, audience: 'x' }, context),
-      protocol.exchangeSamlAssertion({ idp: secret, server, subjectToken }, context),
-      protocol.requestAccessToken({ registration: secret, server, assertion: 'x' }, context),
-      protocol.acquire(flow({ idp: { ...idp, tokenEndpoint: server.token_endpoint } }), context),
+      () => protocol.requestIdJag({ idp: secret, server, subjectToken, audience: 'x' }, context),
+      () => protocol.exchangeSamlAssertion({ idp: secret, server, subjectToken }, context),
+      () => protocol.requestAccessToken({ registration: secret, server, assertion: 'x' }, context),
+      () => protocol.acquire(flow({ idp: { ...idp, tokenEndpoint: server.token_endpoint } }), context),
     ]) {
-      const error = await rejection(step)
+      const error = await rejection(step())
       expect(error).toMatchObject({ code: 'insecure_url', endpoint: server.token_endpoint })
     }
     expect(wire.places.filter((place) => place.startsWith('POST'))).toEqual([])

@@ -1,4 +1,4 @@
-import { generateKeyPair, SignJWT } from 'jose'
+import { exportJWK, generateKeyPair, SignJWT } from 'jose'
 import type { JWTPayload } from 'jose'
 import type { CrossAppAccessOptions } from '../../../lib/options.ts'
 import type { ServerRegistration } from '../../../lib/protocol/registration.ts'
@@ -286,13 +286,14 @@ export const setUps: SetUp[] = [
     arrange: (enterprise) => server(enterprise, { clientSecret: undefined }),
   },
   {
-    wrong: 'a private key that does not fit the algorithm',
+    wrong: 'a private key of which a part is missing',
     finding: 'unusable_key',
     advice: /with an alg that fits it/,
     arrange: async (enterprise) => {
-      const { privateKey: key } = await generateKeyPair('ES256')
+      const { privateKey } = await generateKeyPair('ES256', { extractable: true })
+      const { y: _y, ...key } = await exportJWK(privateKey)
       const { clientSecret: _, ...rest } = enterprise.options().idp
-      return { idp: { ...rest, clientAuthentication: { method: 'private_key_jwt', key, alg: 'RS256' } } }
+      return { idp: { ...rest, clientAuthentication: { method: 'private_key_jwt', key } } }
     },
   },
   {

@@ -1,14 +1,15 @@
 import type { Asking, Need } from './asking.ts'
 import type { Answer, Deliverable } from './deliverable.ts'
-import { effectiveHeaders, withLastingHeaders } from './fetch-input.ts'
+import { copyOfInit, effectiveHeaders, isPlainUrl, isRequest, withLastingHeaders } from './fetch-input.ts'
 import { imitate } from './fetch-middleware.ts'
 import type { FetchMiddleware } from './fetch-middleware.ts'
-import { hasHeader } from './headers.ts'
+import { hasHeader, withHeader } from './headers.ts'
 import { readDemand } from './protocol/challenge.ts'
 import type { Demand } from './protocol/challenge.ts'
 import type { AnyFetch } from './protocol/context.ts'
 import { rememberNonce } from './protocol/dpop.ts'
 import { ReplayableRequest } from './replayable-request.ts'
+import type { Asked } from './replayable-request.ts'
 import { Places } from './resources.ts'
 import type { Place } from './resources.ts'
 import type { CachedToken } from './token-cache.ts'
@@ -23,8 +24,11 @@ export function createMiddleware(source: TokenSource): FetchMiddleware {
         const place = places.of(input)
         if (place === undefined) return next(input, init)
         const lasting = withLastingHeaders(init)
-        const request = claim(source, next, place, input, lasting)
-        return request === undefined ? next(input, lasting) : deliver(source, request)
+        const asked = claim(source, next, place, input, lasting)
+        if (asked === undefined) return next(input, lasting)
+        const token = source.inHand(asked)
+        if (token !== undefined && isSimple(asked, token)) return deliverSimple(source, asked, token)
+        return deliver(source, new ReplayableRequest(asked, source.shared.configuration), token)
       } catch (error) {
         // What `next` throws at once is a rejection, whatever it is.
         // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors
@@ -36,23 +40,23 @@ export function createMiddleware(source: TokenSource): FetchMiddleware {
 /**
  * The main path: attach the token in hand, send; on a `401` renew once and send again; on a `403` for want of scope
  * widen once and send again. Whatever the last send brings is the answer.
+ *
+ * Without a token in hand: with one that is obtained first, or bare, to learn from the `401`.
  */
-export function deliver<A extends Answer>(source: TokenSource, request: Deliverable<A>): Promise<A> {
-  const token = source.inHand(request)
-  if (token === undefined) return deliverFirst(source, request)
-  // Nearly every call ends here. That no async function is needed for it saves 5 % of what the wrapper adds.
-  return Promise.resolve(request.send(token)).then((response) =>
-    isUsual(response.status) && isSettled(token) ? response : follow(source, request, response, token, false),
-  )
-}
-
-/** Without a token in memory: with one that is obtained first, or bare, to learn from the `401`. */
-async function deliverFirst<A extends Answer>(source: TokenSource, request: Deliverable<A>): Promise<A> {
-  if (!source.comesFirst(request, request.oneShot))
-    return await follow(source, request, await request.send(undefined), undefined, false)
-  request.detach()
-  const { token, minted } = await source.obtain(request, { reason: 'missing' })
-  return await follow(source, request, await request.send(token), token, minted)
+export async function deliver<A extends Answer>(
+  source: TokenSource,
+  request: Deliverable<A>,
+  inHand: CachedToken | undefined,
+): Promise<A> {
+  try {
+    if (inHand !== undefined || !source.comesFirst(request, request.oneShot))
+      return await follow(source, request, await request.send(inHand), inHand, false)
+    request.detach()
+    const { token, minted } = await source.obtain(request, { reason: 'missing' })
+    return await follow(source, request, await request.send(token), token, minted)
+  } finally {
+    request.release()
+  }
 }
 
 /** Does what an answer asks for. */
@@ -94,8 +98,32 @@ async function follow<A extends Answer>(
     response = await resend(source, request, wider.token)
     judge(source, request, response, wider.token, wider.minted)
   }
-  request.release()
   return response
+}
+
+/**
+ * The same for nearly every call: what is usual makes no request that could be sent again before its answer asks for
+ * that. No async function, and no such request, make it a tenth cheaper.
+ */
+function deliverSimple(source: TokenSource, asked: Asked, token: CachedToken): Promise<Response> {
+  const { fetch, input, init } = asked
+  init.headers = withHeader(asked.headers, 'Authorization', token.authorization, true)
+  // Boundary: what shapes itself like fetch resolves to a Response.
+  const answer = fetch(input, init) as Promise<Response>
+  return Promise.resolve(answer).then((response) => {
+    if (isUsual(response.status) && isSettled(token)) return response
+    const request = ReplayableRequest.afterFirstSend(asked, source.shared.configuration)
+    return follow(source, request, response, token, false)
+  })
+}
+
+/** Whether the first send needs nothing but a header: no proof, and no care for a body or an input that may change. */
+function isSimple({ input, init: { body } }: Asked, { dpop }: CachedToken): boolean {
+  if (dpop !== undefined) return false
+  return (
+    (typeof input === 'string' || isPlainUrl(input)) &&
+    (body === undefined || body === null || typeof body === 'string')
+  )
 }
 
 /** A request that is ours to authorize: under a resource, and without an `Authorization` of its own. */
@@ -105,7 +133,7 @@ function claim(
   { url, resource }: Place,
   input: unknown,
   init?: object,
-): ReplayableRequest | undefined {
+): Asked | undefined {
   const { shared } = source
   const headers = effectiveHeaders(input, init)
   if (hasHeader(headers, 'authorization')) {
@@ -113,11 +141,11 @@ function claim(
       source.emit({ resource }, { type: 'passed_through', reason: 'authorization_present' })
     return undefined
   }
-  return new ReplayableRequest(
-    { input, init, headers, url, resource, number: shared.nextRequest() },
-    next,
-    shared.configuration,
-  )
+  const own = copyOfInit(init)
+  // As in native fetch, null puts the signal of a Request out of force.
+  const { signal = isRequest(input) ? input.signal : undefined } = own
+  const number = shared.nextRequest()
+  return { input, init: own, headers, url, resource, signal: signal ?? undefined, fetch: next, number }
 }
 
 /** What the answer asks of us, if anything; and what it says about the token that was sent. */

@@ -1,14 +1,25 @@
+import type { Asking } from './asking.ts'
 import type { Deliverable } from './deliverable.ts'
 import { discard } from './discard.ts'
 import { dpopProof } from './protocol/dpop.ts'
 import type { AnyFetch, Clock } from './protocol/context.ts'
 import type { ResourceConfiguration } from './options.ts'
 import { copyOfBody } from './body-copy.ts'
-import { copyOfInit, isPlainUrl, isRequest } from './fetch-input.ts'
+import { isPlainUrl, isRequest } from './fetch-input.ts'
 import type { Init } from './fetch-input.ts'
 import { copyOfHeaders, withHeader } from './headers.ts'
 import { RecordedBody, isOneShot } from './recorded-body.ts'
 import type { CachedToken } from './token-cache.ts'
+
+/** What was asked of a wrapped fetch. */
+export interface Asked extends Asking {
+  readonly input: unknown
+  /** A copy of our own. */
+  readonly init: Init
+  /** Those that count, still the caller's: see {@link effectiveHeaders}. */
+  readonly headers: unknown
+  readonly number: number
+}
 
 /**
  * What was asked for, as it was when it was asked: headers and bodies that the caller can still change are copied
@@ -34,33 +45,19 @@ export class ReplayableRequest implements Deliverable<Response> {
   #oneShot = false
   #sends = 0
 
-  constructor(
-    asked: {
-      input: unknown
-      init: Init | undefined
-      /** Those that count: see {@link effectiveHeaders}. */
-      headers: unknown
-      url: string
-      resource: ResourceConfiguration
-      number: number
-    },
-    next: AnyFetch,
-    options: { clock: Clock; maxBufferedBytes: number | undefined },
-  ) {
-    const { input, init } = asked
+  constructor(asked: Asked, options: { clock: Clock; maxBufferedBytes: number | undefined }) {
+    const { input } = asked
     const request = isRequest(input) ? input : undefined
     this.number = asked.number
     this.resource = asked.resource
     this.url = asked.url
-    this.fetch = next
+    this.signal = asked.signal
+    this.fetch = asked.fetch
     this.#clock = options.clock
-    this.#init = copyOfInit(init)
+    this.#init = asked.init
     this.#headers = asked.headers
     // Anything else may read otherwise the next time: what was looked at is what is sent.
     this.#input = typeof input === 'string' || request || isPlainUrl(input) ? input : new URL(asked.url)
-    // As in native fetch, null puts the signal of a Request out of force.
-    const { signal = request?.signal } = this.#init
-    this.signal = signal ?? undefined
 
     this.#body = this.#init.body ?? undefined
     if (this.#body === undefined) {
@@ -79,6 +76,17 @@ export class ReplayableRequest implements Deliverable<Response> {
     } else {
       this.#oneShot = true
     }
+  }
+
+  /** Of a request that was sent once, as `asked.init` and with its headers. */
+  static afterFirstSend(
+    asked: Asked,
+    options: { clock: Clock; maxBufferedBytes: number | undefined },
+  ): ReplayableRequest {
+    const request = new ReplayableRequest({ ...asked, headers: asked.init.headers }, options)
+    request.#headersAreOurs = true
+    request.#sends = 1
+    return request
   }
 
   /** Whether the body is one that can be sent once only. */
@@ -120,7 +128,8 @@ export class ReplayableRequest implements Deliverable<Response> {
 
   /** On a copy, each time: what was sent once belongs to whoever got it. */
   #setHeader(name: string, value: string): void {
-    this.#headers = withHeader(this.#headers, name, value)
+    // What the caller gave has been looked at: it has none of this name.
+    this.#headers = withHeader(this.#headers, name, value, !this.#headersAreOurs)
     this.#headersAreOurs = true
   }
 

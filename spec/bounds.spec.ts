@@ -42,6 +42,28 @@ describe('what is kept', () => {
     expect(rig.grants).toBe(3)
   })
 
+  it.each([200, 404])(
+    'of the body of a Request is nothing once its answer, %i, is there (B2)',
+    async (status) => {
+      const rig = new Rig()
+      await rig.call()
+      let cancelled = false
+      const body = new ReadableStream({
+        pull: (controller) => controller.enqueue(new Uint8Array(1024)),
+        cancel: () => void (cancelled = true),
+      })
+      const init: RequestInit & { duplex: 'half' } = { method: 'POST', body, duplex: 'half' }
+      const answer = await rig.xaa.middleware((request: Request) => {
+        // A stream in two is given up when both are, and not before.
+        void request.body!.cancel()
+        return Promise.resolve(new Response(null, { status }))
+      })(new Request(resource, init))
+      expect(answer.status).toBe(status)
+      await rig.settle()
+      expect(cancelled).toBe(true)
+    },
+  )
+
   it('is one document for each server and resource, however often challenges point elsewhere', async () => {
     const rig = new Rig({ resources: [resource] })
     rig.servers.interfere = ({ kind, authorization }) => {

@@ -116,7 +116,7 @@ function start(source: TokenSource, request: DispatchedRequest): boolean {
   const { caller } = request
   caller.start()
   if (caller.ended) return true
-  deliver(source, request).then(
+  deliver(source, request, source.inHand(request)).then(
     (answer) => answer.handOver(),
     // Boundary: a dispatcher may fail with anything.
     (error: unknown) => caller.fail(error as Error),

@@ -43,10 +43,10 @@ export interface ResourceKnowledge {
 export class Metadata implements MetadataSource {
   readonly #configuration: Configuration
   readonly #servers = new Map<string, Entry<AuthorizationServerMetadata>>()
-  /** Those of the documents in use, as `URL` writes them. */
   #tokenEndpoints: ReadonlySet<string> = new Set()
   readonly #resources = new Map<number, Entry<ProtectedResourceMetadata>>()
-  readonly #knowledge = new Map<number, ResourceKnowledge>()
+  /** By index of the resource. */
+  readonly #knowledge: ResourceKnowledge[] = []
   readonly #underway = new Map<string, { startedAt: number; result: Promise<Entry<unknown>> }>()
 
   constructor(configuration: Configuration) {
@@ -55,11 +55,11 @@ export class Metadata implements MetadataSource {
 
   /** A new object whenever something was learned. */
   knowledge({ index }: ResourceConfiguration): ResourceKnowledge {
-    return this.#knowledge.get(index) ?? nothing
+    return this.#knowledge[index] ?? nothing
   }
 
   learn(resource: ResourceConfiguration, news: Partial<ResourceKnowledge>): void {
-    this.#knowledge.set(resource.index, { ...this.knowledge(resource), ...news })
+    this.#knowledge[resource.index] = { ...this.knowledge(resource), ...news }
   }
 
   /**
@@ -72,9 +72,9 @@ export class Metadata implements MetadataSource {
     this.learn(resource, { resourceMetadata: found?.namedAs })
   }
 
-  /** Whether a URL, as `URL` writes it, is a token endpoint that some metadata named. */
-  isTokenEndpoint(url: string): boolean {
-    return this.#tokenEndpoints.has(url)
+  /** The token endpoints that metadata named, as `URL` writes them: another set whenever they change. */
+  get tokenEndpoints(): ReadonlySet<string> {
+    return this.#tokenEndpoints
   }
 
   async protectedResource(

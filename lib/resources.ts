@@ -38,6 +38,7 @@ export class Places {
   readonly #configuration: Configuration
   readonly #metadata: Metadata
   #text: string | undefined
+  #tokenEndpoints: ReadonlySet<string> | undefined
   #place: Place | undefined
 
   constructor({ configuration, metadata }: SharedState) {
@@ -47,14 +48,16 @@ export class Places {
 
   of(input: unknown): Place | undefined {
     const text = textOf(input)
-    if (text !== this.#text) {
-      this.#place = this.#find(text)
+    const { tokenEndpoints } = this.#metadata
+    if (text !== this.#text || tokenEndpoints !== this.#tokenEndpoints) {
+      const place = this.#find(text)
+      // A token endpoint under a resource is asked by the flow, which must not wait for itself.
+      this.#place = place !== undefined && tokenEndpoints.has(place.url) ? undefined : place
       // What a relative URL stands for changes with the page.
       this.#text = URL.canParse(text) ? text : undefined
+      this.#tokenEndpoints = tokenEndpoints
     }
-    const place = this.#place
-    // A token endpoint under a resource is asked by the flow, which must not wait for itself.
-    return place !== undefined && this.#metadata.isTokenEndpoint(place.url) ? undefined : place
+    return this.#place
   }
 
   #find(text: string): Place | undefined {

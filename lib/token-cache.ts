@@ -46,7 +46,8 @@ export class TokenCache {
   readonly #maxEntries: number
   // In order of use, the oldest first.
   readonly #entries = new Map<string, CachedToken>()
-  #newest: string | undefined
+  /** The one used last: one resource used again and again needs no look-up. */
+  #newest: { readonly key: string; readonly token: CachedToken } | undefined
   /** No entry expires before this, by the wall clock. */
   #firstEnd = Infinity
 
@@ -59,33 +60,42 @@ export class TokenCache {
   }
 
   get(key: string): CachedToken | undefined {
+    if (key === this.#newest?.key) return this.#newest.token
     const token = this.#entries.get(key)
-    // The usual case, one resource used again and again, leaves the order as it is.
-    if (token === undefined || key === this.#newest) return token
+    if (token === undefined) return undefined
     this.#entries.delete(key)
-    this.#entries.set(key, token)
-    this.#newest = key
+    this.#add(key, token)
     return token
   }
 
   set(key: string, token: CachedToken, now: number): void {
     this.#entries.delete(key)
     if (this.#entries.size >= this.#maxEntries) this.#evict(now)
-    this.#entries.set(key, token)
-    this.#newest = key
+    this.#add(key, token)
     this.#firstEnd = Math.min(this.#firstEnd, token.expiresAt)
   }
 
   /** Removes the token if it is the one that was sent; false where another has taken its place. */
   invalidate(key: string, sent: { readonly value: string }): boolean {
-    return this.#entries.get(key)?.value === sent.value && this.#entries.delete(key)
+    return this.#entries.get(key)?.value === sent.value && this.#remove(key)
   }
 
   /** Removes the tokens that `matches` picks. Gives what was removed. */
   removeWhere(matches: (token: CachedToken) => boolean): [key: string, token: CachedToken][] {
     const removed = [...this.#entries].filter(([, token]) => matches(token))
-    for (const [key] of removed) this.#entries.delete(key)
+    for (const [key] of removed) this.#remove(key)
     return removed
+  }
+
+  /** As the one used last. */
+  #add(key: string, token: CachedToken): void {
+    this.#entries.set(key, token)
+    this.#newest = { key, token }
+  }
+
+  #remove(key: string): boolean {
+    if (key === this.#newest?.key) this.#newest = undefined
+    return this.#entries.delete(key)
   }
 
   /** Makes room for one: every expired token, else the one not used for the longest time. */
@@ -94,13 +104,13 @@ export class TokenCache {
     if (this.#firstEnd <= now) this.#removeExpired(now)
     if (this.#entries.size < this.#maxEntries) return
     const [oldest = ''] = this.#entries.keys()
-    this.#entries.delete(oldest)
+    this.#remove(oldest)
   }
 
   #removeExpired(now: number): void {
     this.#firstEnd = Infinity
     for (const [key, { expiresAt }] of this.#entries) {
-      if (expiresAt <= now) this.#entries.delete(key)
+      if (expiresAt <= now) this.#remove(key)
       else this.#firstEnd = Math.min(this.#firstEnd, expiresAt)
     }
   }

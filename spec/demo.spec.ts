@@ -332,6 +332,15 @@ describe('--serve', () => {
     expect(client.stdout).toBe("[ { type: 'text', text: 'alice' } ]\n")
     expect(await (await fetch(`${desk}/client.mjs`)).text()).toBe(`${snippet}\n`)
 
+    const settings = await fetch(`${desk}/xaa.json`)
+    const [, url] = await run.prints(/ {2}npx xaa doctor (\S+) -c xaa\.json\n/)
+    expect(await settings.json()).toEqual({
+      idp: { issuer: expect.stringMatching(/^http/), clientId: 'wiki' },
+      authorizationServers: [{ issuer: expect.stringMatching(/^http/), clientId: 'wiki-at-chat' }],
+      resources: [url],
+      idToken: { command: `curl -s ${desk}/id-token` },
+    })
+
     await run.prints(/client → mcp +POST \/mcp tools\/call whoami +200/)
     expect(run.stdout).toMatch(/signs alice in.*client → idp +POST \/token token exchange +200/s)
     expect(run.stdout).toMatch(/ID-JAG 1 +iss .*client_id wiki-at-chat/s)

@@ -13,7 +13,7 @@ export type DemoEvent =
   | { type: 'cost'; chapter: number; spent: Cost }
   | { type: 'summary'; rows: SummaryRow[]; total: SummaryRow; flowRequests: number; ms: number }
   /** With `--serve`: the servers are up, and what a client needs to use them. */
-  | { type: 'serving'; desk: string; snippet: string }
+  | { type: 'serving'; desk: string; mcpUrl: string; snippet: string }
   | { type: 'failure'; message: string; hint?: string }
 
 /** `event`: the type of the event of xaa-fetch behind it. */

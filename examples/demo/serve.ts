@@ -16,7 +16,12 @@ const pollMs = 50
 export async function serve(enterprise: Enterprise, tell: Tell, signal: AbortSignal): Promise<void> {
   await using desk = await openDesk(enterprise, tell)
   tell({ type: 'parties', parties: partiesOf(enterprise) })
-  tell({ type: 'serving', desk: desk.origin, snippet: snippetFor(enterprise, desk.origin) })
+  tell({
+    type: 'serving',
+    desk: desk.origin,
+    mcpUrl: enterprise.mcp.url,
+    snippet: snippetFor(enterprise, desk.origin),
+  })
   const exhibits = new Exhibits()
   while (!signal.aborted) {
     for (const hop of takeAnswered(enterprise, exhibits)) tell(hop)
@@ -57,6 +62,20 @@ const { content } = await client.callTool({ name: 'whoami' })
 console.log(content)
 await client.close()
 `
+}
+
+/** The same for the `xaa` command, as its settings file. */
+function settingsFor({ idp, authorizationServer, mcp }: Enterprise, desk: string): string {
+  const registration = ({ issuer, client }: typeof idp | typeof authorizationServer) => ({
+    issuer,
+    clientId: client.id,
+  })
+  return JSON.stringify({
+    idp: registration(idp),
+    authorizationServers: [registration(authorizationServer)],
+    resources: [mcp.url],
+    idToken: { command: `curl -s ${desk}/id-token` },
+  })
 }
 
 interface Desk extends AsyncDisposable {
@@ -112,12 +131,14 @@ async function answer(
     }
     case 'GET /client.mjs':
       return send(200, snippetFor(enterprise, origin))
+    case 'GET /xaa.json':
+      return send(200, settingsFor(enterprise, origin))
     case 'POST /revoke':
       enterprise.authorizationServer.revokeAll()
       tell({ type: 'note', who: 'administrator', text: 'revokes all access tokens' })
       return send(200, 'All access tokens are revoked.\n')
     default:
-      return send(404, 'GET /id-token?user=alice, GET /client.mjs, POST /revoke\n')
+      return send(404, 'GET /id-token?user=alice, GET /client.mjs, GET /xaa.json, POST /revoke\n')
   }
 }
 

@@ -251,7 +251,7 @@ class Terminal {
     this.#line()
   }
 
-  #serving({ desk, snippet }: DemoEvent & { type: 'serving' }): void {
+  #serving({ desk, mcpUrl, snippet }: DemoEvent & { type: 'serving' }): void {
     const { bold, cyan, dim, yellow } = this.#style
     const rule = (title: string): void => {
       this.#line()
@@ -268,6 +268,10 @@ class Terminal {
     this.#line()
     this.#line(`  ${dim('elsewhere, where xaa-fetch and @modelcontextprotocol/client are installed:')}`)
     this.#line(`  curl -s ${desk}/client.mjs > client.mjs && node client.mjs`)
+    this.#line()
+    this.#line(`  ${dim('what xaa doctor finds here:')}`)
+    this.#line(`  curl -s ${desk}/xaa.json > xaa.json`)
+    this.#line(`  npx xaa doctor ${mcpUrl} -c xaa.json`)
     this.#line()
     this.#line(`  ${dim('a fresh ID token of a user, after a real sign-in:')}`)
     this.#line(`  curl -s '${desk}/id-token?user=bob'`)

@@ -2,7 +2,7 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 
 const { scripts } = JSON.parse(readFileSync('package.json', 'utf8'))
 const results = mkdtempSync(join(tmpdir(), 'xaa-fetch-ci-'))
@@ -39,6 +39,13 @@ passed += jest?.numPassedTests ?? 0
 // A suite that cannot be loaded has no failed tests of its own.
 const failedTests = (jest?.numFailedTests ?? 0) + (jest?.numRuntimeErrorTestSuites ?? 0)
 failed += specsPassed ? 0 : Math.max(1, failedTests)
+// Once more at the end, where a shortened log still shows them.
+const failures = (jest?.testResults ?? []).flatMap(({ name, message, status, assertionResults }) => {
+  const file = relative(process.cwd(), name)
+  const tests = assertionResults.filter((test) => test.status === 'failed')
+  if (tests.length > 0) return tests.map((test) => `${file}: ${test.fullName}\n${test.failureMessages[0]}`)
+  return status === 'failed' ? [`${file}: ${message}`] : []
+})
 if (jest?.numPendingTests > 0) console.log(`# ${jest.numPendingTests} specs were skipped`)
 
 for (const check of checks) {
@@ -47,6 +54,7 @@ for (const check of checks) {
   else failed++
 }
 
+for (const failure of failures) console.log(`\n# FAILED ${failure.slice(0, 1500)}`)
 rmSync(results, { recursive: true, force: true })
 console.log(`\n${passed} passed, ${failed} failed`)
 process.exitCode = failed === 0 ? 0 : 1

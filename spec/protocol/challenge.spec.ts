@@ -131,6 +131,7 @@ describe('a WWW-Authenticate header', () => {
         'Negotiate YII+/-._~=, Bearer',
         [{ scheme: 'negotiate', token68: 'YII+/-._~=' }, { scheme: 'bearer' }],
       ],
+      ['a token68 with white space before', 'Basic \t YQ==', [{ scheme: 'basic', token68: 'YQ==' }]],
       ['a token68 with white space behind', 'Basic YQ==  ', [{ scheme: 'basic', token68: 'YQ==' }]],
       ['a scheme alone', 'Negotiate', [{ scheme: 'negotiate' }]],
       ['schemes alone', 'Negotiate, NTLM', [{ scheme: 'negotiate' }, { scheme: 'ntlm' }]],
@@ -334,6 +335,7 @@ describe('what an answer asks for', () => {
     expect(demand(401, `Bearer ${error}, acr_values="myACR other", max_age="5", scope="a"`)).toEqual({
       ...{ kind: 'authentication', acrValues: 'myACR other', maxAge: 5, scope: 'a' },
     })
+    expect(demand(401, `Bearer ${error}, max_age=3600`)).toEqual({ kind: 'authentication', maxAge: 3600 })
     expect(demand(401, `Bearer ${error}, max_age=0`)).toEqual({ kind: 'authentication', maxAge: 0 })
     expect(demand(401, `Bearer ${error}, max_age=soon, acr_values=""`)).toEqual({ kind: 'authentication' })
     expect(demand(401, `Bearer ${error}, max_age=99999999999`)).toEqual({ kind: 'authentication' })
@@ -365,6 +367,9 @@ describe('what an answer asks for', () => {
     expect(demand(401, 'DPoP algs="ES256"', true)).toEqual({ kind: 'token' })
     expect(demand(401, 'DPoP error="invalid_token"', true)).toEqual({ kind: 'token' })
     expect(demand(401, 'DPoP error="use_dpop_nonce"')).toBeUndefined()
+    expect(demand(401, 'Basic realm="x", Negotiate', true)).toBeUndefined()
+    expect(demand(401, 'Basic error="use_dpop_nonce"', true)).toBeUndefined()
+    expect(demand(403, 'Basic error="insufficient_scope", scope="a"', true)).toBeUndefined()
     expect(demand(401, 'DPoP error="use_dpop_nonce"', true)).toEqual({ kind: 'nonce' })
     expect(demand(403, 'DPoP error="insufficient_scope", scope="a"', true)).toEqual({
       kind: 'scope',

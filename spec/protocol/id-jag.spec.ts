@@ -164,6 +164,7 @@ describe('the times of a refused ID-JAG', () => {
     expect(hint({}, 300)).toMatch(/clock.* of the authorization server.* 300 seconds ago/)
     expect(hint({}, -61)).toMatch(/clock.* of the authorization server.* 61 seconds in the future/)
     expect(hint({}, -60)).toBeUndefined()
+    expect(timeProblem(jwt({ iat: now }), (now - 61) * 1000)?.place).toBe('authorization_server')
   })
 
   it('say that it was not new any more', () => {

@@ -187,7 +187,7 @@ export function parseOptions(options: CrossAppAccessOptions): Configuration {
   const resources = value.resources.map(toResource)
   const idp = ownRegistration(value.idp)
   const endpoints = [idp, ...authorizationServers].flatMap(({ tokenEndpoint }) => tokenEndpoint ?? [])
-  const clock = value.clock ?? systemClock
+  const { clock } = value
   const dpop = value.dpop === true ? {} : value.dpop === false ? undefined : value.dpop
   return Object.freeze({
     idp,
@@ -206,7 +206,9 @@ export function parseOptions(options: CrossAppAccessOptions): Configuration {
     maxBufferedBytes: value.replay?.maxBufferedBytes,
     dpop: dpop && Object.freeze({ keyPair: dpop.keyPair, required: dpop.required ?? false }),
     // Bound once, so that replacing a method later has no effect.
-    clock: Object.freeze({ now: clock.now.bind(clock), monotonic: clock.monotonic.bind(clock) }),
+    clock: clock
+      ? Object.freeze({ now: clock.now.bind(clock), monotonic: clock.monotonic.bind(clock) })
+      : systemClock,
     store: value.store,
     tokenEndpoints: new Set(endpoints.map(originAndPath)),
   })

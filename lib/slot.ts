@@ -31,6 +31,8 @@ export interface Slot {
   /** Step-ups since the last one that helped. */
   stepUps: number
   refused: Refused | undefined
+  /** A token that both clocks called fresh in that millisecond, by the wall clock. */
+  seenFresh: { readonly token: CachedToken; readonly at: number } | undefined
   /** Another authentication of the user that did not satisfy the server either; in monotonic milliseconds. */
   unsatisfied: { readonly until: number; readonly failures: number } | undefined
   /** Counts calls of `invalidate`: what was under way then is not kept. */
@@ -79,6 +81,7 @@ function emptySlot(): Slot {
     widened: undefined,
     stepUps: 0,
     refused: undefined,
+    seenFresh: undefined,
     unsatisfied: undefined,
     epoch: 0,
     subjectToken: undefined,

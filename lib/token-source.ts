@@ -5,6 +5,7 @@ import { FlightRun } from './flight-run.ts'
 import type { ResourceConfiguration } from './options.ts'
 import { scopeTokens } from './protocol/challenge.ts'
 import type { Demand } from './protocol/challenge.ts'
+import { systemClock } from './protocol/context.ts'
 import { abortable } from './protocol/http.ts'
 import type { GetIdToken } from './protocol/subject-token.ts'
 import type { SharedState } from './shared-state.ts'
@@ -13,7 +14,7 @@ import type { Flight, Slot } from './slot.ts'
 import { SubjectState } from './subject-state.ts'
 import type { PartialEvent } from './subject-state.ts'
 import { freshness } from './token-cache.ts'
-import type { CachedToken } from './token-cache.ts'
+import type { CachedToken, Freshness } from './token-cache.ts'
 
 /** A token, and whether it was issued just now, for this request among others. */
 export interface Obtained {
@@ -46,20 +47,35 @@ export class TokenSource {
   /** The token to send now, if there is one. In its last stretch of life, its renewal starts beside. */
   inHand(asking: Asking): CachedToken | undefined {
     const { slot, key } = this.#state.keys.at(asking.resource)
-    const now = this.#monotonic()
-    const { refused } = slot
-    if (refused !== undefined && now < refused.until) return refused.token
     const token = key === undefined ? undefined : this.shared.cache.get(key)
-    // What was refused serves until its back-off is over, and not beyond.
-    if (token === undefined || token === refused?.token) return undefined
-    const state = freshness(token, this.shared.configuration.clock.now(), now)
-    if (state === 'dead') return undefined
+    const { clock } = this.shared.configuration
+    const now = clock.now()
+    const { seenFresh, refused } = slot
+    const isSeen = seenFresh !== undefined && seenFresh.at === now && seenFresh.token === token
+    const state = isSeen && refused === undefined ? 'fresh' : this.#look(slot, token, now)
+    if (refused !== undefined && state === 'refused') return refused.token
+    if (token === undefined || state === 'dead') return undefined
     if (state === 'stale') this.#renewBeside(asking, slot, token)
     if (this.shared.events.listening) {
       const type = state === 'stale' ? 'token_served_stale' : 'token_used'
       this.emit(asking, { type, tokenId: token.id })
     }
     return token
+  }
+
+  /** How fresh the token in memory is by both clocks, or that one that was refused stands in for it. */
+  #look(slot: Slot, token: CachedToken | undefined, now: number): Freshness | 'refused' {
+    const { clock } = this.shared.configuration
+    const monotonic = clock.monotonic()
+    const { refused } = slot
+    if (refused !== undefined && monotonic < refused.until) return 'refused'
+    // What was refused serves until its back-off is over, and not beyond.
+    if (token === undefined || token === refused?.token) return 'dead'
+    const state = freshness(token, now, monotonic)
+    // Both clocks of the machine stand still for a millisecond, those that are given need not: a second look in it is
+    // spared, which makes calls that come together cheaper by 50 ns.
+    if (state === 'fresh' && clock === systemClock) slot.seenFresh = { token, at: now }
+    return state
   }
 
   /** Whether a token has to be had before the first send. */

@@ -258,6 +258,39 @@ describe('a token in memory', () => {
     expect(rig.grants).toBeGreaterThanOrEqual(2)
   })
 
+  describe("by the machine's own clocks", () => {
+    beforeEach(() => {
+      jest.useFakeTimers({
+        doNotFake: ['nextTick', 'queueMicrotask', 'setImmediate', 'setTimeout', 'clearTimeout'],
+        now: 1_800_000_000_000,
+      })
+    })
+    afterEach(() => {
+      jest.useRealTimers()
+    })
+
+    it('is looked at anew when time has passed, and not only at the first call (E5)', async () => {
+      const rig = new Rig({ clock: undefined })
+      rig.servers.behaviour.now = () => Date.now()
+      for (let i = 0; i < 3; i++) await rig.call()
+      expect(rig.grants).toBe(1)
+      jest.advanceTimersByTime(3_590_000)
+      for (let i = 0; i < 3; i++) await rig.call()
+      expect(rig.grants).toBe(2)
+    })
+
+    it('gives way to its successor in the very same millisecond', async () => {
+      const rig = new Rig({ clock: undefined })
+      rig.servers.behaviour.now = () => Date.now()
+      for (let i = 0; i < 2; i++) await rig.call()
+      for (const token of rig.servers.issued) token.revoked = true
+      for (let i = 0; i < 3; i++) expect(await rig.call()).toBe(200)
+      rig.xaa.invalidate()
+      expect(await rig.call()).toBe(200)
+      expect([rig.grants, rig.of('challenge')]).toEqual([3, [expect.objectContaining({ status: 401 })]])
+    })
+  })
+
   it('is replaced after its end without discovery: two requests and the call (E6)', async () => {
     const rig = new Rig({ resources: [resource] })
     await rig.call()

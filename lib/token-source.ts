@@ -217,6 +217,7 @@ export class TokenSource {
       slot.keptIdJag = undefined
       slot.refreshTokens.clear()
       slot.refused = undefined
+      slot.seenFresh = undefined
       const removed = cache.removeWhere(
         (token) => token.subject === this.#state.name && token.resource === each.index,
       )

@@ -42,7 +42,7 @@ export interface ProtocolContext {
 }
 
 /** The machine's own clocks. Looked up at each call, so that fake timers work. */
-export const systemClock: Clock = {
+export const systemClock: Clock = Object.freeze({
   now: () => Date.now(),
   monotonic: () => performance.now(),
-}
+})

@@ -125,6 +125,17 @@ describe('the token cache', () => {
     expect(cache.get('a')).toBeUndefined()
   })
 
+  it('goes when it is refused, also after the one that was used last', () => {
+    const cache = new TokenCache(3)
+    const [first, second] = [token(), token()]
+    cache.set('a', first, 0)
+    cache.set('b', second, 0)
+    expect(cache.invalidate('b', second)).toBe(true)
+    expect(cache.get('b')).toBeUndefined()
+    expect(cache.invalidate('a', first)).toBe(true)
+    expect([cache.get('a'), cache.size]).toEqual([undefined, 0])
+  })
+
   it('lets the least recently used go first (E1)', () => {
     const cache = new TokenCache(3)
     for (const name of ['a', 'b', 'c']) cache.set(name, token(), 0)

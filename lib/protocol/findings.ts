@@ -101,7 +101,7 @@ export const findings = {
   idTokenUnavailable: (): Finding =>
     finding(
       'id_token_unavailable',
-      'Sign the user in, and let getIdToken give the ID token as a string, or { token, type }.',
+      'Sign the user in, and let getIdToken, of the options or of forSubject, give the ID token as a string, or { token, type }.',
       'user',
     ),
   idTokenExpired: (): Finding =>

@@ -5,7 +5,6 @@ import { CrossAppAccessError, withRetryAfter } from './errors.ts'
 import { FailureGate } from './failure-gate.ts'
 import { acquire } from './protocol/acquire.ts'
 import type { AcquireContext, AcquireRequest, Acquired } from './protocol/acquire.ts'
-import { secretsOf } from './protocol/client-authentication.ts'
 import type { DpopKey } from './protocol/dpop.ts'
 import { Secrets, copyOfCause } from './protocol/redaction.ts'
 import { SharedTokens } from './shared-tokens.ts'
@@ -44,15 +43,11 @@ export class FlightRun implements Flight {
   /** Starts as soon as it can be found under way. */
   constructor(state: SubjectState, plan: FlightPlan) {
     const { shared } = state
-    const { clock, idp, authorizationServers } = shared.configuration
+    const { clock } = shared.configuration
     this.#state = state
     this.#plan = plan
     this.#epoch = plan.slot.epoch
-    this.#secrets = new Secrets().add(
-      ...[idp, ...authorizationServers].flatMap(secretsOf),
-      ...state.tokensInUse(),
-      plan.need.sent?.value,
-    )
+    this.#secrets = new Secrets().add(...state.secrets(), plan.need.sent?.value)
     this.#shared = new SharedTokens(state, (operation, error) =>
       this.#emit({ type: 'store_failed', operation, error: copyOfCause(error, this.#secrets) }),
     )

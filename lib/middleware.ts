@@ -170,6 +170,7 @@ function judge(
     status,
     headers.get('www-authenticate'),
     source.shared.configuration.dpop !== undefined,
+    ...source.secrets(),
     token?.value,
   )
   if (demand === undefined) return undefined

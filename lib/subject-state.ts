@@ -1,5 +1,6 @@
 import type { Asking } from './asking.ts'
 import type { UnstampedEvent } from './events.ts'
+import { secretsOf } from './protocol/client-authentication.ts'
 import { generateDpopKeyPair } from './protocol/dpop.ts'
 import type { DpopKey } from './protocol/dpop.ts'
 import type { GetIdToken } from './protocol/subject-token.ts'
@@ -38,12 +39,14 @@ export class SubjectState {
     return await this.#dpopKey
   }
 
-  /** The tokens in use, live or not: a hostile server may echo any of them. */
-  tokensInUse(): string[] {
-    return this.keys.known.flatMap(({ key, slot }) => {
+  /** What a hostile server may echo: this client's secrets, and the tokens in use, live or not. */
+  secrets(): (string | undefined)[] {
+    const { idp, authorizationServers } = this.shared.configuration
+    const tokens = this.keys.known.flatMap(({ key, slot }) => {
       const token = key === undefined ? undefined : this.shared.cache.get(key)
       return [token?.value, slot.refused?.token.value].filter((value) => value !== undefined)
     })
+    return [...[idp, ...authorizationServers].flatMap(secretsOf), ...tokens]
   }
 
   emit({ resource, number }: Pick<Asking, 'resource' | 'number'>, event: PartialEvent): void {

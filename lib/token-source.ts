@@ -230,6 +230,11 @@ export class TokenSource {
     }
   }
 
+  /** What a hostile server may echo. */
+  secrets(): (string | undefined)[] {
+    return this.#state.secrets()
+  }
+
   emit(asking: Pick<Asking, 'resource' | 'number'>, event: PartialEvent): void {
     this.#state.emit(asking, event)
   }

@@ -1,4 +1,4 @@
-import { asIssuer } from './model/back-channel.ts'
+import { asIssuer, idpIssuer } from './model/back-channel.ts'
 import { Rig, resource } from './model/rig.ts'
 
 const never = () => new Promise<never>(() => undefined)
@@ -171,5 +171,31 @@ describe('a flight (E4)', () => {
     expect(asked).toHaveLength(1)
     await Promise.all(asked)
     expect(rig.exchanges).toBe(1)
+  })
+
+  it('finds its token again where the configured scope holds what is a secret elsewhere (E1)', async () => {
+    const rig = new Rig({
+      idp: { issuer: idpIssuer, clientId: 'wiki', clientSecret: 'demo' },
+      resources: [{ url: resource, authorizationServer: asIssuer, scope: 'demo:read demo:write' }],
+    })
+    for (let i = 0; i < 3; i++) expect(await rig.call()).toBe(200)
+    expect(rig.exchanges).toBe(1)
+    const exchange = rig.servers.arrivals.find(({ kind }) => kind === 'exchange')
+    expect(exchange!.form!.get('scope')).toBe('demo:read demo:write')
+  })
+
+  it('finds its token again where a challenge names a token as a scope', async () => {
+    const rig = new Rig({ resources: [resource] })
+    await rig.call()
+    const { value } = await rig.xaa.getAccessToken(resource)
+    rig.servers.interfere = ({ kind }) => {
+      if (kind !== 'resource') return undefined
+      rig.servers.interfere = undefined
+      const challenge = `Bearer error="invalid_token", scope="read ${value}"`
+      return new Response(null, { status: 401, headers: { 'www-authenticate': challenge } })
+    }
+    for (let i = 0; i < 3; i++) expect(await rig.call()).toBe(200)
+    expect(rig.exchanges).toBe(2)
+    expect(JSON.stringify(rig.events)).not.toContain(value)
   })
 })

@@ -172,9 +172,7 @@ async function discover(request: AcquireRequest, context: AcquireContext): Promi
   const [idp, { described, registration, server }] = await Promise.all([serverOf(request.idp), locate()])
   const { resource, audience, url } = request.resource
   const identifier = resource === false ? undefined : (resource ?? described?.resource ?? url)
-  const wanted = request.scope ?? described?.scopes_supported?.join(' ') ?? ''
-  // An MCP server that names a token as a scope is asking for it to be passed on and shown.
-  const scope = context.secrets?.holds(wanted) === true ? '' : wanted
+  const scope = request.scope ?? described?.scopes_supported?.join(' ') ?? ''
   return {
     idp,
     server,

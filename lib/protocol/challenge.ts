@@ -112,7 +112,7 @@ export type Demand =
  *
  * A `401` asks for a token when it has no challenge at all, or one of `Bearer` (or `DPoP`) without an `error` or with
  * `invalid_token`; a `403` only with `insufficient_scope`. Basic or Negotiate alone, `407` and other errors ask nothing.
- * A parameter that holds `sent`, the token that the answer speaks of, is as good as none.
+ * A parameter that holds one of `secrets`, such as the token that the answer speaks of, is as good as none.
  *
  * @example
  * ```ts
@@ -130,51 +130,46 @@ export function readDemand(
   status: number,
   header: string | null,
   dpop: boolean,
-  sent?: string,
+  ...secrets: (string | undefined)[]
 ): Demand | undefined {
   if (status !== 401 && status !== 403) return undefined
+  const known = new Secrets().add(...secrets)
   const challenges = parseChallenges(header)
   const ours = challenges.filter(({ scheme }) => scheme === 'bearer' || (dpop && scheme === 'dpop'))
   const withError = (error: string) => ours.find(({ parameters }) => parameters['error'] === error)
   if (status === 403) {
     const widened = withError('insufficient_scope')
-    return widened && { kind: 'scope', ...common(widened, sent) }
+    return widened && { kind: 'scope', ...common(widened, known) }
   }
   if (dpop && withError('use_dpop_nonce')) return { kind: 'nonce' }
   const stronger = withError('insufficient_user_authentication')
   if (stronger)
-    return { kind: 'authentication', ...authentication(stronger, sent), ...scopeOf(stronger, sent) }
+    return { kind: 'authentication', ...authentication(stronger, known), ...scopeOf(stronger, known) }
   if (challenges.length === 0) return { kind: 'token' }
   const plain = withError('invalid_token') ?? ours.find(({ parameters }) => parameters['error'] === undefined)
-  return plain && { kind: 'token', ...common(plain, sent) }
+  return plain && { kind: 'token', ...common(plain, known) }
 }
 
-function common(
-  { parameters }: Challenge,
-  sent: string | undefined,
-): { resourceMetadata?: string; scope?: string } {
+function common({ parameters }: Challenge, secrets: Secrets): { resourceMetadata?: string; scope?: string } {
   const resourceMetadata = parameters['resource_metadata']
   // Its path is shown in events and errors, also to those who were not sent that token.
-  const usable = resourceMetadata !== undefined && !isUnacceptable(resourceMetadata, new Secrets().add(sent))
-  return { ...(usable && { resourceMetadata }), ...scopeOf({ parameters }, sent) }
+  const usable = resourceMetadata !== undefined && !isUnacceptable(resourceMetadata, secrets)
+  return { ...(usable && { resourceMetadata }), ...scopeOf({ parameters }, secrets) }
 }
 
-function scopeOf(
-  { parameters }: Pick<Challenge, 'parameters'>,
-  sent: string | undefined,
-): { scope?: string } {
-  const scope = acceptableScope(parameters['scope'], new Secrets().add(sent))
+function scopeOf({ parameters }: Pick<Challenge, 'parameters'>, secrets: Secrets): { scope?: string } {
+  const scope = acceptableScope(parameters['scope'], secrets)
   return scope === undefined ? {} : { scope }
 }
 
 function authentication(
   { parameters }: Challenge,
-  sent: string | undefined,
+  secrets: Secrets,
 ): { acrValues?: string; maxAge?: number } {
   const acrValues = parameters['acr_values']
   const maxAge = parameters['max_age']
   return {
-    ...(acrValues && !isUnacceptable(acrValues, new Secrets().add(sent)) && { acrValues }),
+    ...(acrValues && !isUnacceptable(acrValues, secrets) && { acrValues }),
     ...(maxAge !== undefined && /^\d{1,10}$/.test(maxAge) && { maxAge: Number(maxAge) }),
   }
 }

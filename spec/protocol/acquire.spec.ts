@@ -180,12 +180,6 @@ describe('the whole flow', () => {
       await run(wire, { scope: 'x' })
       expect(formOf(wire.to(places.serverToken)[0])['scope']).toBe('x')
     })
-
-    it('never a token that an MCP server names as one', async () => {
-      const wire = wholeFlow()
-      await run(wire, { scope: `mcp ${idToken}` })
-      expect(formOf(wire.to(places.idpToken)[0])).not.toHaveProperty('scope')
-    })
   })
 
   it('sends rich authorization requests on both legs, as the identity provider granted them', async () => {

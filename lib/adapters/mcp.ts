@@ -9,8 +9,9 @@ import { sourceOf } from '../cross-app-access.ts'
 import type { CrossAppAccess } from '../cross-app-access.ts'
 import type { Asking } from '../asking.ts'
 import type { ResourceConfiguration } from '../options.ts'
+import { Secrets } from '../protocol/redaction.ts'
 import { resourceOf } from '../resources.ts'
-import { readDemand, scopeTokens } from '../protocol/challenge.ts'
+import { acceptableScope, readDemand, scopeTokens } from '../protocol/challenge.ts'
 import type { Demand } from '../protocol/challenge.ts'
 import type { CachedToken } from '../token-cache.ts'
 import type { TokenSource } from '../token-source.ts'
@@ -235,6 +236,8 @@ class Handout {
   #previous: { readonly token: CachedToken; readonly givenAt: number } | undefined
   #lateFor = lateFor
   #refused: { readonly token: CachedToken; readonly at: number } | undefined
+  /** With the last stronger authentication behind it, as long as it is not refused likewise. */
+  #steppedUp: CachedToken | undefined
 
   static of(xaa: CrossAppAccess, url: string | URL): Handout {
     const source = sourceOf(xaa)
@@ -281,7 +284,14 @@ class Handout {
   demandOf({ status, headers, redirected, url }: Response): Demand | undefined {
     // What is said after a redirect to another origin is not said about our token.
     if (redirected && URL.canParse(url) && new URL(url).origin !== this.resource.origin) return undefined
-    return readDemand(status, headers.get('www-authenticate'), false)
+    const demand = readDemand(status, headers.get('www-authenticate'), false, ...this.#secrets())
+    if (demand?.kind !== 'authentication') return demand
+    // What the last one brought is not enough either: nor would the next be, for a while.
+    if (this.#steppedUp !== undefined && this.#spokenOf() === this.#steppedUp) {
+      this.#source.settleAuthentication(this.#asking, false)
+      this.#steppedUp = undefined
+    }
+    return this.#source.isUnsatisfied(this.#asking) ? undefined : demand
   }
 
   /** Sees to a token that meets the demand: the one in hand if it is newer than the refused one, else a new one. */
@@ -294,17 +304,24 @@ class Handout {
     }
     const reason =
       demand.kind === 'authentication' ? 'authentication' : sent === undefined ? 'missing' : 'rejected'
-    await this.#source.obtain(this.#asking, { reason, sent, demand })
+    const { token } = await this.#source.obtain(this.#asking, { reason, sent, demand })
+    if (demand.kind === 'authentication') this.#steppedUp = token
   }
 
   /** The same where only a scope is known: one that adds to the token's is a step-up, or a refusal where it fails. */
-  async renewFor(scope: string | undefined): Promise<void> {
+  async renewFor(named: string | undefined): Promise<void> {
     const sent = this.#latest?.token
+    const scope = acceptableScope(named, new Secrets().add(...this.#secrets()))
     if (scope === undefined) return this.renew({ kind: 'token' })
     if (sent === undefined || !addsTo(sent.scope, scope)) return this.renew({ kind: 'token', scope })
     const wider = await this.#source.widen(this.#asking, sent, { kind: 'scope', scope })
     // What cannot be had is not asked for again beside what can.
     if (wider === undefined) await this.renew({ kind: 'token' })
+  }
+
+  /** What a hostile server may echo. */
+  #secrets(): (string | undefined)[] {
+    return [...this.#source.secrets(), this.#latest?.token.value, this.#previous?.token.value]
   }
 
   #report(demand: Demand): void {

@@ -321,6 +321,42 @@ describe('toAuthProvider', () => {
     expect(asked).toEqual(['initial', 'step_up'])
   })
 
+  it('asks for a stronger authentication less and less often where none is enough (D4)', async () => {
+    const clock = new ManualClock()
+    const asked: string[] = []
+    const { getIdToken } = enterprise.options()
+    const xaa = access({
+      clock,
+      getIdToken: (context) => {
+        asked.push(context.reason)
+        return getIdToken!(context)
+      },
+    })
+    const provider = toAuthProvider(xaa, enterprise.mcp.url)
+    const challenge = `Bearer error="insufficient_user_authentication", acr_values="${strongAcr}"`
+    await provider.token()
+    for (let second = 0; second < 60; second++) {
+      await provider.onUnauthorized({ response: challenged(challenge) })
+      await provider.token()
+      clock.advance(1_000)
+    }
+    // A refusal within five seconds may speak of the token before.
+    const stepUps = asked.filter((reason) => reason === 'step_up').length
+    expect(stepUps).toBeGreaterThan(1)
+    expect(stepUps).toBeLessThanOrEqual(6)
+  })
+
+  it('passes no token on that a challenge names as a scope', async () => {
+    const events: CrossAppAccessEvent[] = []
+    const provider = toAuthProvider(
+      access({ onEvent: (event) => void events.push(event) }),
+      enterprise.mcp.url,
+    )
+    const token = await provider.token()
+    await provider.onUnauthorized({ response: challenged(`Bearer scope="chat.read ${token}"`) })
+    expect(JSON.stringify([enterprise.idp.requests, events])).not.toContain(token)
+  })
+
   it('learns from a challenge where the metadata is, and trusts no other origin with it (F3)', async () => {
     const provider = toAuthProvider(access(), enterprise.mcp.url)
     await provider.token()

@@ -5,7 +5,7 @@ import type { AnyFetch, ProtocolContext } from './protocol/context.ts'
 import { discoverAuthorizationServer } from './protocol/discovery.ts'
 import { findings } from './protocol/findings.ts'
 import { abortable, failure } from './protocol/http.ts'
-import { jwtExpiry } from './protocol/id-jag.ts'
+import { jwtExpiry, readClaims } from './protocol/id-jag.ts'
 import { Secrets } from './protocol/redaction.ts'
 import type { ServerRegistration } from './protocol/registration.ts'
 import type { GetIdToken } from './protocol/subject-token.ts'
@@ -44,7 +44,8 @@ export interface RefreshTokenOptions {
  * The ID token is kept until a minute before it expires, and refreshed at once when the identity provider refused it.
  * Refreshes are single-flight, so a rotating refresh token is never used twice by this process; two processes must not
  * share one. A failed refresh is not repeated at once: its error is remembered, for 30 seconds where the identity
- * provider refuses. It cannot make an authentication stronger or fresher: that takes the user.
+ * provider refuses. An ID token of another user than the one before is not taken. A refresh cannot make an
+ * authentication stronger or fresher: that takes the user.
  *
  * @example
  * ```ts
@@ -126,12 +127,14 @@ class Session {
       secrets: new Secrets().add(this.#refreshToken, this.idToken, idp.clientSecret),
       deadline: () => startDeadline(requestMs),
     }
+    const keep = async (refreshToken: string): Promise<void> => {
+      if (this.#startedAt !== startedAt || refreshToken === this.#refreshToken) return
+      this.#unsaved = refreshToken
+      await this.#save()
+    }
     try {
-      const idToken = await refreshIdToken(idp, this.#refreshToken, context, async (refreshToken) => {
-        if (this.#startedAt !== startedAt || refreshToken === this.#refreshToken) return
-        this.#unsaved = refreshToken
-        await this.#save()
-      })
+      const idToken = await refreshIdToken(idp, this.#refreshToken, context, keep)
+      if (!isOfSameUser(idToken, this.idToken)) throw otherUser(idp, context)
       // It may have been left behind, and what it brings is older than what there is.
       if (this.#startedAt === startedAt) this.idToken = idToken
       return idToken
@@ -162,6 +165,23 @@ class Session {
   }
 }
 
+/** Whether a refreshed ID token is of the issuer and user of the one before, so far as they can be read. */
+function isOfSameUser(refreshed: string, before: string | undefined): boolean {
+  if (before === undefined) return true
+  const [now, then] = [refreshed, before].map(readClaims)
+  return now?.['iss'] === then?.['iss'] && now?.['sub'] === then?.['sub']
+}
+
+function otherUser({ issuer }: ServerRegistration, context: ProtocolContext): CrossAppAccessError {
+  return failure(context, {
+    code: 'invalid_response',
+    step: 'id_token',
+    endpoint: issuer,
+    detail: 'the refreshed ID token is not of the user of the one before',
+    finding: findings.otherUserInRefresh(),
+  })
+}
+
 async function refreshIdToken(
   idp: ServerRegistration,
   refreshToken: string,
@@ -175,7 +195,7 @@ async function refreshIdToken(
       : { issuer, token_endpoint: tokenEndpoint }
   const answer = await requestToken(
     {
-      step: 'token_exchange',
+      step: 'id_token',
       registration: idp,
       server,
       secretParameters: ['refresh_token'],

@@ -218,12 +218,29 @@ describe('idTokenFromRefreshToken', () => {
   it('waits as long as an identity provider that is down asks for (G1)', async () => {
     const getIdToken = idTokenFromRefreshToken(await signedIn())
     const end = enterprise.idp.inject('/token', { status: 503, headers: { 'retry-after': '7' } })
-    expect(await caught(ask(getIdToken))).toMatchObject({ code: 'temporarily_unavailable' })
+    expect(await caught(ask(getIdToken))).toMatchObject({
+      ...{ code: 'temporarily_unavailable', step: 'id_token' },
+      retryAfter: 7,
+    })
     end()
     advance(6_000)
     expect(await caught(ask(getIdToken))).toMatchObject({ code: 'temporarily_unavailable', cached: true })
     advance(2_000)
     expect(decodeJwt(await ask(getIdToken)).sub).toBe('alice')
+  })
+
+  it('takes no ID token of another user than before (OpenID Connect Core §12.2)', async () => {
+    const getIdToken = idTokenFromRefreshToken(await signedIn())
+    const alice = await ask(getIdToken)
+    const bob = (await enterprise.signIn({ user: 'bob' })).idToken
+    enterprise.idp.behaviour.alterTokenResponse = (answer) => ({ ...answer, id_token: bob })
+    const error = await caught(ask(getIdToken, 'rejected'))
+    expect(error).toMatchObject({ code: 'invalid_response', step: 'id_token' })
+    expect(inspect(error, { depth: 9 })).not.toContain('eyJ')
+    enterprise.reset()
+    expect(await ask(getIdToken)).toBe(alice)
+    advance(31_000)
+    expect(decodeJwt(await ask(getIdToken, 'rejected')).sub).toBe('alice')
   })
 
   it('tells a client that is not accepted from a user who has to sign in', async () => {

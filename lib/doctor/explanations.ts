@@ -89,6 +89,10 @@ export const explanations: Readonly<Record<string, Explanation>> = {
     title: 'Refreshing brings no ID token',
     reference: openId('12.2', 'RefreshTokenResponse'),
   },
+  other_user_in_refresh: {
+    title: 'Refreshing brings the ID token of another user',
+    reference: openId('12.2', 'RefreshTokenResponse'),
+  },
   interaction_wanted: {
     title: 'The identity provider wants to see the user',
     reference: openId('3.1.2.6', 'AuthError'),

@@ -1,4 +1,5 @@
 import type { CryptoKey, JWK } from 'jose'
+import type { CrossAppAccessStep } from '../errors.ts'
 import { systemClock } from './context.ts'
 import type { ProtocolContext } from './context.ts'
 import type { AuthorizationServerMetadata } from './discovery.ts'
@@ -54,7 +55,7 @@ const assertionType = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer'
 export async function authenticateClient(
   registration: ServerRegistration,
   server: AuthorizationServerMetadata,
-  step: 'token_exchange' | 'access_token',
+  step: Exclude<CrossAppAccessStep, 'discovery'>,
   context: ProtocolContext,
 ): Promise<AuthenticatedParts> {
   const { clientId } = registration
@@ -140,7 +141,7 @@ async function clientAssertion(
   authentication: AssertionAuthentication,
   clientId: string,
   server: AuthorizationServerMetadata,
-  step: 'token_exchange' | 'access_token',
+  step: Exclude<CrossAppAccessStep, 'discovery'>,
   context: ProtocolContext,
 ): Promise<string> {
   const iat = Math.floor((context.clock ?? systemClock).now() / 1000)

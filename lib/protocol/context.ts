@@ -1,3 +1,4 @@
+import type { CrossAppAccessStep } from '../errors.ts'
 import type { Secrets } from './redaction.ts'
 
 /**
@@ -17,7 +18,7 @@ export interface Clock {
 
 /** One request of the flow, as events report it. */
 export interface Hop {
-  step: 'discovery' | 'token_exchange' | 'access_token'
+  step: CrossAppAccessStep
   /** Origin and path. */
   endpoint: string
   /** Absent where no answer came. */

@@ -130,6 +130,12 @@ export const findings = {
       'Let the identity provider give an ID token on refresh (scope openid), or use the refresh token itself as the subject token: { token, type: "refresh_token" }.',
       'identity_provider',
     ),
+  otherUserInRefresh: (): Finding =>
+    finding(
+      'other_user_in_refresh',
+      'Sign the user in again: the identity provider gave the ID token of another user, or of another issuer, for this refresh token.',
+      'identity_provider',
+    ),
   interactionWanted: (error: string): Finding =>
     finding(
       'interaction_wanted',

@@ -20,8 +20,6 @@ export interface JsonAnswer {
   mediaType: string
 }
 
-type HttpStep = Exclude<CrossAppAccessStep, 'id_token'>
-
 /** The context of a step that was given none to collect secrets in, with one of its own. */
 export function guarded<C extends ProtocolContext>(context: C): C & { secrets: Secrets } {
   return { ...context, secrets: context.secrets ?? new Secrets() }
@@ -49,7 +47,7 @@ export function failure(context: ProtocolContext, init: CrossAppAccessErrorInit)
 export async function requestJson(
   endpoint: string,
   init: { method: 'GET' | 'POST'; headers?: Record<string, string>; body?: string },
-  step: HttpStep,
+  step: CrossAppAccessStep,
   context: ProtocolContext,
 ): Promise<JsonAnswer> {
   const clock = context.clock ?? systemClock
@@ -112,7 +110,7 @@ function isTransient(status: number, body: Record<string, unknown> | undefined):
 
 function transient(
   endpoint: string,
-  step: HttpStep,
+  step: CrossAppAccessStep,
   response: Response,
   body: Record<string, unknown> | undefined,
   context: ProtocolContext,
@@ -138,7 +136,7 @@ function transient(
 export function unreachable(
   error: unknown,
   endpoint: string,
-  step: HttpStep,
+  step: CrossAppAccessStep,
   status: number | undefined,
   context: ProtocolContext,
   signal: AbortSignal | undefined,
@@ -201,7 +199,7 @@ async function readText(response: Response, signal: AbortSignal | undefined): Pr
 
 function tooLarge(
   endpoint: string,
-  step: HttpStep,
+  step: CrossAppAccessStep,
   status: number,
   context: ProtocolContext,
 ): CrossAppAccessError {

@@ -1,5 +1,5 @@
 import { CrossAppAccessError } from '../errors.ts'
-import type { Finding, OAuthErrorFields } from '../errors.ts'
+import type { CrossAppAccessStep, Finding, OAuthErrorFields } from '../errors.ts'
 import { acceptableScope } from './challenge.ts'
 import { authenticateClient } from './client-authentication.ts'
 import type { ProtocolContext } from './context.ts'
@@ -14,7 +14,7 @@ import type { ServerRegistration } from './registration.ts'
 
 /** One request of a token endpoint. */
 export interface TokenRequest {
-  step: 'token_exchange' | 'access_token'
+  step: Exclude<CrossAppAccessStep, 'discovery'>
   registration: ServerRegistration
   server: AuthorizationServerMetadata
   /** Sent in this order; absent and empty ones are left out. */

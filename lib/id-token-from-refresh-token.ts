@@ -1,6 +1,7 @@
 import { Problems, aFunction, object, text } from './checks.ts'
 import { startDeadline } from './deadline.ts'
 import { CrossAppAccessError, asRemembered } from './errors.ts'
+import type { Finding } from './errors.ts'
 import type { AnyFetch, ProtocolContext } from './protocol/context.ts'
 import { discoverAuthorizationServer } from './protocol/discovery.ts'
 import { findings } from './protocol/findings.ts'
@@ -133,8 +134,7 @@ class Session {
       await this.#save()
     }
     try {
-      const idToken = await refreshIdToken(idp, this.#refreshToken, context, keep)
-      if (!isOfSameUser(idToken, this.idToken)) throw otherUser(idp, context)
+      const idToken = await refreshIdToken(idp, this.#refreshToken, this.idToken, context, keep)
       // It may have been left behind, and what it brings is older than what there is.
       if (this.#startedAt === startedAt) this.idToken = idToken
       return idToken
@@ -165,26 +165,23 @@ class Session {
   }
 }
 
-/** Whether a refreshed ID token is of the issuer and user of the one before, so far as they can be read. */
+/**
+ * Whether a refreshed ID token is of the issuer, the user and the client of the one before, so far as they can be read
+ * (OpenID Connect Core §12.2).
+ */
 function isOfSameUser(refreshed: string, before: string | undefined): boolean {
   if (before === undefined) return true
-  const [now, then] = [refreshed, before].map(readClaims)
-  return now?.['iss'] === then?.['iss'] && now?.['sub'] === then?.['sub']
-}
-
-function otherUser({ issuer }: ServerRegistration, context: ProtocolContext): CrossAppAccessError {
-  return failure(context, {
-    code: 'invalid_response',
-    step: 'id_token',
-    endpoint: issuer,
-    detail: 'the refreshed ID token is not of the user of the one before',
-    finding: findings.otherUserInRefresh(),
-  })
+  const [now, then] = [readClaims(refreshed), readClaims(before)]
+  const audiences = [now.aud].flat()
+  return (
+    now.iss === then.iss && now.sub === then.sub && [then.aud].flat().every((aud) => audiences.includes(aud))
+  )
 }
 
 async function refreshIdToken(
   idp: ServerRegistration,
   refreshToken: string,
+  before: string | undefined,
   context: ProtocolContext,
   keep: (refreshToken: string) => Promise<void>,
 ): Promise<string> {
@@ -217,17 +214,25 @@ async function refreshIdToken(
     })
   }
   const { id_token, refresh_token } = answer.body
-  // Before anything is found missing: the one that was sent may be used up (RFC 6749 §6).
-  if (typeof refresh_token === 'string' && refresh_token !== '') await keep(refresh_token)
-  if (typeof id_token !== 'string' || id_token === '') {
-    throw failure(context, {
+  const invalid = (detail: string, finding: Finding): CrossAppAccessError =>
+    failure(context, {
       code: 'invalid_response',
       step: 'id_token',
       endpoint: server.token_endpoint,
       status: answer.status,
-      detail: 'the answer to the refresh has no ID token',
-      finding: findings.noIdTokenInRefresh(),
+      detail,
+      finding,
     })
-  }
-  return id_token
+  const given = typeof id_token === 'string' && id_token !== '' ? id_token : undefined
+  // Before a refresh token is kept: the one that comes along is of that other user too.
+  if (given !== undefined && !isOfSameUser(given, before))
+    throw invalid(
+      'the refreshed ID token is not of the user of the one before',
+      findings.otherUserInRefresh(),
+    )
+  // Before anything is found missing: the one that was sent may be used up (RFC 6749 §6).
+  if (typeof refresh_token === 'string' && refresh_token !== '') await keep(refresh_token)
+  if (given === undefined)
+    throw invalid('the answer to the refresh has no ID token', findings.noIdTokenInRefresh())
+  return given
 }

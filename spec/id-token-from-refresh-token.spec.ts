@@ -230,6 +230,7 @@ describe('idTokenFromRefreshToken', () => {
   })
 
   it('takes no ID token of another user than before (OpenID Connect Core §12.2)', async () => {
+    enterprise.idp.behaviour.rotateRefreshTokens = false
     const getIdToken = idTokenFromRefreshToken(await signedIn())
     const alice = await ask(getIdToken)
     const bob = (await enterprise.signIn({ user: 'bob' })).idToken
@@ -241,6 +242,48 @@ describe('idTokenFromRefreshToken', () => {
     expect(await ask(getIdToken)).toBe(alice)
     advance(31_000)
     expect(decodeJwt(await ask(getIdToken, 'rejected')).sub).toBe('alice')
+  })
+
+  it('keeps no refresh token that comes with the ID token of another user: it would be theirs after a restart', async () => {
+    const rotated: string[] = []
+    const onRotate = (token: string) => void rotated.push(token)
+    const options = await signedIn({ onRotate })
+    const getIdToken = idTokenFromRefreshToken(options)
+    await ask(getIdToken)
+    const ours = rotated.at(-1) ?? options.refreshToken
+    rotated.length = 0
+    const bob = await enterprise.signIn({ user: 'bob', offline: true })
+    enterprise.idp.behaviour.alterTokenResponse = (answer) => ({
+      ...answer,
+      id_token: bob.idToken,
+      refresh_token: bob.refreshToken,
+    })
+    expect(await caught(ask(getIdToken, 'rejected'))).toMatchObject({ code: 'invalid_response' })
+    expect(rotated).toEqual([])
+    advance(31_000)
+    await caught(ask(getIdToken, 'rejected'))
+    expect(shown().at(-1)).toBe(ours)
+  })
+
+  it('takes no ID token for another client than before (OpenID Connect Core §12.2)', async () => {
+    enterprise.idp.behaviour.rotateRefreshTokens = false
+    const getIdToken = idTokenFromRefreshToken(await signedIn())
+    const claims = decodeJwt(await ask(getIdToken))
+    const unsigned = (changed: object) => {
+      const parts = [{ alg: 'none' }, { ...claims, exp: (claims.exp ?? 0) + 1, ...changed }]
+      return `${parts.map((part) => Buffer.from(JSON.stringify(part)).toString('base64url')).join('.')}.x`
+    }
+    const refresh = async (changed: object) => {
+      enterprise.idp.behaviour.alterTokenResponse = (answer) => ({ ...answer, id_token: unsigned(changed) })
+      const taken = await ask(getIdToken, 'rejected').then(
+        () => 'taken',
+        (error: unknown) => isCrossAppAccessError(error) && [error.code, error.step],
+      )
+      advance(31_000)
+      return taken
+    }
+    expect(await refresh({ aud: [claims.aud, 'another'].flat() })).toBe('taken')
+    expect(await refresh({ aud: ['another'] })).toEqual(['invalid_response', 'id_token'])
   })
 
   it('tells a client that is not accepted from a user who has to sign in', async () => {

@@ -109,6 +109,8 @@ async function runHeaders(args: Arguments, signal: AbortSignal): Promise<number>
     if (!isCrossAppAccessError(error)) throw error
     stderr.write(`xaa: ${error.message}\n`)
     if (error.cause !== undefined) stderr.write(`  ${describeCause(error.cause)}\n`)
+    if (error.code === 'id_token_unavailable')
+      stderr.write('  Here it comes from --id-token-file, --id-token-command, --sign-in or XAA_ID_TOKEN.\n')
     stderr.write(`  xaa doctor ${settings.url.replace(/[?#].*$/s, '')} with the same settings says more.\n`)
     return exitCodes[outcomeOf(error.code)]
   }
@@ -130,7 +132,8 @@ async function checked<T>(work: () => Promise<T>): Promise<T> {
 }
 
 async function optionsOf(settings: Settings, notify: (line: string) => void): Promise<CrossAppAccessOptions> {
-  const { idp, authorizationServers, resources, dpop, requestMs, idToken } = settings
+  const { idp, authorizationServers, resources, notes, dpop, requestMs, idToken } = settings
+  for (const note of notes) notify(note)
   const fetch = await fetchOf(settings)
   const patience = idToken.source.kind === 'sign_in' ? signInMs : 0
   return {

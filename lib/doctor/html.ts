@@ -1,6 +1,7 @@
 import { Markup, markup } from './markup.ts'
 import { partyNames, placeNames, stepNames } from './report.ts'
 import type { Comparison, DecodedToken, Exchange, Outcome, Report, ReportedFinding } from './report.ts'
+import { describeTrust } from './shown.ts'
 import { sequenceDiagrams } from './sequence-diagram.ts'
 import { style } from './style.ts'
 
@@ -159,12 +160,14 @@ function claimSection({ tokens, comparisons }: Report): Markup | string {
     return markup`<tr><th scope="row">${name}${part === 'header' ? markup` <span class="soft">(header)</span>` : ''}</th>${cells}</tr>`
   })
   const unreadable = present.flatMap(({ key, name }) => unreadableText(name, tokens[key]))
+  const trust = describeTrust(tokens)
   return markup`<section><h2>Claims side by side</h2><div class="card">
 ${
   rows.length === 0
     ? ''
     : markup`<table><thead><tr><th scope="col">Claim</th>${present.map(({ name }) => markup`<th scope="col">${name}</th>`)}</tr></thead><tbody>${body}</tbody></table>`
 }
+${trust === undefined ? '' : markup`<p class="soft">${trust}</p>`}
 ${unreadable}</div></section>`
 }
 

@@ -1,4 +1,5 @@
 import type { Secrets } from '../protocol/redaction.ts'
+import type { Report } from './report.ts'
 
 /** A JSON value with every text in it scrubbed, lists cut to forty entries and nesting to four. */
 export function scrubbedJson(value: unknown, secrets: Secrets, depth = 0): unknown {
@@ -25,4 +26,20 @@ export function describeCause(error: unknown): string {
     parts.push(code === '' || text.includes(code) ? text : `${text} (${code})`)
   }
   return parts.join(': ')
+}
+
+/** Says whose claims were only decoded, and whose signature was checked; nothing where there is no JWT. */
+export function describeTrust({ idToken, idJag, accessToken }: Report['tokens']): string | undefined {
+  const tokens = Object.entries({ 'ID token': idToken, 'ID-JAG': idJag, 'access token': accessToken })
+  const namesOf = (isChecked: boolean) =>
+    tokens
+      .filter(([, token]) => token?.format === 'jwt' && (token.signature === 'valid') === isChecked)
+      .map(([name]) => name)
+      .join(', ')
+  const [checked, decoded] = [namesOf(true), namesOf(false)]
+  const sentences = [
+    checked === '' ? '' : `Signature checked: ${checked}.`,
+    decoded === '' ? '' : `Decoded only, so do not rely on the claims: ${decoded}.`,
+  ]
+  return sentences.filter((sentence) => sentence !== '').join(' ') || undefined
 }

@@ -1,5 +1,6 @@
 import type { Comparison, DecodedToken, Exchange, Outcome, Report, ReportedFinding } from './report.ts'
 import { partyNames, placeNames, stepNames } from './report.ts'
+import { describeTrust } from './shown.ts'
 
 /** How a report is written for a terminal. */
 export interface TextOptions {
@@ -148,7 +149,11 @@ function tokenSection({ tokens }: Report, paint: Paint, width: number): string {
     const head = header === undefined ? [] : [labelled(['header', JSON.stringify(header)], paint, width)]
     return [[`  ${title}`, ...head, ...rows].join('\n')]
   })
-  return parts.length === 0 ? '' : `${heading('Tokens', paint)}\n${parts.join('\n')}`
+  if (parts.length === 0) return ''
+  const trust = describeTrust(tokens)
+  const lines =
+    trust === undefined ? [] : wrap(trust, width - 2, width - 2).map((line) => `  ${paint('dim', line)}`)
+  return [heading('Tokens', paint), ...lines, ...parts].join('\n')
 }
 
 function shownClaim([name, value]: [string, unknown]): [string, string] {

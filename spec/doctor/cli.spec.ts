@@ -139,6 +139,20 @@ describe('xaa doctor', () => {
     expect({ code, stdout }).toMatchObject({ code: 0 })
   })
 
+  test('says whose signature it has checked, and whose claims are only decoded', async () => {
+    const { stdout } = await doctor(['--id-token-file', idTokenFile])
+    expect(stdout).toMatch(/^Tokens\n {2}Signature checked: ID token, ID-JAG\./m)
+  })
+
+  test('says where no resource of the settings file covers the URL, and diagnoses it all the same', async () => {
+    const config = file('elsewhere.json', JSON.stringify({ resources: ['https://other.example/mcp'] }))
+    const { code, stderr } = await doctor(['--id-token-file', idTokenFile, '-c', config])
+    expect(code).toBe(0)
+    expect(stderr).toMatch(/^No resource of the settings file covers this URL/m)
+    const { stderr: quiet } = await doctor(['--id-token-file', idTokenFile])
+    expect(quiet).not.toContain('covers this URL')
+  })
+
   test('uses colours only where FORCE_COLOR wants them or a terminal is there, and never with NO_COLOR', async () => {
     const run = async (env: Record<string, string>) =>
       (await doctor(['--id-token-file', idTokenFile], { env: { ...secrets, ...env } })).stdout.includes(
@@ -195,6 +209,17 @@ describe('xaa doctor', () => {
 })
 
 describe('xaa headers', () => {
+  test('says where an ID token can come from, if there is none', async () => {
+    const { code, stdout, stderr } = await xaa(
+      ['headers', enterprise.mcp.url, ...flags(), '--id-token-command', 'false'],
+      { env: secrets },
+    )
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+    expect(stderr).toMatch(
+      /id_token_unavailable[^]*--id-token-file, --id-token-command, --sign-in or XAA_ID_TOKEN/,
+    )
+  })
+
   test('prints the headers and nothing else, and the token in them works', async () => {
     const { code, stdout, stderr } = await xaa(
       ['headers', enterprise.mcp.url, ...flags(), '--id-token-file', idTokenFile],

@@ -1,4 +1,5 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { signIn } from '../../lib/doctor/command/sign-in.ts'
@@ -91,6 +92,19 @@ describe('The sign-in of the command', () => {
       statuses.push((await fetch(await back(address))).status)
     })
     expect(statuses).toEqual([400, 400, 400, 200])
+    expect(decodeJwt(idToken)).toMatchObject({ sub: 'alice' })
+  })
+
+  test('goes on waiting when somebody else asks for what is no address', async () => {
+    const answers: string[] = []
+    const idToken = await attempt(async (address) => {
+      const { port } = new URL(address.searchParams.get('redirect_uri') ?? '')
+      const socket = connect(Number(port), '127.0.0.1').setEncoding('utf8')
+      socket.end('GET // HTTP/1.1\r\nhost: x\r\n\r\n')
+      for await (const text of socket) answers.push(String(text))
+      return await fetch(await back(address))
+    })
+    expect(answers[0]).toMatch(/^HTTP\/1\.1 400 /)
     expect(decodeJwt(idToken)).toMatchObject({ sub: 'alice' })
   })
 

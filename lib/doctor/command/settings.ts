@@ -96,6 +96,8 @@ export interface Settings {
   idp: ServerRegistration
   authorizationServers: ServerRegistration[]
   resources: (string | ResourceOptions)[]
+  /** What is odd about them, in sentences for people. */
+  notes: string[]
   idToken: { source: IdTokenSource; type: string }
   dpop: boolean
   requestMs: number
@@ -118,11 +120,12 @@ export async function readSettings(args: Arguments, env: NodeJS.ProcessEnv): Pro
     Promise.all(ofServers.map((server) => completed(server, configuration, env, asPlace))),
     idTokenWanted,
   ])
+  const resources = resourcesOf(url, configuration.settings.resources ?? [], args)
   return {
     url,
     idp,
     authorizationServers,
-    resources: resourcesOf(url, configuration.settings.resources ?? [], args),
+    ...resources,
     idToken,
     dpop: args.has('dpop') || configuration.settings.dpop === true,
     requestMs: seconds(args, configuration.settings.timeoutSeconds) * 1000,
@@ -379,7 +382,7 @@ function resourcesOf(
   url: string,
   configured: readonly (string | z.infer<typeof resource>)[],
   args: Arguments,
-): (string | ResourceOptions)[] {
+): Pick<Settings, 'resources' | 'notes'> {
   const identifier = args.text('resource')
   const given = defined({ scope: args.text('scope'), audience: args.text('audience') })
   const overrides: Partial<ResourceOptions> = {
@@ -394,8 +397,13 @@ function resourcesOf(
     .filter((entry) => covers(entry, url))
     .sort((a, b) => b.url.length - a.url.length)
     .at(0)
-  if (closest === undefined) return [...entries, { url, ...overrides }]
-  return entries.map((entry) => (entry === closest ? { ...entry, ...overrides } : entry))
+  if (closest !== undefined) {
+    const resources = entries.map((entry) => (entry === closest ? { ...entry, ...overrides } : entry))
+    return { resources, notes: [] }
+  }
+  const note =
+    'No resource of the settings file covers this URL: with them the library would leave its requests alone.'
+  return { resources: [...entries, { url, ...overrides }], notes: entries.length === 0 ? [] : [note] }
 }
 
 function covers({ url: outer, match }: ResourceOptions, url: string): boolean {

@@ -251,10 +251,10 @@ function receive(
   resolve: (code: string) => void,
   reject: (error: Error) => void,
 ): void {
-  const url = new URL(req.url ?? '/', 'http://127.0.0.1')
-  const { searchParams: answer } = url
-  // Any page may send the browser here: without our state it is nothing to us, and we go on waiting.
-  if (url.pathname !== '/callback' || req.method !== 'GET' || answer.get('state') !== state) {
+  // Any page may send the browser here, to any path: without our state it is nothing to us, and we go on waiting.
+  const [path, query] = (req.url ?? '').split(/\?(.*)/s)
+  const answer = new URLSearchParams(query)
+  if (path !== '/callback' || req.method !== 'GET' || answer.get('state') !== state) {
     show(res, 400, 'This is not the answer to a sign-in of this command.')
     return
   }

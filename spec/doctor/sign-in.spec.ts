@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -107,6 +108,18 @@ describe('The sign-in of the command', () => {
     expect(answers[0]).toMatch(/^HTTP\/1\.1 400 /)
     expect(decodeJwt(idToken)).toMatchObject({ sub: 'alice' })
   })
+
+  test('lets go of connections on which nobody asks: browsers open some ahead of need', async () => {
+    let ended: Promise<unknown> = Promise.resolve()
+    await attempt(async (address) => {
+      const { port } = new URL(address.searchParams.get('redirect_uri') ?? '')
+      const socket = connect(Number(port), '127.0.0.1')
+      await once(socket, 'connect')
+      ended = once(socket.resume(), 'close')
+      return await fetch(await back(address))
+    })
+    await ended
+  }, 5_000)
 
   test('refuses the answer of another identity provider (RFC 9207)', async () => {
     const mixedUp = attempt(async (address) => {

@@ -220,7 +220,11 @@ class Callback {
     // A server that listens on TCP has an address with a port.
     this.redirectUri = `http://127.0.0.1:${(server.address() as AddressInfo).port}/callback`
     this.code = new Promise((resolve, reject) => {
-      server.on('request', (req, res) => receive(req, res, expected, resolve, reject))
+      server.on('request', (req, res) => {
+        // Only when the page is on its way: what follows may close the connection.
+        const [done, failed] = [later(res, resolve), later(res, reject)]
+        receive(req, res, expected, done, failed)
+      })
     })
     // It is waited for only once the address is out.
     this.code.catch(() => undefined)
@@ -240,8 +244,14 @@ class Callback {
 
   close(): void {
     this.#server.close()
-    this.#server.closeIdleConnections()
+    // Also those that a browser opened ahead of need: they would keep the command from ending.
+    this.#server.closeAllConnections()
   }
+}
+
+/** Calls it when the answer is over. */
+function later<T>(res: ServerResponse, call: (value: T) => void): (value: T) => void {
+  return (value) => void res.once('close', () => call(value))
 }
 
 function receive(

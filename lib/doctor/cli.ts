@@ -162,9 +162,12 @@ async function fetchOf({ ca }: Settings): Promise<AnyFetch> {
   })
 }
 
+/** Of a new file: the report holds claims of the user. One that is there already keeps its own. */
+const ownerOnly = { mode: 0o600 } as const
+
 function write(path: string, content: string): void {
   try {
-    writeFileSync(path, content)
+    writeFileSync(path, content, ownerOnly)
   } catch (error) {
     throw new UsageError(`Cannot write to ${path}: ${reasonOf(error)}.`)
   }
@@ -172,7 +175,7 @@ function write(path: string, content: string): void {
 
 function writable(path: string): void {
   try {
-    closeSync(openSync(path, 'a'))
+    closeSync(openSync(path, 'a', ownerOnly.mode))
   } catch (error) {
     throw new UsageError(`Cannot write to ${path}: ${reasonOf(error)}.`)
   }

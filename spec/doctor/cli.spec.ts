@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Report } from '../../lib/doctor/index.ts'
@@ -108,6 +108,8 @@ describe('xaa doctor', () => {
     const report = JSON.parse(stdout) as Report
     expect(report).toMatchObject({ version: 1, outcome: 'healthy', findings: [] })
     expect(readFileSync(page, 'utf8')).toContain('<!doctype html>')
+    // It holds claims of the user: others on this machine are not to read it.
+    if (process.platform !== 'win32') expect(statSync(page).mode & 0o077).toBe(0)
     for (const text of [stdout, readFileSync(page, 'utf8')]) {
       expect(text).not.toContain(canary)
       expect(text).not.toMatch(/eyJ[\w-]{6}/)

@@ -192,6 +192,21 @@ describe('createFetch', () => {
     }
   })
 
+  it('keeps what is for this machine from the proxy of the environment, which would read it (A3)', async () => {
+    const { port } = await startPlain()
+    const proxy = closing(await startProxy())
+    const before = { ...process.env }
+    Object.assign(process.env, { HTTP_PROXY: proxy.url, HTTPS_PROXY: proxy.url, NO_PROXY: '' })
+    try {
+      const fetch = createFetch({ proxy: 'environment', allowPrivateAddresses: true })
+      for (const host of ['127.0.0.1', 'localhost', '127.1'])
+        expect(await text(fetch, `http://${host}:${port}`)).toBe('plain')
+      expect(proxy.tunnels).toEqual([])
+    } finally {
+      process.env = before
+    }
+  })
+
   it('trusts a certificate authority of its own, directly and through a proxy, and only then', async () => {
     const { cert: ca } = await authority
     const { port } = await startTls('localhost', 'idp.example')

@@ -52,6 +52,22 @@ export function isPrivateAddress(address: string): boolean {
   return family === 0 || privateAddresses.check(plain, family === 6 ? 'ipv6' : 'ipv4')
 }
 
+/** Whether an origin is this very machine, whatever resolves names. */
+export function isThisMachine(origin: string | URL): boolean {
+  const hostname = hostnameOf(origin)
+  return isLocalName(hostname) || hostname === '::1' || (isIP(hostname) === 4 && hostname.startsWith('127.'))
+}
+
+/** As `URL` writes it, without the brackets of an IPv6 address and without a dot at its end. */
+function hostnameOf(origin: string | URL): string {
+  return new URL(origin).hostname.replace(/^\[|\]$/g, '').replace(/\.$/, '')
+}
+
+/** @see [RFC 6761 §6.3](https://www.rfc-editor.org/rfc/rfc6761#section-6.3) */
+function isLocalName(hostname: string): boolean {
+  return hostname === 'localhost' || hostname.endsWith('.localhost')
+}
+
 /**
  * Refuses private addresses, for all hosts but those that are allowed to have one.
  *
@@ -67,10 +83,10 @@ export class AddressGuard {
 
   /** Refuses hosts that are addresses themselves, which nothing resolves. */
   check(origin: string | URL): void {
-    const hostname = new URL(origin).hostname.replace(/^\[|\]$/g, '').replace(/\.$/, '')
+    const hostname = hostnameOf(origin)
     if (this.#allowed.has(hostname)) return
-    const local = hostname === 'localhost' || hostname.endsWith('.localhost')
-    if (local || (isIP(hostname) !== 0 && isPrivateAddress(hostname))) throw refusal(hostname)
+    const isPrivate = isIP(hostname) !== 0 && isPrivateAddress(hostname)
+    if (isLocalName(hostname) || isPrivate) throw refusal(hostname)
   }
 
   /** A `lookup` for connections. */

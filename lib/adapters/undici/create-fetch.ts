@@ -3,7 +3,7 @@ import * as tls from 'node:tls'
 import type { SecureContext } from 'node:tls'
 import { Agent, EnvHttpProxyAgent, ProxyAgent } from 'undici'
 import type { Dispatcher, fetch } from 'undici'
-import { AddressGuard } from './address-guard.ts'
+import { AddressGuard, isThisMachine } from './address-guard.ts'
 import type { AnyDispatch, Dispatch } from './dispatch.ts'
 import { fetchOver } from './fetch-over.ts'
 
@@ -16,7 +16,7 @@ export interface FetchOptions {
   dispatcher?: { dispatch: AnyDispatch }
   /**
    * URL of an HTTP proxy, with user name and password if it wants them; or `'environment'`: what `HTTPS_PROXY`,
-   * `HTTP_PROXY` and `NO_PROXY` say. Default: none.
+   * `HTTP_PROXY` and `NO_PROXY` say, though never for loopback addresses. Default: none.
    */
   proxy?: string
   /** Certificate authorities, as PEM, to trust beside those that Node trusts; for a proxy too. Default: none. */
@@ -83,9 +83,12 @@ function dispatchOf(options: FetchOptions): Dispatch {
   // Of a connection that we make ourselves, of one through a proxy, and of the one to the proxy, which may be near.
   const connect = { ...contexts.server, ...(guard && { lookup: guard.lookup }) }
   const made = agentOf(proxy, { connect, requestTls: contexts.server, proxyTls: contexts.proxy })
+  // Without TLS a proxy would read it, and take its own machine for this one.
+  const near = proxy === 'environment' ? new Agent({ connect }) : made
   return (request, handler) => {
-    guard?.check(request.origin ?? '')
-    return made.dispatch(request, handler)
+    const { origin = '' } = request
+    guard?.check(origin)
+    return (isThisMachine(origin) ? near : made).dispatch(request, handler)
   }
 }
 

@@ -150,14 +150,21 @@ async function optionsOf(settings: Settings, notify: (line: string) => void): Pr
 /** Node's own fetch knows nothing of proxies, nor of further certificate authorities. */
 async function fetchOf({ ca }: Settings): Promise<AnyFetch> {
   const { env } = process
-  const proxies = ['HTTPS_PROXY', 'https_proxy', 'HTTP_PROXY', 'http_proxy'].some(
+  const proxies = ['HTTPS_PROXY', 'https_proxy', 'HTTP_PROXY', 'http_proxy'].filter(
     (name) => (env[name] ?? '') !== '',
   )
-  if (!proxies && ca === undefined) return globalThis.fetch
+  for (const name of proxies) {
+    // Not quoted: there may be a password in it.
+    if (!/^(?:https?|socks5?):\/\//i.test(env[name] ?? '') || !URL.canParse(env[name] ?? ''))
+      throw new UsageError(
+        `${name} is no URL of a proxy: write it in full, such as http://proxy.example:8080.`,
+      )
+  }
+  if (proxies.length === 0 && ca === undefined) return globalThis.fetch
   const { createFetch } = await import('../adapters/undici.ts')
   return createFetch({
     allowPrivateAddresses: true,
-    ...(proxies && { proxy: 'environment' }),
+    ...(proxies.length > 0 && { proxy: 'environment' }),
     ...(ca !== undefined && { ca }),
   })
 }

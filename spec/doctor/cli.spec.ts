@@ -253,6 +253,11 @@ describe('A command that is called wrongly', () => {
     ['without a URL', () => ['doctor'], /The URL of the MCP server is missing/],
     ['with something else than a URL', () => ['doctor', 'mcp'], /"mcp" is no URL/],
     ['with HTTP instead of HTTPS', () => ['doctor', 'http://mcp.example/mcp'], /must begin with https:/],
+    [
+      'with HTTP to a name like loopback',
+      () => ['doctor', 'http://127.0.0.1.example'],
+      /must begin with https:/,
+    ],
     ['with two URLs', () => ['doctor', 'https://a.example', 'https://b.example'], /one too many/],
     ['with an unknown flag', () => ['doctor', '--idp-isuer', 'x'], /no --idp-isuer\. Is it --idp-issuer\?/],
     [

@@ -7,7 +7,6 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { certificateAuthority, startProxy } from '../adapters/undici-tls.ts'
 import type { Report } from '../../lib/doctor/index.ts'
-import { startEnterprise } from '../support/enterprise.ts'
 import { buildCommand } from './support/command.ts'
 
 jest.setTimeout(60_000)
@@ -18,6 +17,19 @@ const registrations = [
   ...['--idp-issuer', `https://${host}/idp`, '--idp-client-id', 'wiki'],
   ...['--as-issuer', `https://${host}/as`, '--as-client-id', 'wiki-at-chat'],
 ]
+
+const [idp, as] = [`https://${host}/idp`, `https://${host}/as`]
+/** What the identity provider and the authorization server say, on the same host. */
+const documents: Record<string, object> = {
+  '/.well-known/oauth-protected-resource/mcp': { resource: url, authorization_servers: [as] },
+  '/.well-known/oauth-authorization-server/idp': { issuer: idp, token_endpoint: `${idp}/token` },
+  '/.well-known/oauth-authorization-server/as': { issuer: as, token_endpoint: `${as}/token` },
+  '/idp/token': {
+    ...{ access_token: 'id-jag', token_type: 'N_A' },
+    issued_token_type: 'urn:ietf:params:oauth:token-type:id-jag',
+  },
+  '/as/token': { access_token: 'access-token', token_type: 'Bearer', expires_in: 3600 },
+}
 
 const command = buildCommand()
 let directory: string
@@ -30,7 +42,12 @@ beforeAll(async () => {
   const authority = await certificateAuthority()
   writeFileSync(join(directory, 'ca.pem'), authority.cert)
   writeFileSync(join(directory, 'xaa.json'), JSON.stringify({ ca: 'ca.pem' }))
-  server = createServer(await authority.issue(host), (_, response) => response.writeHead(401).end())
+  server = createServer(await authority.issue(host), (request, response) => {
+    const document = documents[request.url ?? '']
+    if (document === undefined && request.headers.authorization !== 'Bearer access-token')
+      response.writeHead(401, { 'www-authenticate': 'Bearer' }).end()
+    else response.setHeader('content-type', 'application/json').end(JSON.stringify(document ?? {}))
+  })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
@@ -49,15 +66,17 @@ afterEach(() => {
   proxy.tunnels.length = 0
 })
 
+const runOf = (name: 'doctor' | 'headers', flags: string[], env: Record<string, string>) =>
+  command.run([name, url, '--timeout', '5', ...registrations, ...flags], {
+    env: { XAA_ID_TOKEN: 'x', ...env },
+  })
+
 /** Statuses of the requests to the MCP server, and what was found first. */
 async function diagnosed(
   flags: string[],
   env: Record<string, string>,
 ): Promise<{ code: number | null; statuses: (number | undefined)[]; finding: string | undefined }> {
-  const given = ['--json', '--timeout', '5', ...registrations, ...flags]
-  const { code, stdout } = await command.run(['doctor', url, ...given], {
-    env: { XAA_ID_TOKEN: 'x', ...env },
-  })
+  const { code, stdout } = await runOf('doctor', ['--json', ...flags], env)
   const { exchanges, findings } = JSON.parse(stdout) as Report
   const statuses = exchanges
     .filter(({ party }) => party === 'mcp_server')
@@ -65,7 +84,7 @@ async function diagnosed(
   return { code, statuses, finding: findings[0]?.id }
 }
 
-describe('xaa doctor in a corporate network', () => {
+describe('The command in a corporate network', () => {
   const proxied = () => ({ HTTPS_PROXY: proxy.url })
   const ca = () => ['--ca', join(directory, 'ca.pem')]
 
@@ -93,32 +112,28 @@ describe('xaa doctor in a corporate network', () => {
     expect(proxy.tunnels).toEqual([])
   })
 
-  test('walks the whole flow through a proxy', async () => {
-    const enterprise = await startEnterprise()
-    const through = await startProxy()
-    try {
-      const { idp, authorizationServer, mcp } = enterprise
-      const { idToken } = await enterprise.signIn()
-      const { code, stderr } = await command.run(
-        [
-          ...['doctor', mcp.url, '--idp-issuer', idp.issuer, '--idp-client-id', idp.client.id],
-          ...['--as-issuer', authorizationServer.issuer, '--as-client-id', authorizationServer.client.id],
-        ],
-        {
-          env: {
-            HTTP_PROXY: through.url,
-            XAA_ID_TOKEN: idToken,
-            XAA_IDP_CLIENT_SECRET: idp.client.secret ?? '',
-            XAA_AS_CLIENT_SECRET: authorizationServer.client.secret ?? '',
-          },
-        },
-      )
-      expect({ code, stderr }).toMatchObject({ code: 0 })
-      const origins = [mcp.url, idp.issuer, authorizationServer.issuer].map((each) => new URL(each).host)
-      expect(new Set(through.tunnels)).toEqual(new Set(origins))
-    } finally {
-      await through.close()
-      await enterprise.close()
-    }
+  test('walks the whole flow through a proxy, and prints the token that it brings', async () => {
+    const { code, stdout } = await runOf('headers', ca(), proxied())
+    expect({ code, stdout }).toEqual({ code: 0, stdout: '{"Authorization":"Bearer access-token"}\n' })
+    expect(new Set(proxy.tunnels)).toEqual(new Set([`${host}:443`]))
+  })
+
+  test.each([
+    ['HTTPS_PROXY', 'user:hunter2@proxy.acme.example:8080'],
+    ['http_proxy', 'proxy.acme.example'],
+  ])('says which variable holds no proxy, and not what it holds: %s', async (name, value) => {
+    const { code, stdout, stderr } = await runOf('headers', [], { [name]: value })
+    expect({ code, stdout }).toEqual({ code: 64, stdout: '' })
+    expect(stderr).toContain(`${name} is no URL of a proxy`)
+    expect(stderr).not.toMatch(/hunter2|acme\.example:8080/)
+    expect(proxy.tunnels).toEqual([])
+  })
+
+  test('says that a file holds no certificate authority, before anything is asked', async () => {
+    writeFileSync(join(directory, 'none.pem'), 'not a certificate')
+    const { code, stderr } = await runOf('headers', ['--ca', join(directory, 'none.pem')], proxied())
+    expect(code).toBe(64)
+    expect(stderr).toMatch(/none\.pem holds no certificate/)
+    expect(proxy.tunnels).toEqual([])
   })
 })

@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { importPKCS8 } from 'jose'
@@ -5,6 +6,7 @@ import type { JWK } from 'jose'
 import * as z from 'zod/mini'
 import type { ResourceOptions } from '../../options.ts'
 import { isPathPrefix } from '../../protocol/discovery.ts'
+import { isSecureUrl } from '../../protocol/http.ts'
 import type { ClientAuthentication, ServerRegistration } from '../../protocol/registration.ts'
 import type { Arguments } from './flags.ts'
 import { UsageError, reasonOf } from './usage-error.ts'
@@ -148,9 +150,8 @@ function mcpUrl(url: string | undefined): string {
   if (url === undefined) throw new UsageError('The URL of the MCP server is missing.')
   if (!URL.canParse(url))
     throw new UsageError(`"${url}" is no URL: write it in full, such as https://mcp.example/mcp.`)
-  const { protocol, hostname, username, password } = new URL(url)
-  const loopback = hostname === 'localhost' || hostname === '[::1]' || /^127\./.test(hostname)
-  if (protocol !== 'https:' && !(protocol === 'http:' && loopback)) {
+  const { username, password } = new URL(url)
+  if (!isSecureUrl(url)) {
     throw new UsageError(
       `The URL of the MCP server must begin with https: (http: is for this very machine alone).`,
     )
@@ -479,11 +480,16 @@ function wholeNumber(value: string, source: string, most: number): number {
 }
 
 function caOf({ settings, directory }: Configuration, args: Arguments): string | undefined {
-  const given = args.text('ca')
-  if (given !== undefined) return contentOf(given, 'the certificate authorities')
-  return settings.ca === undefined
-    ? undefined
-    : contentOf(resolve(directory, settings.ca), 'the certificate authorities')
+  const path = args.text('ca') ?? (settings.ca === undefined ? undefined : resolve(directory, settings.ca))
+  if (path === undefined) return undefined
+  const pem = contentOf(path, 'the certificate authorities')
+  try {
+    // TLS passes over what it cannot read, and trusts nothing more.
+    new X509Certificate(pem)
+  } catch {
+    throw new UsageError(`${path} holds no certificate: certificate authorities are given as PEM.`)
+  }
+  return pem
 }
 
 function defined<T extends object>(members: T): { [K in keyof T]?: Exclude<T[K], undefined> } {

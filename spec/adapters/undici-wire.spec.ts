@@ -773,6 +773,45 @@ describe.each(versions)('what goes over the wire, %s', (_, undici) => {
     expect(channel.tokens).toBe(0)
   })
 
+  describe('sends the token to what was looked at, and not to what the caller', () => {
+    it.each<[what: string, change: (asked: Dispatcher.DispatchOptions, elsewhere: string) => void]>([
+      ['makes of the options', (asked, elsewhere) => Object.assign(asked, { origin: elsewhere, path: '/x' })],
+      [
+        'makes of a URL',
+        ({ origin: url }, elsewhere) => Object.assign(url ?? {}, { host: new URL(elsewhere).host }),
+      ],
+    ])('%s while the token is on its way (A1, B3)', async (__, change) => {
+      const stolen: (string | undefined)[] = []
+      const thief = createServer(({ headers }, response) => {
+        stolen.push(headers.authorization)
+        response.end()
+      })
+      const elsewhere = await listen(thief)
+      serve = (___, response) => response.end()
+      let release: () => void = () => undefined
+      channel.hold = new Promise((resolve) => (release = resolve))
+      const asked: Dispatcher.DispatchOptions = { origin: new URL(origin), path: '/mcp', method: 'GET' }
+      const over = new Promise<void>((onResponseEnd, onResponseError) =>
+        agent({ acquire: 'eager' }).dispatch(asked, {
+          ...{
+            onRequestStart: () => undefined,
+            onResponseStart: () => undefined,
+            onResponseData: () => undefined,
+          },
+          ...{
+            onResponseEnd: () => onResponseEnd(),
+            onResponseError: (____, error) => onResponseError(error),
+          },
+        }),
+      )
+      change(asked, `http://127.0.0.1:${elsewhere.port}`)
+      release()
+      await over.finally(elsewhere.close)
+      expect(stolen).toEqual([])
+      expect(seen.map(({ url, headers }) => [url, headers.authorization])).toEqual([['/mcp', 'Bearer t1']])
+    })
+  })
+
   it('lets an origin with a user name pass, and requests that name no origin', async () => {
     serve = (__, response) => response.end()
     const client = new undici.Client(origin)

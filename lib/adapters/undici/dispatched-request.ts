@@ -52,7 +52,9 @@ export class DispatchedRequest implements Deliverable<DispatchedAnswer> {
     this.number = asked.number
     this.fetch = next.fetch
     this.caller = new Caller(asked.handler, () => this.#letGoOfBody())
-    this.#options = options
+    // From here on the caller may change its own objects: what was looked at is what is sent. A URL may change too.
+    const origin = typeof options.origin === 'string' ? options.origin : asked.resource.origin
+    this.#options = { ...options, origin }
     this.#dispatch = next.dispatch
     this.#configuration = configuration
     const length = headerOf(options.headers, 'content-length')

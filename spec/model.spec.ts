@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import * as fc from 'fast-check'
 import { World, calmSteps, setups, steps } from './model/world.ts'
 
@@ -9,9 +10,6 @@ let dice = 0
 
 // No limit of time: fast-check leaves an interrupted run going on, under the feet of the next.
 
-/** Hashing runs on threads of its own, and has to be waited for to keep runs the same. */
-let hashing = 0
-
 beforeEach(() => {
   jest.useFakeTimers({
     doNotFake: ['nextTick', 'queueMicrotask', 'setImmediate', 'performance'],
@@ -20,14 +18,13 @@ beforeEach(() => {
   jest
     .spyOn(Math, 'random')
     .mockImplementation(() => (dice = (dice * 16_807 + 1) % 2_147_483_647) / 2_147_483_647)
-  const digest = crypto.subtle.digest.bind(crypto.subtle)
-  jest.spyOn(crypto.subtle, 'digest').mockImplementation(async (...of) => {
-    hashing++
-    try {
-      return await digest(...of)
-    } finally {
-      hashing--
-    }
+  // The platform hashes on threads of its own, whose time is nobody's to say: here it is done at once.
+  jest.spyOn(crypto.subtle, 'digest').mockImplementation((_, data) => {
+    const bytes = ArrayBuffer.isView(data)
+      ? new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
+      : data
+    const hash = createHash('sha256').update(new Uint8Array(bytes)).digest()
+    return Promise.resolve(new Uint8Array(hash).buffer)
   })
 })
 
@@ -41,8 +38,7 @@ const nextTurn = () => new Promise((resolve) => setImmediate(resolve))
 /** Lets everything run that can, then one more thing of the scheduler's choice, until all calls are settled. */
 async function play(scheduler: fc.Scheduler, world: World): Promise<void> {
   for (let turn = 0; turn < 20_000; turn++) {
-    do await nextTurn()
-    while (hashing > 0)
+    await nextTurn()
     if (scheduler.count() > 0) await scheduler.waitNext(1)
     else if (world.unsettled > 0 && jest.getTimerCount() > 0) jest.advanceTimersToNextTimer()
     else return
@@ -64,7 +60,7 @@ it('keeps its promises in whatever order things happen (C1, E1 to E5, F8, G4)', 
         expect(world.unsettled).toBe(0)
         expect(unhandled).toEqual([])
       }),
-      { numRuns: 800, seed },
+      { numRuns: 600, seed },
     )
   } finally {
     process.off('unhandledRejection', note)
@@ -84,6 +80,6 @@ it('answers every call, and asks for no token without a cause, while servers wor
         expect(exchanges).toBeLessThanOrEqual((world.causes.get(place) ?? 0) + 1)
       }
     }),
-    { numRuns: 250, seed },
+    { numRuns: 200, seed },
   )
 })

@@ -116,6 +116,12 @@ describe('a text of a server (G5)', () => {
       'a b [31mc d e f g h і',
     )
     expect(secrets.redact('a\nb')).toBe('a b')
+    expect(secrets.scrub('\u200fa\u061cb\u200ec')).toBe(' a b c')
+  })
+
+  it('hides nothing between its characters, but for the joiners that scripts need', () => {
+    expect(secrets.scrub('idp\u200b.example\u2060\ufeff!\u{e0041}')).toBe('idp .example ! ')
+    expect(secrets.scrub('می\u200cخواهم')).toBe('می\u200cخواهم')
   })
 
   it('of the most awkward kind is looked through in no time', () => {

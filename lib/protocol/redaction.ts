@@ -11,9 +11,10 @@ const jwtShape = /eyJ[\w-]{6,}(?:(?:\.|%2[eE])[\w-]*)*/g
 // No part can match the same text in two ways: that keeps the time linear.
 const queries = /\?[^\s"'<>]+|#[^\s"'<>#=]*=[^\s"'<>]*/g
 const userInfo = /:\/\/[^\s/?#@"'<>]*@/g
-// Line ends and terminal sequences, and what turns the direction of the text.
-// eslint-disable-next-line no-control-regex
-const controlCharacters = /[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]+/g
+// Line ends and terminal sequences, what turns the direction of the text, and what cannot be seen.
+const controlCharacters =
+  // eslint-disable-next-line no-control-regex
+  /[\u0000-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\u{e0000}-\u{e007f}]+/gu
 const quotedPiece = /"(?:[^"\\]|\\.)*"/g
 
 /** Strings that must not come out again, and the means to take them out of a text. */
@@ -52,7 +53,7 @@ export class Secrets {
   redact(text: string): string {
     // What `quoted` has written, `JSON.parse` reads.
     const scrubbed = (piece: string) => JSON.stringify(this.scrub(String(JSON.parse(piece))))
-    return this.#mask(text.replace(quotedPiece, scrubbed)).replace(controlCharacters, ' ')
+    return printable(this.#mask(text.replace(quotedPiece, scrubbed)))
   }
 
   #mask(text: string): string {
@@ -107,10 +108,12 @@ function fromUtf8(bytes: Iterable<string>, code: (byte: string) => number): stri
 }
 
 function tidy(text: string): string {
-  return text
-    .replace(userInfo, '://')
-    .replace(queries, (found) => found.slice(0, 1) + mask)
-    .replace(controlCharacters, ' ')
+  return printable(text.replace(userInfo, '://').replace(queries, (found) => found.slice(0, 1) + mask))
+}
+
+/** A text that does nothing to a terminal, and hides nothing. */
+export function printable(text: string): string {
+  return text.replace(controlCharacters, ' ')
 }
 
 function cut(text: string): string {

@@ -1,3 +1,4 @@
+import { printable } from '../protocol/redaction.ts'
 import type { Secrets } from '../protocol/redaction.ts'
 import type { Report } from './report.ts'
 
@@ -15,6 +16,15 @@ export function scrubbedJson(value: unknown, secrets: Secrets, depth = 0): unkno
   return Object.fromEntries(
     members.map(([name, member]) => [secrets.scrub(name), scrubbedJson(member, secrets, depth + 1)]),
   )
+}
+
+/** A JSON value in which no text does anything to a terminal. */
+export function printableJson(value: unknown): unknown {
+  if (typeof value === 'string') return printable(value)
+  if (typeof value !== 'object' || value === null) return value
+  if (Array.isArray(value)) return value.map(printableJson)
+  const members = Object.entries(value)
+  return Object.fromEntries(members.map(([name, member]) => [printable(name), printableJson(member)]))
 }
 
 /** An error and its causes in one line, such as `fetch failed: connect ECONNREFUSED 127.0.0.1:1`. */

@@ -1,6 +1,6 @@
 import type { Comparison, DecodedToken, Exchange, Outcome, Report, ReportedFinding } from './report.ts'
 import { partyNames, placeNames, stepNames } from './report.ts'
-import { describeTrust } from './shown.ts'
+import { describeTrust, printableJson } from './shown.ts'
 
 /** How a report is written for a terminal. */
 export interface TextOptions {
@@ -56,17 +56,19 @@ const verdictMarks: Record<Exchange['verdict'], { mark: string; colour: Colour }
  * ```
  */
 export function renderText(report: Report, options: TextOptions = {}): string {
+  // Boundary: what was read from a file may hold anything, and is for a terminal.
+  const shown = printableJson(report) as Report
   const { colour = false, width = 80 } = options
   const paint: Paint = (name, text) => {
     const [on, off] = codes[name]
     return colour ? `\u001b[${on}m${text}\u001b[${off}m` : text
   }
   const sections = [
-    headline(report, paint),
-    findingSection(report, paint, width),
-    exchangeSection(report, paint),
-    comparisonSection(report, paint, width),
-    tokenSection(report, paint, width),
+    headline(shown, paint),
+    findingSection(shown, paint, width),
+    exchangeSection(shown, paint),
+    comparisonSection(shown, paint, width),
+    tokenSection(shown, paint, width),
   ]
   return `${sections.filter((section) => section !== '').join('\n\n')}\n`
 }

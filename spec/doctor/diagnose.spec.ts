@@ -360,6 +360,27 @@ describe('A report', () => {
   })
 })
 
+describe('A report that comes from elsewhere, as JSON', () => {
+  test('writes nothing to the terminal but text', async () => {
+    const report = await diagnose(enterprise.options(), enterprise.mcp.url)
+    const hostile = '\u001b]0;owned\u0007\u009b2J\u202e\r\n'
+    const poison = (value: unknown): unknown => {
+      if (typeof value === 'string') return /^[a-z_]+$/.test(value) ? value : hostile + value
+      if (Array.isArray(value)) return value.map(poison)
+      if (typeof value !== 'object' || value === null) return value
+      return Object.fromEntries(Object.entries(value).map(([name, member]) => [name, poison(member)]))
+    }
+    // What a program reads from a file has whatever the file says.
+    const read = JSON.parse(JSON.stringify(poison(report))) as Report
+    read.tokens.idToken!.claims![hostile] = hostile
+    const text = renderText(read)
+    // eslint-disable-next-line no-control-regex
+    expect(text).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202a-\u202e]/)
+    expect(text).toContain('owned')
+    expect(renderText(report)).toContain(report.url)
+  })
+})
+
 describe('Clocks', () => {
   test('that all differ alike say that this machine’s is wrong; else it is that server’s', () => {
     const [own] = observeClocks([

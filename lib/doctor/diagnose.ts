@@ -39,9 +39,11 @@ export interface DiagnoseInit {
  * Walks the whole flow once, hop by hop, and says what is wrong with it.
  *
  * It sends what the library would send and nothing else: a request without a token, the documents, the exchange, the
- * grant, a request with the token (an MCP `initialize`, whose session is ended again). Nothing is retried. Where the
- * library would stop, no token is sent any more, but documents, keys and the ID token are still looked at. The first
- * finding is what the error of the library has as its hint, unless a look at the keys explains the refusal.
+ * grant, a request with the token (an MCP `initialize`, whose session is ended again). Nothing is retried, and no wider
+ * scope or stronger authentication asked for. Where the library would stop, no token is sent any more, but documents,
+ * keys and the ID token are still looked at. Tokens are decoded; the signatures of ID token and ID-JAG are checked
+ * against the keys of the identity provider, that of the access token is not. The first finding is what the error of the
+ * library has as its hint, unless a look at the keys explains the refusal.
  *
  * Its requests, those to the MCP server too, go through `options.fetch`, else the global fetch of that moment. It costs
  * one ID-JAG and one access token, which are not kept. The report holds no token and no secret, but claims of the user.
@@ -173,7 +175,7 @@ class Diagnosis {
 
   /** A request with the access token, and the end of the session that it may have opened. */
   async #enter({ grant, target }: Acquired): Promise<void> {
-    const { observations, tokens, url } = this.#seen
+    const { configuration, observations, tokens, url } = this.#seen
     const send = async () => await this.#askMcpServer('mcp_request', await this.#authorize('POST', grant))
     let { response, exchange, silence } = await send()
     if (response !== undefined && this.#dpop !== undefined && this.#demandOf(response)?.kind === 'nonce') {
@@ -182,7 +184,7 @@ class Diagnosis {
       ;({ response, exchange, silence } = await send())
     }
     const { resource, server } = target
-    const expected = { tokens, issuer: server.issuer, resource }
+    const expected = { tokens, issuer: server.issuer, resource, stepUp: configuration.stepUp }
     const demand = response && this.#demandOf(response)
     const found = silence ?? observeEntrance(exchange, demand, expected)
     observations.push(...found)
@@ -253,7 +255,11 @@ class Diagnosis {
   }
 
   #demandOf({ status, headers }: Response): Demand | undefined {
-    return readDemand(status, headers.get('www-authenticate'), this.#dpop !== undefined)
+    const { acquired, configuration } = this.#seen
+    const { authorizationServers, idp } = configuration
+    // What a hostile server may echo.
+    const secrets = [...[idp, ...authorizationServers].flatMap(secretsOf), acquired?.grant.value]
+    return readDemand(status, headers.get('www-authenticate'), this.#dpop !== undefined, ...secrets)
   }
 
   // ---- The flow ------------------------------------------------------------------------------------------------------

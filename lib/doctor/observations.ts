@@ -64,17 +64,24 @@ export function observeChallenge(exchange: Exchange, demand: Demand | undefined)
 export function observeEntrance(
   exchange: Exchange,
   demand: Demand | undefined,
-  { tokens, issuer, resource }: { tokens: Report['tokens']; issuer: string; resource: string | undefined },
+  {
+    tokens,
+    issuer,
+    resource,
+    stepUp,
+  }: { tokens: Report['tokens']; issuer: string; resource: string | undefined; stepUp: boolean },
 ): Observation[] {
   const { response } = exchange
   if (response === undefined) return []
   const { status } = response
   if (demand?.kind === 'authentication') {
-    return [{ finding: findings.strongerAuthentication(), severity: 'error', exchange }]
+    const evidence = notDoneHere('asks getIdToken for such an authentication once')
+    return [{ finding: findings.strongerAuthentication(), severity: 'error', exchange, evidence }]
   }
   if (demand?.kind === 'scope') {
     const advice = `Ask for the scope from the start, in resources[].scope: the MCP server wants ${quoted(demand.scope)}.`
-    return [observation('error', 'insufficient_scope', 'client', advice, exchange)]
+    const found = observation('error', 'insufficient_scope', 'client', advice, exchange)
+    return [stepUp ? { ...found, evidence: notDoneHere('asks for the wider scope once') } : found]
   }
   if (status === 401) {
     const audience = tokens.accessToken?.claims?.['aud']
@@ -102,6 +109,16 @@ export function observeEntrance(
   if (status < 300) return []
   const advice = `Nothing has to be changed for the tokens; look the answer to an initialize request up: HTTP ${status}.`
   return [observation('warning', 'mcp_request_failed', 'mcp_server', advice, exchange)]
+}
+
+/** The doctor asks for one token, and for no other. */
+function notDoneHere(what: string): ReportedFinding['evidence'] {
+  return [
+    {
+      label: 'not done here',
+      value: `The library ${what}, and sends the request again; the doctor does not.`,
+    },
+  ]
 }
 
 /** What the comparisons show that no error has said. */

@@ -247,6 +247,50 @@ describe('A diagnosis', () => {
   })
 })
 
+describe('A demand that the library would meet', () => {
+  const refusing = async (status: number, challenge: string, overrides = {}) => {
+    const end = enterprise.mcp.inject(({ headers }) => headers.authorization !== undefined, {
+      status,
+      headers: { 'www-authenticate': challenge },
+    })
+    const report = await diagnose(enterprise.options(overrides), enterprise.mcp.url)
+    end()
+    return { id: report.findings[0]?.id, text: renderText(report, { width: 200 }) }
+  }
+  const scope = 'Bearer error="insufficient_scope", scope="chat.admin"'
+
+  test.each([
+    ['for a wider scope', 403, scope, 'insufficient_scope'],
+    [
+      'for a stronger authentication',
+      401,
+      'Bearer error="insufficient_user_authentication", acr_values="x"',
+      'stronger_authentication',
+    ],
+  ])('%s is told as one that the doctor does not meet (D3, D4)', async (_, status, challenge, finding) => {
+    const { id, text } = await refusing(status, challenge)
+    expect(id).toBe(finding)
+    expect(text).toMatch(/not done here {2}The library .* once.*; the doctor does not\./)
+  })
+
+  test('for a scope that holds a secret is as good as none, as for the library', async () => {
+    const other = { issuer: 'https://other.example', clientId: 'wiki', clientSecret: 'canary' }
+    const { authorizationServers } = enterprise.options()
+    enterprise.mcp.behaviour.challenge = (standard) => `${standard}, scope="canary:read"`
+    const options = enterprise.options({ authorizationServers: [...authorizationServers, other] })
+    expect((await diagnose(options, enterprise.mcp.url)).outcome).toBe('healthy')
+    const forms = enterprise.idp.requests.map(({ form }) => form)
+    expect(forms).toContainEqual(expect.objectContaining({ subject_token: expect.any(String) }))
+    expect(forms).not.toContainEqual(expect.objectContaining({ scope: expect.stringContaining('canary') }))
+  })
+
+  test('for a wider scope is told as it is where the options forbid to meet it', async () => {
+    const { id, text } = await refusing(403, scope, { stepUp: false })
+    expect(id).toBe('insufficient_scope')
+    expect(text).not.toContain('not done here')
+  })
+})
+
 describe('A report', () => {
   const renderings = async (report: Report) => [
     JSON.stringify(report),

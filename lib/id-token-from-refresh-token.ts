@@ -7,7 +7,7 @@ import { discoverAuthorizationServer } from './protocol/discovery.ts'
 import { findings } from './protocol/findings.ts'
 import { abortable, failure } from './protocol/http.ts'
 import { jwtExpiry, readClaims } from './protocol/id-jag.ts'
-import { Secrets } from './protocol/redaction.ts'
+import { Secrets, copyOfCause } from './protocol/redaction.ts'
 import type { ServerRegistration } from './protocol/registration.ts'
 import type { GetIdToken } from './protocol/subject-token.ts'
 import { requestToken } from './protocol/token-endpoint.ts'
@@ -31,8 +31,8 @@ export interface RefreshTokenOptions {
   refreshToken: string
   /**
    * Told the new refresh token when the identity provider rotates it. Awaited, for ten seconds, before the old one is
-   * given up: save it, or the session is lost with the process. What it throws is thrown; it is called again first thing
-   * next time.
+   * given up: save it, or the session is lost with the process. What it throws is thrown, as a copy without the token; it
+   * is called again first thing next time.
    */
   onRotate?: ((refreshToken: string) => void | Promise<void>) | undefined
   /** Sends the requests. Default: the global fetch of that moment. */
@@ -151,6 +151,9 @@ class Session {
     const deadline = startDeadline(requestMs)
     try {
       await abortable(Promise.resolve(onRotate?.(this.#unsaved)), deadline.signal)
+    } catch (error) {
+      // Databases quote what they could not write.
+      throw copyOfCause(error, new Secrets().add(this.#unsaved, this.#refreshToken))
     } finally {
       deadline.clear()
     }

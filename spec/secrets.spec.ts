@@ -531,6 +531,29 @@ describe('a secret is seen in no error, event or message (G5), when', () => {
     expect(witness.leaks()).toEqual([])
   })
 
+  it('a new refresh token cannot be saved, and the error of the vault quotes it', async () => {
+    const wire = parties().on(places.idpToken, () =>
+      json({ id_token: canaries.idToken, refresh_token: canaries.refreshToken }),
+    )
+    const getIdToken = idTokenFromRefreshToken({
+      idp,
+      refreshToken: canaries.extraToken,
+      fetch: wire.fetch,
+      onRotate: async (token) => {
+        const message = `Failed query: update sessions set token = ${token} where token = ${canaries.extraToken}`
+        throw new Error(message, { cause: new Error(message) })
+      },
+    })
+    const witness = await use(wire, { getIdToken })
+    const direct: unknown = await Promise.resolve(
+      getIdToken({ reason: 'initial', audience: serverIssuer, signal: new AbortController().signal }),
+    ).catch((error: unknown) => error)
+    expect(witness.errors).toContainEqual(expect.objectContaining({ code: 'id_token_unavailable' }))
+    expect(direct).toMatchObject({ message: expect.stringContaining('Failed query') })
+    witness.seen.push(direct)
+    expect(witness.leaks()).toEqual([])
+  })
+
   it('options are wrong in every way, with secrets everywhere', () => {
     const secret = canaries.idpSecret
     const wrong = {

@@ -22,6 +22,8 @@ const overdueMs = 60_000
 /** Seconds for which a failure is remembered: where the server decided, and where it may pass. */
 const terminalPause = 30
 const transientPause = 1
+/** A server that asks for more than a day is not believed. */
+const longestPause = 86_400
 
 /** Options of {@link idTokenFromRefreshToken}. */
 export interface RefreshTokenOptions {
@@ -163,7 +165,7 @@ class Session {
 
   #remember(error: CrossAppAccessError): void {
     const transient = error.code === 'temporarily_unavailable'
-    const pause = transient ? (error.retryAfter ?? transientPause) : terminalPause
+    const pause = transient ? Math.min(error.retryAfter ?? transientPause, longestPause) : terminalPause
     this.#failure = { error, until: performance.now() + pause * 1000 }
   }
 }

@@ -229,6 +229,17 @@ describe('idTokenFromRefreshToken', () => {
     expect(decodeJwt(await ask(getIdToken)).sub).toBe('alice')
   })
 
+  it('believes nobody who asks to be left alone for more than a day (G1)', async () => {
+    const getIdToken = idTokenFromRefreshToken(await signedIn())
+    const end = enterprise.idp.inject('/token', { status: 503, headers: { 'retry-after': '999999999' } })
+    expect(await caught(ask(getIdToken))).toMatchObject({ code: 'temporarily_unavailable' })
+    end()
+    advance(86_399_000)
+    expect(await caught(ask(getIdToken))).toMatchObject({ cached: true })
+    advance(2_000)
+    expect(await caught(ask(getIdToken))).not.toMatchObject({ cached: true })
+  })
+
   it('takes no ID token of another user than before (OpenID Connect Core §12.2)', async () => {
     enterprise.idp.behaviour.rotateRefreshTokens = false
     const getIdToken = idTokenFromRefreshToken(await signedIn())

@@ -144,6 +144,13 @@ describe('The sign-in of the command', () => {
     await expect(refused).rejects.toThrow('The identity provider refuses the sign-in: access_denied, no')
   })
 
+  test('says that it was the ID token that could not be had where the token endpoint is down', async () => {
+    const end = listener.inject('/token', { status: 503 })
+    const browse = async (address: URL) => await fetch(await back(address))
+    await expect(attempt(browse)).rejects.toMatchObject({ code: 'temporarily_unavailable', step: 'id_token' })
+    end()
+  })
+
   test('refuses an ID token with another nonce, and one that is not signed by the identity provider', async () => {
     const other = await attempt(async (address) => await fetch(await back(address)))
     behaviour.alterTokenResponse = (body) => ({ ...body, id_token: other })

@@ -155,7 +155,7 @@ async function redeem(
 ): Promise<string> {
   const answer = await requestToken(
     {
-      step: 'token_exchange',
+      step: 'id_token',
       registration: idp,
       server: {
         issuer: idp.issuer,

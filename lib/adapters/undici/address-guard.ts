@@ -22,6 +22,7 @@ const ipv4Networks = [
 
 const ipv6Networks = [
   ['::', 96], // unspecified, loopback, IPv4-compatible
+  ['::ffff:0:0:0', 96], // IPv4-translated
   ['64:ff9b:1::', 48], // local NAT64
   ['100::', 64], // discard
   ['2001::', 23], // protocol assignments, Teredo among them

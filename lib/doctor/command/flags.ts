@@ -61,7 +61,11 @@ export const flagSections: readonly { title: string; flags: Readonly<Record<stri
       dpop: { help: 'bind the tokens to a key (DPoP)' },
       ca: { value: 'FILE', help: 'certificate authorities to trust besides, as PEM' },
       json: { doctorOnly: true, help: 'write the report as JSON to standard output' },
-      html: { value: 'FILE', doctorOnly: true, help: 'write the report as a web page to this file too' },
+      html: {
+        value: 'FILE',
+        doctorOnly: true,
+        help: 'write the report as a web page to this file too, for you alone',
+      },
       quiet: { short: 'q', help: 'say nothing while it runs' },
       help: { short: 'h', help: 'show this text' },
       version: { short: 'v', help: 'show the version' },

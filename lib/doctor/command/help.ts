@@ -53,7 +53,7 @@ Settings file (every member may be left out where a flag or the environment has 
   timeoutSeconds and ca. Paths are relative to the file.
 
 A flag comes before the environment, and that before the file. HTTPS_PROXY, HTTP_PROXY and NO_PROXY
-are heeded. NO_COLOR switches colours off, FORCE_COLOR on.`
+are heeded, but for loopback addresses, which no proxy sees. NO_COLOR switches colours off, FORCE_COLOR on.`
 
 const exitCodes = `Exit codes:
   0  healthy        the flow works

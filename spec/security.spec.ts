@@ -1,5 +1,6 @@
 import { inspect } from 'node:util'
 import { createCrossAppAccess, installGlobalFetch } from '../lib/index.ts'
+import type { TokenStore } from '../lib/index.ts'
 import { Secrets, quoted } from '../lib/protocol/redaction.ts'
 import { Setup, json, resource, unauthorized } from './middleware/harness.ts'
 
@@ -180,6 +181,22 @@ describe('what was looked at is what is sent (A1):', () => {
     expect(setup.sent[0]?.args[0]).toBe(url)
   })
 
+  it('headers of an init that has an Authorization of its own only later: there are never two (A2)', async () => {
+    const setup = await new Setup().prime()
+    for (let change = 1; change < 5; change++) {
+      let reads = 0
+      const init = {
+        get headers(): HeadersInit {
+          return ++reads <= change ? {} : { authorization: 'Bearer of-the-caller' }
+        },
+      }
+      await setup.fetch(resource, init)
+    }
+    const tokens = setup.sent.map(({ token }) => (setup.valid.has(token ?? '') ? 'ours' : token))
+    expect(tokens).toHaveLength(4)
+    expect(new Set(tokens)).toEqual(new Set(['ours', 'of-the-caller']))
+  })
+
   describe('in a page', () => {
     const page = globalThis as { document?: object; location?: object }
     afterEach(() => {
@@ -203,6 +220,39 @@ describe('what was looked at is what is sent (A1):', () => {
       await setup.fetch('tools')
       expect(setup.tokens).toEqual([expect.any(String), undefined])
     })
+  })
+})
+
+describe('users are kept apart, whatever they are called (E1):', () => {
+  const names = [
+    ...['', ' ', '0', 'null', '[null]', 'undefined', '__proto__', 'constructor', 'toString', '"],["', '\\"'],
+    // Text that UTF-8 cannot carry, and what it may be replaced with.
+    ...['\ud800', '\udc00', '\ufffd', '\\ud800', '?', '\0', 'a\0', 'a', 'a\0b', 'é', 'e\u0301', 'A'],
+    ...['x'.repeat(100_000), 'x'.repeat(100_001)],
+  ]
+
+  it('in memory, and from who has no name', async () => {
+    const setup = new Setup()
+    const users = [setup.xaa, ...names.map((name) => setup.xaa.forSubject(name, () => 'id-token'))]
+    // At once: who shared anything would join the flight of another.
+    const given = await Promise.all(users.map((user) => user.getAccessToken(resource)))
+    const tokens = new Set(given.map(({ value }) => value))
+    expect(tokens.size).toBe(names.length + 1)
+    for (const name of names) await setup.xaa.forSubject(name, () => 'id-token').getAccessToken(resource)
+    expect(setup.exchanges).toBe(names.length + 1)
+  })
+
+  it('in a store, also by the bytes of the keys', async () => {
+    const keys = new Set<string>()
+    const store: TokenStore = {
+      get: async () => undefined,
+      set: async (key) => void keys.add(Buffer.from(key).toString('hex')),
+      delete: async () => undefined,
+    }
+    const { xaa } = new Setup({ store })
+    await xaa.getAccessToken(resource)
+    for (const name of names) await xaa.forSubject(name, () => 'id-token').getAccessToken(resource)
+    expect(keys.size).toBe(names.length + 1)
   })
 })
 

@@ -22,9 +22,9 @@ export function resourceOf(configuration: Configuration, url: URL): ResourceConf
   return found
 }
 
-/** Whether a path hides a separator by encoding it: servers do not agree what it means. */
+/** Whether a path hides a separator or dots, encoded or before a parameter (`..;`): servers do not agree what it means. */
 export function hasHiddenSegments(path: string): boolean {
-  return /%(?:2f|5c|2e)/i.test(path)
+  return /%(?:2f|5c|2e)|\/\.{1,2};/i.test(path)
 }
 
 /** A URL as `URL` writes it, and the resource that it lies under. */

@@ -7,6 +7,8 @@ export default {
   testEnvironmentOptions: { globalsCleanup: 'off' },
   roots: ['<rootDir>/spec'],
   testMatch: ['**/*.spec.ts'],
+  // They have a package.json and packages of their own, and are run by commands of their own.
+  modulePathIgnorePatterns: ['<rootDir>/spec/clients/node_modules/', '<rootDir>/spec/runtimes/node_modules/'],
   setupFiles: ['<rootDir>/spec/support/property-seed.ts'],
   // No spec measures time: this only ends one that hangs, on machines of any speed.
   testTimeout: 60_000,

@@ -1,12 +1,12 @@
 import { createMiddleware } from './middleware.ts'
 import type { FetchMiddleware } from './fetch-middleware.ts'
-import { parseOptions } from './options.ts'
-import type { CrossAppAccessOptions } from './options.ts'
+import { parseOptions } from './options/options.ts'
+import type { CrossAppAccessOptions } from './options/options.ts'
 import type { GetIdToken } from './protocol/subject-token.ts'
-import { resourceOf } from './resources.ts'
-import { SharedState } from './shared-state.ts'
-import type { CachedToken } from './token-cache.ts'
-import { TokenSource } from './token-source.ts'
+import { resourceOf } from './request/resource-locator.ts'
+import { SharedState } from './token/client.ts'
+import type { CachedToken } from './token/token-cache.ts'
+import { TokenSource } from './token/token-source.ts'
 
 /** An access token, as {@link CrossAppAccess.getAccessToken} gives it. A secret. */
 export interface AccessToken {

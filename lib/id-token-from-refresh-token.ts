@@ -1,5 +1,5 @@
-import { Problems, aFunction, object, text } from './checks.ts'
-import { startDeadline } from './deadline.ts'
+import { Problems, aFunction, object, text } from './options/checks.ts'
+import { startDeadline } from './token/deadline.ts'
 import { CrossAppAccessError, asRemembered } from './errors.ts'
 import type { Finding } from './errors.ts'
 import type { AnyFetch, ProtocolContext } from './protocol/context.ts'
@@ -11,7 +11,7 @@ import { Secrets, copyOfCause } from './protocol/redaction.ts'
 import type { ServerRegistration } from './protocol/registration.ts'
 import type { GetIdToken } from './protocol/subject-token.ts'
 import { requestToken } from './protocol/token-endpoint.ts'
-import { ownRegistration, registration } from './registrations.ts'
+import { ownRegistration, registration } from './options/registrations.ts'
 
 /** An ID token is renewed this many milliseconds before its end. */
 const renewalMargin = 60_000

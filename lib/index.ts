@@ -13,7 +13,7 @@ export { installGlobalFetch } from './global-fetch.ts'
 export type { InstalledFetch } from './global-fetch.ts'
 export { idTokenFromRefreshToken } from './id-token-from-refresh-token.ts'
 export type { RefreshTokenOptions } from './id-token-from-refresh-token.ts'
-export type { CrossAppAccessOptions, ResourceOptions } from './options.ts'
+export type { CrossAppAccessOptions, ResourceOptions } from './options/options.ts'
 export type { AnyFetch, Clock } from './protocol/context.ts'
 export type { DpopKeyPair } from './protocol/dpop.ts'
 export type {
@@ -28,4 +28,4 @@ export type {
   SubjectTokenContext,
   SubjectTokenReason,
 } from './protocol/subject-token.ts'
-export type { StoredToken, TokenStore } from './token-store.ts'
+export type { StoredToken, TokenStore } from './options/token-store.ts'

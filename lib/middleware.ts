@@ -1,19 +1,25 @@
-import type { Asking, Need } from './asking.ts'
-import type { Answer, Deliverable } from './deliverable.ts'
-import { copyOfInit, effectiveHeaders, isPlainUrl, isRequest, withLastingHeaders } from './fetch-input.ts'
+import type { Asking, Need } from './token/request-context.ts'
+import type { Answer, Deliverable } from './request/replayable.ts'
+import {
+  copyOfInit,
+  effectiveHeaders,
+  isPlainUrl,
+  isRequest,
+  withLastingHeaders,
+} from './request/fetch-input.ts'
 import { imitate } from './fetch-middleware.ts'
 import type { FetchMiddleware } from './fetch-middleware.ts'
-import { hasHeader, withHeader } from './headers.ts'
+import { hasHeader, withHeader } from './request/headers.ts'
 import { readDemand } from './protocol/challenge.ts'
 import type { Demand } from './protocol/challenge.ts'
 import type { AnyFetch } from './protocol/context.ts'
 import { rememberNonce } from './protocol/dpop.ts'
-import { ReplayableRequest } from './replayable-request.ts'
-import type { Asked } from './replayable-request.ts'
-import { Places } from './resources.ts'
-import type { Place } from './resources.ts'
-import type { CachedToken } from './token-cache.ts'
-import type { TokenSource } from './token-source.ts'
+import { ReplayableRequest } from './request/fetch-request.ts'
+import type { Asked } from './request/fetch-request.ts'
+import { Places } from './request/resource-locator.ts'
+import type { Place } from './request/resource-locator.ts'
+import type { CachedToken } from './token/token-cache.ts'
+import type { TokenSource } from './token/token-source.ts'
 
 /** Makes the middleware of one token source. What is not ours goes to `next` with the very same arguments. */
 export function createMiddleware(source: TokenSource): FetchMiddleware {

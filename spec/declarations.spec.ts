@@ -28,7 +28,7 @@ describe('the declarations of the packed package', () => {
 
   beforeAll(() => {
     folder = mkdtempSync(join(tmpdir(), 'xaa-fetch-types-'))
-    execFileSync(process.execPath, [join(root, 'tools/pack.mjs'), folder])
+    execFileSync(process.execPath, [join(root, '.ci/pack.mjs'), folder])
     symlinkSync(join(root, 'node_modules/@types'), join(folder, 'node_modules/@types'))
     symlinkSync(join(root, 'node_modules/undici-types'), join(folder, 'node_modules/undici-types'))
     writeFileSync(join(folder, 'main.mts'), program)

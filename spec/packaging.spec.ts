@@ -14,7 +14,7 @@ describe('the packed package', () => {
 
   beforeAll(() => {
     folder = mkdtempSync(join(tmpdir(), 'xaa-fetch-pack-'))
-    files = JSON.parse(String(execFileSync(process.execPath, [join(root, 'tools/pack.mjs'), folder])))
+    files = JSON.parse(String(execFileSync(process.execPath, [join(root, '.ci/pack.mjs'), folder])))
     installed = join(folder, 'node_modules', 'xaa-fetch')
   }, 60_000)
 

@@ -7,14 +7,14 @@
  */
 import { sourceOf } from '../cross-app-access.ts'
 import type { CrossAppAccess } from '../cross-app-access.ts'
-import type { Asking } from '../asking.ts'
-import type { ResourceConfiguration } from '../options.ts'
+import type { Asking } from '../token/request-context.ts'
+import type { ResourceConfiguration } from '../options/options.ts'
 import { Secrets } from '../protocol/redaction.ts'
-import { resourceOf } from '../resources.ts'
+import { resourceOf } from '../request/resource-locator.ts'
 import { acceptableScope, readDemand, scopeTokens } from '../protocol/challenge.ts'
 import type { Demand } from '../protocol/challenge.ts'
-import type { CachedToken } from '../token-cache.ts'
-import type { TokenSource } from '../token-source.ts'
+import type { CachedToken } from '../token/token-cache.ts'
+import type { TokenSource } from '../token/token-source.ts'
 
 /** What a client names in its capabilities to say that it knows enterprise-managed authorization. */
 export const enterpriseManagedAuthorizationExtension =

@@ -8,7 +8,7 @@ import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { createCrossAppAccess } from '../cross-app-access.ts'
 import { isCrossAppAccessError } from '../errors.ts'
 import type { CrossAppAccessErrorCode } from '../errors.ts'
-import type { CrossAppAccessOptions } from '../options.ts'
+import type { CrossAppAccessOptions } from '../options/options.ts'
 import type { AnyFetch } from '../protocol/context.ts'
 import { Secrets } from '../protocol/redaction.ts'
 import { isDoctorOnly, parseArguments } from './command/flags.ts'
@@ -161,7 +161,7 @@ async function fetchOf({ ca }: Settings): Promise<AnyFetch> {
       )
   }
   if (proxies.length === 0 && ca === undefined) return globalThis.fetch
-  const { createFetch } = await import('../adapters/undici.ts')
+  const { createFetch } = await import('../adapters/undici/index.ts')
   return createFetch({
     allowPrivateAddresses: true,
     ...(proxies.length > 0 && { proxy: 'environment' }),

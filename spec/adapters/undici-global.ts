@@ -1,6 +1,6 @@
 // A program that makes the interceptor global, so that Node's own fetch goes through it. Run by a spec.
 import { getGlobalDispatcher, setGlobalDispatcher } from 'undici'
-import { crossAppAccessInterceptor } from '../../lib/adapters/undici.ts'
+import { crossAppAccessInterceptor } from '../../lib/adapters/undici/index.ts'
 import type { CrossAppAccessOptions } from '../../lib/index.ts'
 
 const { idToken, ...options } = JSON.parse(

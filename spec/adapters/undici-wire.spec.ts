@@ -7,7 +7,7 @@ import { setImmediate } from 'node:timers/promises'
 import type { Dispatcher } from 'undici'
 import { createCrossAppAccess } from '../../lib/index.ts'
 import type { CrossAppAccessEvent, CrossAppAccessOptions } from '../../lib/index.ts'
-import { crossAppAccessInterceptor } from '../../lib/adapters/undici.ts'
+import { crossAppAccessInterceptor } from '../../lib/adapters/undici/index.ts'
 import { clientsOf, versions } from './undici-clients.ts'
 import { backChannel, bodyOf, listen, optionsFor, refuses } from './undici-raw.ts'
 

@@ -1,5 +1,5 @@
 import { createCrossAppAccess } from '../../lib/index.ts'
-import { crossAppAccessInterceptor } from '../../lib/adapters/undici.ts'
+import { crossAppAccessInterceptor } from '../../lib/adapters/undici/index.ts'
 import { tokensSentTo, toolCall, trafficOf } from '../integration/harness.ts'
 import { startEnterprise } from '../support/enterprise.ts'
 import type { Enterprise } from '../support/enterprise.ts'

@@ -2,7 +2,7 @@ import * as fc from 'fast-check'
 import { createCrossAppAccess, isCrossAppAccessError } from '../../lib/index.ts'
 import type { CrossAppAccess } from '../../lib/index.ts'
 import { sourceOf } from '../../lib/cross-app-access.ts'
-import type { CachedToken } from '../../lib/token-cache.ts'
+import type { CachedToken } from '../../lib/token/token-cache.ts'
 import { BackChannel, asIssuer, idpIssuer, json, mcpOrigin } from './back-channel.ts'
 import type { Arrival } from './back-channel.ts'
 

@@ -1,5 +1,5 @@
 import { gzipSync } from 'node:zlib'
-import { startDeadline } from '../../lib/deadline.ts'
+import { startDeadline } from '../../lib/token/deadline.ts'
 import { isSecureUrl, maxAnswerBytes, parseRetryAfter, requestJson } from '../../lib/protocol/http.ts'
 import type { ProtocolContext, Hop } from '../../lib/protocol/context.ts'
 import { Listener } from '../support/listener.ts'

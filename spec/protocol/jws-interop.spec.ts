@@ -14,7 +14,7 @@ import { authenticateClient } from '../../lib/protocol/client-authentication.ts'
 import { dpopProof, dpopThumbprint } from '../../lib/protocol/dpop.ts'
 import { sha256, signJwt } from '../../lib/protocol/jwt.ts'
 import type { PrivateKeyAuthentication } from '../../lib/protocol/registration.ts'
-import { parseOptions } from '../../lib/options.ts'
+import { parseOptions } from '../../lib/options/options.ts'
 import { clock, serverIssuer, serverMetadata } from './support/parties.ts'
 import { rejection } from './support/wire.ts'
 

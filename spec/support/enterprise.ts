@@ -16,7 +16,7 @@ import { startMcpServer } from './mcp-server.ts'
 import type { McpBehaviour, McpResources } from './mcp-server.ts'
 import { signIn } from './sign-in.ts'
 import type { Session, SignInOptions } from './sign-in.ts'
-import type { CrossAppAccessOptions } from '../../lib/options.ts'
+import type { CrossAppAccessOptions } from '../../lib/options/options.ts'
 import type { SubjectTokenContext } from '../../lib/protocol/subject-token.ts'
 
 /** How an {@link Enterprise} is started: what cannot change while it runs, and the switches it starts with. */

@@ -1,7 +1,7 @@
 // Compiled, never run: the interceptor and the fetch fit undici 7 and 8, without a cast. `tsc -p spec/types`.
 import * as undici7 from 'undici'
 import * as undici8 from 'undici8'
-import { createFetch, crossAppAccessInterceptor } from '../../lib/adapters/undici.ts'
+import { createFetch, crossAppAccessInterceptor } from '../../lib/adapters/undici/index.ts'
 import { createCrossAppAccess, withCrossAppAccess } from '../../lib/index.ts'
 import type { CrossAppAccessOptions } from '../../lib/index.ts'
 

@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream'
 import { errors } from 'undici'
-import type { Answer } from '../../deliverable.ts'
+import type { Answer } from '../../request/replayable.ts'
 import type { Caller } from './caller.ts'
 import type { AnswerHeaders, DispatchController, DispatchHandler, RawHeaders } from './dispatch.ts'
 import { withPrivate, withPrivateRaw } from './headers.ts'

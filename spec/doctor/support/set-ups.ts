@@ -1,6 +1,6 @@
 import { exportJWK, generateKeyPair, SignJWT } from 'jose'
 import type { JWTPayload } from 'jose'
-import type { CrossAppAccessOptions } from '../../../lib/options.ts'
+import type { CrossAppAccessOptions } from '../../../lib/options/options.ts'
 import type { ServerRegistration } from '../../../lib/protocol/registration.ts'
 import type { Enterprise, EnterpriseOptions } from '../../support/enterprise.ts'
 import type { IdJag } from '../../support/identity-provider.ts'

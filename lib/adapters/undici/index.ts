@@ -1,0 +1,144 @@
+/**
+ * The flow as an interceptor of undici's dispatchers, and a fetch for the back channel in corporate networks.
+ *
+ * @module
+ */
+import { createCrossAppAccess, sourceOf } from '../../cross-app-access.ts'
+import type { CrossAppAccess } from '../../cross-app-access.ts'
+import { deliver } from '../../middleware.ts'
+import type { CrossAppAccessOptions } from '../../options/options.ts'
+import { Places } from '../../request/resource-locator.ts'
+import type { Place } from '../../request/resource-locator.ts'
+import type { TokenSource } from '../../token/token-source.ts'
+import type { AnyDispatch, Dispatch, DispatchOptions } from './dispatch.ts'
+import { DispatchedRequest } from './dispatched-request.ts'
+import { headerOf, rereadable } from './headers.ts'
+import { InnerFetch } from './inner-fetch.ts'
+
+export { createFetch } from './create-fetch.ts'
+export type { FetchOptions } from './create-fetch.ts'
+export type { AnyDispatch } from './dispatch.ts'
+
+/** Takes a dispatch function and gives back one of the same type. For `compose` of undici 7 and 8. */
+export type DispatchInterceptor = <D extends AnyDispatch>(dispatch: D, origin?: string | null) => D
+
+/**
+ * Makes an interceptor for `dispatcher.compose`, so that what is sent to the configured MCP servers by `request`,
+ * `stream`, `pipeline`, `fetch` or a global dispatcher carries an access token.
+ *
+ * The rules are those of {@link withCrossAppAccess}. In addition, on both sides of a second send, the caller sees one
+ * controller: it may abort, pause and resume at any time, and aborting is seen at once. Upgrades, informational answers
+ * and trailers pass through. `private` is added to the `Cache-Control` of every answer, so that no shared cache further
+ * out keeps one user's answer for another.
+ *
+ * The last interceptor given to `compose` is outermost. Put logs and retries after this one; caches and deduplication
+ * before it, where they can tell one user's requests from another's.
+ *
+ * > [!NOTE]
+ * > undici hands over even the string body of a `fetch` as a stream. Streams of up to 1 MiB are kept to be sent again;
+ * > larger ones are sent once. `replay.maxBufferedBytes` sets another limit.
+ *
+ * > [!NOTE]
+ * > The flow's own requests go through the wrapped dispatcher. A `Client` or a `Pool` reaches one origin alone: give
+ * > `fetch` in the options, and `origin` with each request.
+ *
+ * @example
+ * ```ts
+ * import { Agent, request } from 'undici'
+ * import { crossAppAccessInterceptor } from 'xaa-fetch/undici'
+ *
+ * declare const session: { idToken: string }
+ *
+ * const dispatcher = new Agent().compose(
+ *   crossAppAccessInterceptor({
+ *     idp: { issuer: 'https://acme.okta.com', clientId: 'wiki' },
+ *     authorizationServers: [{ issuer: 'https://auth.chat.example/', clientId: 'f53f191f9311af35' }],
+ *     resources: ['https://mcp.chat.example/mcp'],
+ *     getIdToken: () => session.idToken,
+ *   }),
+ * )
+ * const { statusCode } = await request('https://mcp.chat.example/mcp', { dispatcher })
+ * ```
+ *
+ * @param access - Options, checked here and read once; or an access that shares its tokens.
+ * @returns An interceptor. All the dispatchers it wraps share one token cache. Where no token can be had, their requests
+ *   fail with {@link CrossAppAccessError}; a `fetch` over them rejects with a `TypeError` that has it as its `cause`.
+ * @throws `TypeError` that lists every mistake in the options with its path, and no value.
+ * @see [undici: compose](https://undici.nodejs.org/#/docs/api/Dispatcher.md?id=dispatchercomposeinterceptors-interceptor)
+ */
+export function crossAppAccessInterceptor(
+  access: CrossAppAccessOptions | CrossAppAccess,
+): DispatchInterceptor {
+  const source = sourceOf(access) ?? newSource(access)
+  return <D extends AnyDispatch>(dispatch: D, origin?: string | null): D => {
+    // The dispatch functions of all versions of undici are alike in what is used of them here, and the one given back
+    // takes what the one taken does: that is type D.
+    const next = dispatch as unknown as Dispatch
+    return intercept(source, next, origin ?? undefined) as unknown as D
+  }
+}
+
+function newSource(options: CrossAppAccessOptions | CrossAppAccess): TokenSource {
+  // An access of another copy of this package is refused here, as the options it is not.
+  const source = sourceOf(createCrossAppAccess(options as CrossAppAccessOptions))
+  if (source === undefined) throw new TypeError('options: must be options or a CrossAppAccess')
+  return source
+}
+
+function intercept(source: TokenSource, dispatch: Dispatch, boundTo: string | undefined): Dispatch {
+  const { shared } = source
+  const places = new Places(shared)
+  const innerFetch = new InnerFetch(dispatch, boundTo)
+  return (asked, handler) => {
+    const place = placeOf(places, asked, boundTo)
+    if (place === undefined) return dispatch(asked, handler)
+    const { resource, url } = place
+    const headers = rereadable(asked.headers)
+    const options = headers === asked.headers ? asked : { ...asked, headers: headers ?? null }
+    if (headerOf(headers, 'authorization') !== undefined) {
+      if (shared.events.listening)
+        source.emit({ resource }, { type: 'passed_through', reason: 'authorization_present' })
+      return dispatch(options, handler)
+    }
+    const number = shared.nextRequest()
+    const next = { dispatch, fetch: innerFetch.for(resource.origin) }
+    const request = new DispatchedRequest(
+      { options, handler, url, resource, number },
+      next,
+      shared.configuration,
+    )
+    return start(source, request)
+  }
+}
+
+/** Tells the caller first, so that it can abort whatever follows. */
+function start(source: TokenSource, request: DispatchedRequest): boolean {
+  const { caller } = request
+  caller.start()
+  if (caller.ended) return true
+  deliver(source, request, source.inHand(request)).then(
+    (answer) => answer.handOver(),
+    // Boundary: a dispatcher may fail with anything.
+    (error: unknown) => caller.fail(error as Error),
+  )
+  return request.accepted
+}
+
+/** What the request lies under, if that is beyond doubt. */
+function placeOf(
+  places: Places,
+  { origin, path }: DispatchOptions,
+  boundTo: string | undefined,
+): Place | undefined {
+  // Without an origin there is no telling where it goes. A path that is a URL is for a proxy, `host:port` for a tunnel.
+  if (origin === undefined || typeof path !== 'string' || !path.startsWith('/')) return undefined
+  if (!isPlain(path)) return undefined
+  const place = places.of(String(origin).replace(/\/$/, '') + path)
+  return boundTo === undefined || place?.resource.origin === boundTo ? place : undefined
+}
+
+/** undici sends paths as they are: one that `URL` would write otherwise may mean something else to the server. */
+function isPlain(path: string): boolean {
+  const [pathname = ''] = path.split('?', 1)
+  return !/[\\#]|%(?:2e|2f|5c)|\/\.{1,2}(?:\/|$)/i.test(pathname)
+}

@@ -1,0 +1,86 @@
+import type { Configuration, ResourceConfiguration } from '../options/options.ts'
+import { isPathPrefix } from '../protocol/discovery.ts'
+import { isRequest } from './fetch-input.ts'
+import type { Metadata } from '../token/metadata-cache.ts'
+import type { SharedState } from '../token/client.ts'
+
+/**
+ * The resource that a URL lies under: same origin, and its path or below it at a segment boundary.
+ *
+ * None for a URL with a user name or password, for a path that hides separators by encoding them, for `.well-known`
+ * documents and for the configured token endpoints.
+ */
+export function resourceOf(configuration: Configuration, url: URL): ResourceConfiguration | undefined {
+  const { origin, pathname } = url
+  const found = configuration.resources.find(
+    (entry) => entry.origin === origin && isPathPrefix(entry.path, pathname),
+  )
+  if (found === undefined) return undefined
+  if (url.username !== '' || url.password !== '' || hasHiddenSegments(pathname)) return undefined
+  if (pathname.includes('/.well-known/') || configuration.tokenEndpoints.has(origin + pathname))
+    return undefined
+  return found
+}
+
+/** Whether a path hides a separator or dots, encoded or before a parameter (`..;`): servers do not agree what it means. */
+export function hasHiddenSegments(path: string): boolean {
+  return /%(?:2f|5c|2e)|\/\.{1,2};/i.test(path)
+}
+
+/** A URL as `URL` writes it, and the resource that it lies under. */
+export interface Place {
+  readonly url: string
+  readonly resource: ResourceConfiguration
+}
+
+/** Finds resources by URL. Clients ask for one URL again and again: the last answer is kept, parsing costs most. */
+export class Places {
+  readonly #configuration: Configuration
+  readonly #metadata: Metadata
+  #text: string | undefined
+  #tokenEndpoints: ReadonlySet<string> | undefined
+  #place: Place | undefined
+
+  constructor({ configuration, metadata }: SharedState) {
+    this.#configuration = configuration
+    this.#metadata = metadata
+  }
+
+  of(input: unknown): Place | undefined {
+    const text = textOf(input)
+    const { tokenEndpoints } = this.#metadata
+    if (text !== this.#text || tokenEndpoints !== this.#tokenEndpoints) {
+      const place = this.#find(text)
+      // A token endpoint under a resource is asked by the flow, which must not wait for itself.
+      this.#place = place !== undefined && tokenEndpoints.has(place.url) ? undefined : place
+      // What a relative URL stands for changes with the page.
+      this.#text = URL.canParse(text) ? text : undefined
+      this.#tokenEndpoints = tokenEndpoints
+    }
+    return this.#place
+  }
+
+  #find(text: string): Place | undefined {
+    const url = parse(text)
+    const resource = url && resourceOf(this.#configuration, url)
+    return url && resource && { url: url.href, resource }
+  }
+}
+
+/** Strings, URLs and Requests of any realm. */
+function textOf(input: unknown): string {
+  if (typeof input === 'string') return input
+  return isRequest(input) ? input.url : String(input)
+}
+
+/** In a page, relative URLs count too. What is no URL is left for `next` to refuse. */
+function parse(text: string): URL | undefined {
+  if (URL.canParse(text)) return new URL(text)
+  const { document, location } = globalThis as {
+    document?: { baseURI?: string }
+    location?: { href?: string }
+  }
+  // As fetch does: a `base` element may lead to another origin.
+  const base = document?.baseURI ?? location?.href
+  return base !== undefined && URL.canParse(text, base) ? new URL(text, base) : undefined
+}

@@ -1,0 +1,98 @@
+import { copyOfHeaders, hasHeader, withHeader } from '../../lib/request/headers.ts'
+
+/** One header list in every form in which fetch takes it. */
+const formsOf = (...pairs: [string, string][]): [string, unknown][] => [
+  ['Headers', new Headers(pairs)],
+  ['a list of pairs', pairs],
+  ['a Map', new Map(pairs)],
+  ['an object', Object.fromEntries(pairs)],
+  ['an object without a prototype', Object.assign(Object.create(null), Object.fromEntries(pairs))],
+]
+const seen = (headers: unknown) => [...new Headers(headers as HeadersInit)]
+
+describe('headers (A4, B1)', () => {
+  it.each(formsOf(['X-Trace', '1'], ['AuthoriZation', 'Basic x']))(
+    'as %s have a name in any case',
+    (_, headers) => {
+      expect(hasHeader(headers, 'authorization')).toBe(true)
+      expect(hasHeader(headers, 'x-trace')).toBe(true)
+      expect(hasHeader(headers, 'dpop')).toBe(false)
+    },
+  )
+
+  it.each(formsOf(['X-Thirteen-Ch', '1'], ['Proxy-Authorization', 'Basic x'], ['authorize', '2']))(
+    'as %s have no name that is only as long, only begins so, or only ends so',
+    (_, headers) => {
+      expect('x-thirteen-ch').toHaveLength('authorization'.length)
+      expect(hasHeader(headers, 'authorization')).toBe(false)
+    },
+  )
+
+  it.each([undefined, null, '', 'authorization', 5, {}, [], new Headers()])('of %p have none', (headers) => {
+    expect(hasHeader(headers, 'authorization')).toBe(false)
+    expect(seen(withHeader(headers, 'Authorization', 'Bearer t', true))).toEqual([
+      ['authorization', 'Bearer t'],
+    ])
+  })
+
+  it.each([undefined, null, 'authorization', 5])('of %p have no copy', (headers) => {
+    expect(copyOfHeaders(headers)).toBeUndefined()
+  })
+
+  it.each(formsOf(['accept', 'x'], ['x-trace', '1']))(
+    'as %s get one more, and the ones that were given stay as they were',
+    (_, headers) => {
+      const before = JSON.stringify(seen(headers))
+      const own = withHeader(headers, 'Authorization', 'Bearer t', true)
+      expect(seen(own)).toEqual([
+        ...[
+          ['accept', 'x'],
+          ['authorization', 'Bearer t'],
+          ['x-trace', '1'],
+        ],
+      ])
+      expect(JSON.stringify(seen(headers))).toBe(before)
+      expect(own).not.toBe(headers)
+    },
+  )
+
+  it.each(formsOf(['accept', 'x'], ['Authorization', 'Bearer old'], ['DPoP', 'old']))(
+    'as %s get another value for a name that they have, and never two',
+    (_, headers) => {
+      const own = withHeader(withHeader(headers, 'Authorization', 'Bearer new', false), 'DPoP', 'new', false)
+      expect(seen(own)).toEqual([
+        ['accept', 'x'],
+        ['authorization', 'Bearer new'],
+        ['dpop', 'new'],
+      ])
+    },
+  )
+
+  it('are copied in the form in which they were given, and no later change of theirs counts', () => {
+    const given = { headers: new Headers({ a: '1' }), pairs: [['a', '1']], record: { a: '1' } }
+    const copies = [given.headers, given.pairs, given.record].map(copyOfHeaders)
+    given.headers.set('a', '2')
+    given.pairs[0][1] = '2'
+    given.record.a = '2'
+    expect(copies[0]).toBeInstanceOf(Headers)
+    expect(copies.slice(1)).toEqual([[['a', '1']], { a: '1' }])
+    expect(seen(copies[0])).toEqual([['a', '1']])
+  })
+
+  it('that can be read once are read once, by whoever copies them', () => {
+    const once = () => new Map([['authorization', 'x']]).entries()
+    expect(copyOfHeaders(once())).toEqual([['authorization', 'x']])
+  })
+
+  it('of another realm or make are known by what they can do', () => {
+    const foreign = {
+      append: () => undefined,
+      has: () => true,
+      get: (name: string) => (name === 'authorization' ? 'Basic x' : null),
+      [Symbol.iterator]: () => [['authorization', 'Basic x']][Symbol.iterator](),
+    }
+    expect(hasHeader(foreign, 'authorization')).toBe(true)
+    expect(hasHeader(foreign, 'dpop')).toBe(false)
+    expect(copyOfHeaders(foreign)).toBeInstanceOf(Headers)
+  })
+})

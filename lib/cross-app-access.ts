@@ -4,9 +4,10 @@ import { parseOptions } from './options/options.ts'
 import type { CrossAppAccessOptions } from './options/options.ts'
 import type { GetIdToken } from './protocol/subject-token.ts'
 import { resourceOf } from './request/resource-locator.ts'
-import { SharedState } from './token/client.ts'
+import { Client } from './token/client.ts'
+import { Subject } from './token/subject.ts'
 import type { CachedToken } from './token/token-cache.ts'
-import { TokenSource } from './token/token-source.ts'
+import { TokenSources } from './token/token-sources.ts'
 
 /** An access token, as {@link CrossAppAccess.getAccessToken} gives it. A secret. */
 export interface AccessToken {
@@ -75,7 +76,9 @@ export interface CrossAppAccess {
  */
 export function createCrossAppAccess(options: CrossAppAccessOptions): CrossAppAccess {
   const configuration = parseOptions(options)
-  return accessOf(new TokenSource(new SharedState(configuration), undefined, configuration.getIdToken))
+  return accessOf(
+    new TokenSources(new Subject(new Client(configuration), undefined, configuration.getIdToken)),
+  )
 }
 
 /**
@@ -118,47 +121,45 @@ export function withCrossAppAccess(options: CrossAppAccessOptions): FetchMiddlew
   return createCrossAppAccess(options).middleware
 }
 
-const sources = new WeakMap<object, TokenSource>()
+const internals = new WeakMap<object, TokenSources>()
 
 /**
- * The token source behind an access, for the adapters; nothing for whatever else.
+ * The token sources behind an access, for the adapters; undefined for anything else.
  *
  * @internal
  */
-export function sourceOf(access: object): TokenSource | undefined {
-  return sources.get(access)
+export function sourcesOf(access: object): TokenSources | undefined {
+  return internals.get(access)
 }
 
-function accessOf(source: TokenSource): CrossAppAccess {
-  const { configuration } = source.shared
+function accessOf(sources: TokenSources): CrossAppAccess {
+  const { client } = sources
   const resourceAt = (url: string | URL) =>
-    URL.canParse(String(url)) ? resourceOf(configuration, new URL(String(url))) : undefined
+    URL.canParse(String(url)) ? resourceOf(client.configuration, new URL(String(url))) : undefined
   const access: CrossAppAccess = {
-    middleware: createMiddleware(source),
+    middleware: createMiddleware(sources),
 
     async getAccessToken(url, init) {
       const resource = resourceAt(url)
       if (resource === undefined) throw new TypeError('The URL lies under none of the configured resources')
-      const { signal } = init ?? {}
-      const asking = { resource, url: new URL(String(url)).href, signal, fetch: globalThis.fetch }
-      return toAccessToken(
-        source.inHand(asking) ?? (await source.obtain(asking, { reason: 'missing' })).token,
-      )
+      const source = sources.of(resource)
+      const request = { url: new URL(String(url)).href, signal: init?.signal, fetch: globalThis.fetch }
+      return toAccessToken(source.current(request) ?? (await source.obtain(request, { reason: 'missing' })))
     },
 
     invalidate(url) {
-      if (url === undefined) return source.forget()
+      if (url === undefined) return sources.forget()
       const resource = resourceAt(url)
-      if (resource !== undefined) source.forget(resource)
+      if (resource !== undefined) sources.forget(resource)
     },
 
     forSubject(subject, getIdToken) {
       if (typeof subject !== 'string') throw new TypeError('subject: must be a string')
       if (typeof getIdToken !== 'function') throw new TypeError('getIdToken: must be a function')
-      return accessOf(new TokenSource(source.shared, subject, getIdToken))
+      return accessOf(new TokenSources(new Subject(client, subject, getIdToken)))
     },
   }
-  sources.set(access, source)
+  internals.set(access, sources)
   return access
 }
 

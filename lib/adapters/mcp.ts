@@ -5,16 +5,8 @@
  *
  * @module
  */
-import { sourceOf } from '../cross-app-access.ts'
 import type { CrossAppAccess } from '../cross-app-access.ts'
-import type { Asking } from '../token/request-context.ts'
-import type { ResourceConfiguration } from '../options/options.ts'
-import { Secrets } from '../protocol/redaction.ts'
-import { resourceOf } from '../request/resource-locator.ts'
-import { acceptableScope, readDemand, scopeTokens } from '../protocol/challenge.ts'
-import type { Demand } from '../protocol/challenge.ts'
-import type { CachedToken } from '../token/token-cache.ts'
-import type { TokenSource } from '../token/token-source.ts'
+import { Handout } from './handout.ts'
 
 /** What a client names in its capabilities to say that it knows enterprise-managed authorization. */
 export const enterpriseManagedAuthorizationExtension =
@@ -94,10 +86,7 @@ export function toAuthProvider(xaa: CrossAppAccess, url: string | URL): McpAuthP
   return {
     token: async () => (await handout.token()).value,
 
-    async onUnauthorized({ response }) {
-      const demand = handout.demandOf(response)
-      if (demand !== undefined) await handout.renew(demand)
-    },
+    onUnauthorized: ({ response }) => handout.answer(response),
   }
 }
 
@@ -194,7 +183,7 @@ export function toOAuthClientProvider(xaa: CrossAppAccess, url: string | URL): M
     validateResourceURL: () => Promise.resolve(undefined),
 
     async prepareTokenRequest(scope) {
-      await handout.renewFor(scope)
+      await handout.answerScope(scope)
       return new URLSearchParams({ grant_type: jwtBearer })
     },
     addClientAuthentication(_headers, _parameters, tokenEndpoint) {
@@ -217,151 +206,4 @@ const answerFromNowhere = `data:application/json,${encodeURIComponent('{"access_
 
 function withoutUser(): never {
   throw new TypeError('Enterprise-managed authorization has no interactive flow')
-}
-
-/** For this many milliseconds after the last use of a token, a refusal may still speak of that one. */
-const lateFor = 5_000
-
-/**
- * The tokens that one client was given. It tells which of them a refusal speaks of, though the client does not say.
- *
- * A refusal soon after a change of tokens is taken to speak of the token before: what is newer is then sent again, and
- * nothing is exchanged. A server that refuses one new token after the other is asked for new ones less and less often.
- */
-class Handout {
-  readonly resource: ResourceConfiguration
-  readonly #source: TokenSource
-  readonly #url: string
-  #latest: { readonly token: CachedToken; readonly givenAt: number } | undefined
-  #previous: { readonly token: CachedToken; readonly givenAt: number } | undefined
-  #lateFor = lateFor
-  #refused: { readonly token: CachedToken; readonly at: number } | undefined
-  /** With the last stronger authentication behind it, as long as it is not refused likewise. */
-  #steppedUp: CachedToken | undefined
-
-  static of(xaa: CrossAppAccess, url: string | URL): Handout {
-    const source = sourceOf(xaa)
-    if (source === undefined) throw new TypeError('xaa: must come from createCrossAppAccess of this package')
-    const { configuration } = source.shared
-    const resource = URL.canParse(String(url)) ? resourceOf(configuration, new URL(String(url))) : undefined
-    if (resource === undefined) throw new TypeError('url: must lie under one of the configured resources')
-    if (configuration.dpop !== undefined)
-      throw new TypeError(
-        'dpop: an authProvider cannot send proofs; give the transport a wrapped fetch instead',
-      )
-    return new Handout(source, resource, new URL(String(url)).href)
-  }
-
-  private constructor(source: TokenSource, resource: ResourceConfiguration, url: string) {
-    this.#source = source
-    this.resource = resource
-    this.#url = url
-  }
-
-  /** The authorization server, as far as the options tell: for labels alone. */
-  get registration(): { issuer: string; clientId: string } {
-    const { authorizationServers } = this.#source.shared.configuration
-    const { authorizationServer } = this.resource
-    const named = authorizationServers.find(({ issuer }) => issuer === authorizationServer)
-    // The options have at least one.
-    return (named ?? authorizationServers[0]) as { issuer: string; clientId: string }
-  }
-
-  now(): number {
-    return this.#source.shared.configuration.clock.now()
-  }
-
-  async token(): Promise<CachedToken> {
-    const asking = this.#asking
-    const token =
-      this.#source.inHand(asking) ?? (await this.#source.obtain(asking, { reason: 'missing' })).token
-    if (token.value !== this.#latest?.token.value) this.#previous = this.#latest
-    this.#latest = { token, givenAt: this.#monotonic }
-    return token
-  }
-
-  /** What a `401` of the resource asks for, if it is for us to answer. */
-  demandOf({ status, headers, redirected, url }: Response): Demand | undefined {
-    // What is said after a redirect to another origin is not said about our token.
-    if (redirected && URL.canParse(url) && new URL(url).origin !== this.resource.origin) return undefined
-    const demand = readDemand(status, headers.get('www-authenticate'), false, ...this.#secrets())
-    if (demand?.kind !== 'authentication') return demand
-    // What the last one brought is not enough either: nor would the next be, for a while.
-    if (this.#steppedUp !== undefined && this.#spokenOf() === this.#steppedUp) {
-      this.#source.settleAuthentication(this.#asking, false)
-      this.#steppedUp = undefined
-    }
-    return this.#source.isUnsatisfied(this.#asking) ? undefined : demand
-  }
-
-  /** Sees to a token that meets the demand: the one in hand if it is newer than the refused one, else a new one. */
-  async renew(demand: Demand): Promise<void> {
-    const sent = this.#spokenOf()
-    this.#report(demand)
-    if (demand.kind === 'token') {
-      this.#source.learn(this.resource, demand)
-      if (sent !== undefined) this.#giveUp(sent)
-    }
-    const reason =
-      demand.kind === 'authentication' ? 'authentication' : sent === undefined ? 'missing' : 'rejected'
-    const { token } = await this.#source.obtain(this.#asking, { reason, sent, demand })
-    if (demand.kind === 'authentication') this.#steppedUp = token
-  }
-
-  /** The same where only a scope is known: one that adds to the token's is a step-up, or a refusal where it fails. */
-  async renewFor(named: string | undefined): Promise<void> {
-    const sent = this.#latest?.token
-    const scope = acceptableScope(named, new Secrets().add(...this.#secrets()))
-    if (scope === undefined) return this.renew({ kind: 'token' })
-    if (sent === undefined || !addsTo(sent.scope, scope)) return this.renew({ kind: 'token', scope })
-    const wider = await this.#source.widen(this.#asking, sent, { kind: 'scope', scope })
-    // What cannot be had is not asked for again beside what can.
-    if (wider === undefined) await this.renew({ kind: 'token' })
-  }
-
-  /** What a hostile server may echo. */
-  #secrets(): (string | undefined)[] {
-    return [...this.#source.secrets(), this.#latest?.token.value, this.#previous?.token.value]
-  }
-
-  #report(demand: Demand): void {
-    if (!this.#source.shared.events.listening) return
-    const scope = 'scope' in demand ? demand.scope : undefined
-    const event = { type: 'challenge', status: 401, demand: demand.kind } as const
-    this.#source.emit(this.#asking, { ...event, ...(scope !== undefined && { scope }) })
-  }
-
-  #spokenOf(): CachedToken | undefined {
-    const previous = this.#previous
-    const isLate = previous !== undefined && this.#monotonic - previous.givenAt < this.#lateFor
-    return isLate ? previous.token : this.#latest?.token
-  }
-
-  #giveUp(token: CachedToken): void {
-    const now = this.#monotonic
-    const refused = this.#refused
-    if (token === this.#latest?.token && token !== refused?.token) {
-      const again = refused !== undefined && now - refused.at < 2 * this.#lateFor
-      const { maxMs } = this.#source.shared.configuration.backOff
-      this.#lateFor = again ? Math.max(lateFor, Math.min(2 * this.#lateFor, maxMs)) : lateFor
-      this.#refused = { token, at: now }
-    }
-    // Compares: a newer token in the cache stays.
-    this.#source.invalidate(this.#asking, token)
-  }
-
-  get #monotonic(): number {
-    return this.#source.shared.configuration.clock.monotonic()
-  }
-
-  get #asking(): Asking {
-    return { resource: this.resource, url: this.#url, fetch: globalThis.fetch }
-  }
-}
-
-/** Whether a scope has all that was granted, and more: that is what step-ups ask for. */
-function addsTo(granted: string | undefined, scope: string): boolean {
-  const wanted = scopeTokens(scope)
-  const had = scopeTokens(granted)
-  return wanted.length > had.length && had.every((token) => wanted.includes(token))
 }

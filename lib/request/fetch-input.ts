@@ -1,4 +1,4 @@
-/** Members of `init` that are read here. Everything else passes through unseen. */
+/** Members of `init` that are read here. Everything else passes through unseen (B2). */
 export interface Init {
   method?: string
   headers?: unknown
@@ -13,36 +13,43 @@ export function isRequest(input: unknown): input is Request {
   )
 }
 
-/** Whether the input is a URL of this realm, and not of a class derived from it. */
-export function isPlainUrl(input: unknown): boolean {
-  return typeof input === 'object' && input !== null && Object.getPrototypeOf(input) === URL.prototype
+/**
+ * The URL that a Request goes to, whatever a class derived from it or a member of its own says: fetch reads the
+ * original's too (B3). Undefined if the input is no Request.
+ */
+export function urlOfRequest(input: unknown): string | undefined {
+  if (!isRequest(input)) return undefined
+  let original: (() => unknown) | undefined
+  for (let object: unknown = input; object !== null; object = Object.getPrototypeOf(object)) {
+    original = Object.getOwnPropertyDescriptor(object, 'url')?.get ?? original
+  }
+  return String(original === undefined ? input.url : original.call(input))
 }
 
-/** The headers that count: those of `init` if it has any, else those of the Request. */
-export function effectiveHeaders(input: unknown, init: unknown): unknown {
-  // Boundary: what was passed as init, of any shape.
-  const own = (init as Init | null | undefined)?.headers
-  if (own !== undefined && own !== null) return own
-  return isRequest(input) ? input.headers : undefined
+/** The headers that count: those of `init` if it has any, else those of the Request (B1). */
+export function effectiveHeaders(input: unknown, init: Init): unknown {
+  return init.headers ?? (isRequest(input) ? input.headers : undefined)
 }
 
-/** The same init, but for headers that are an iterator: those can be read once, and are looked at before they are sent. */
-export function withLastingHeaders<T extends object>(init: T | undefined): T | undefined {
-  // Boundary: what was passed as init, of any shape.
-  const headers = (init as Init | null | undefined)?.headers as Partial<Iterator<unknown>> | null | undefined
-  if (init === undefined || typeof headers?.next !== 'function') return init
-  return { ...init, headers: Array.from(headers as Iterable<unknown>) }
+/** Whether headers can be read only once: they have to be looked at before they are sent. */
+export function isIterator(headers: unknown): headers is Iterable<unknown> {
+  // Boundary: what was passed as headers, of any shape.
+  return typeof (headers as Partial<Iterator<unknown>> | null | undefined)?.next === 'function'
 }
 
-/** A shallow copy with headers of our own. An init may be a Request, whose members are inherited. */
+/**
+ * A shallow copy of our own, with headers that can be read again (B1). An init may be a Request, whose members are
+ * inherited.
+ */
 export function copyOfInit(init: Init | undefined): Init {
   if (init === undefined || init === null) return { headers: undefined }
   const prototype: unknown = Object.getPrototypeOf(init)
-  // Node 20 takes 0.4 us to add `headers` to a copy, and twice as long as here to put it first where it is there anyway.
+  // Node 20 takes 1.4 us longer to add `headers` to the copy afterwards than to put it first.
   const copy: Init & Record<string, unknown> =
     init.headers === undefined ? { headers: undefined, ...init } : { ...init }
   if (prototype !== Object.prototype && prototype !== null) {
     for (const key in init) copy[key] = (init as Record<string, unknown>)[key]
   }
+  if (isIterator(copy.headers)) copy.headers = Array.from(copy.headers)
   return copy
 }

@@ -1,67 +1,79 @@
-import type { Asking } from '../token/request-context.ts'
-import type { Deliverable } from './replayable.ts'
-import { discard } from './discard.ts'
+import type { Clock } from '../protocol/context.ts'
 import { dpopProof } from '../protocol/dpop.ts'
-import type { AnyFetch, Clock } from '../protocol/context.ts'
-import type { ResourceConfiguration } from '../options/options.ts'
-import { copyOfBody } from './replayable-body.ts'
-import { isPlainUrl, isRequest } from './fetch-input.ts'
+import type { CachedToken } from '../token/token-cache.ts'
+import { discard } from './discard.ts'
+import { isRequest } from './fetch-input.ts'
 import type { Init } from './fetch-input.ts'
 import { copyOfHeaders, withHeader } from './headers.ts'
 import { RecordedBody, isOneShot } from './recorded-body.ts'
-import type { CachedToken } from '../token/token-cache.ts'
+import type { Replayable } from './replayable.ts'
+import { copyOfBody } from './replayable-body.ts'
+import { SpareRequest } from './spare-request.ts'
 
-/** What was asked of a wrapped fetch. */
-export interface Asked extends Asking {
+/** Bytes of the body of a Request that are kept so that it can be sent again (C2). */
+const mostBytesOfRequest = 1024 * 1024
+
+/** A fetch that takes whatever its callers hand over. */
+type AnyFunction = (...args: unknown[]) => Promise<unknown>
+
+/** One call of a wrapped fetch. */
+export interface FetchCall {
+  /** The wrapped fetch. */
+  readonly fetch: AnyFunction
   readonly input: unknown
   /** A copy of our own. */
   readonly init: Init
-  /** Those that count, still the caller's: see {@link effectiveHeaders}. */
+  /** The headers that count. They are still the caller's. */
   readonly headers: unknown
+  /** What is handed to the wrapped fetch after `input` and `init`: some clients pass a third argument. */
+  readonly rest: readonly unknown[]
+  /** The URL that was looked at, as `URL` serialises it. */
+  readonly url: string
   readonly number: number
 }
 
 /**
- * What was asked for, as it was when it was asked: headers and bodies that the caller can still change are copied
- * before the first send. The caller's own objects are never changed.
+ * A call of a wrapped fetch, as it was when it was made: what was looked at is what is sent, on every send (B3). The
+ * caller's own objects are never changed (B1).
  */
-export class ReplayableRequest implements Deliverable<Response> {
+export class FetchRequest implements Replayable<Response> {
   readonly number: number
-  readonly resource: ResourceConfiguration
-  /** The URL as `URL` writes it. */
   readonly url: string
   readonly signal: AbortSignal | undefined
-  readonly fetch: AnyFetch
+  readonly fetch: AnyFunction
   readonly #clock: Clock
+  readonly #rest: readonly unknown[]
   readonly #init: Init
+  /** A Request, which carries more than can be seen here; else the URL that was looked at. */
+  #input: Request | string
   /** The caller's, until the first send or `detach` puts a copy in their place. */
   #headers: unknown
   #headersAreOurs = false
-  #input: unknown
-  /** For a second send: a clone of a Request with a body. */
-  #spare: Request | undefined
   #body: unknown
+  /** What is kept of a one-shot body, or of the body of a Request, so that it can be sent again. */
   readonly #recorded: RecordedBody | undefined
+  readonly #spare: SpareRequest | undefined
   #oneShot = false
   #sends = 0
 
-  constructor(asked: Asked, options: { clock: Clock; maxBufferedBytes: number | undefined }) {
-    const { input } = asked
-    const request = isRequest(input) ? input : undefined
-    this.number = asked.number
-    this.resource = asked.resource
-    this.url = asked.url
-    this.signal = asked.signal
-    this.fetch = asked.fetch
+  constructor(call: FetchCall, options: { clock: Clock; maxBufferedBytes: number | undefined }) {
+    const { input, init } = call
+    this.number = call.number
+    this.url = call.url
+    this.fetch = call.fetch
+    this.#rest = call.rest
     this.#clock = options.clock
-    this.#init = asked.init
-    this.#headers = asked.headers
-    // Anything else may read otherwise the next time: what was looked at is what is sent.
-    this.#input = typeof input === 'string' || request || isPlainUrl(input) ? input : new URL(asked.url)
+    this.#init = init
+    this.#headers = call.headers
+    this.#input = isRequest(input) ? input : call.url
+    // As in native fetch, null puts the signal of a Request out of force.
+    const { signal = isRequest(input) ? input.signal : undefined } = init
+    this.signal = signal ?? undefined
 
-    this.#body = this.#init.body ?? undefined
+    this.#body = init.body ?? undefined
+    if (typeof this.#body === 'string') return
     if (this.#body === undefined) {
-      if (request?.body != null && !request.bodyUsed) this.#spare = request.clone()
+      this.#spare = spareOf(this.#input)
       return
     }
     const copy = copyOfBody(this.#body)
@@ -73,23 +85,13 @@ export class ReplayableRequest implements Deliverable<Response> {
     if (maxBufferedBytes > 0 && isOneShot(this.#body)) {
       this.#recorded = new RecordedBody(this.#body, maxBufferedBytes)
       this.#body = this.#recorded.stream()
+      // The caller gave `duplex` for a stream, but an iterable becomes one here.
+      Object.assign(this.#init, { duplex: 'half' })
     } else {
       this.#oneShot = true
     }
   }
 
-  /** Of a request that was sent once, as `asked.init` and with its headers. */
-  static afterFirstSend(
-    asked: Asked,
-    options: { clock: Clock; maxBufferedBytes: number | undefined },
-  ): ReplayableRequest {
-    const request = new ReplayableRequest({ ...asked, headers: asked.init.headers }, options)
-    request.#headersAreOurs = true
-    request.#sends = 1
-    return request
-  }
-
-  /** Whether the body is one that can be sent once only. */
   get oneShot(): boolean {
     return this.#oneShot
   }
@@ -104,7 +106,7 @@ export class ReplayableRequest implements Deliverable<Response> {
     return /^(?:delete|get|head|options|post|put)$/i.test(method) ? method.toUpperCase() : method
   }
 
-  /** Sends it, with the token if there is one. In the caller's own tick, but for tokens bound to a key. */
+  /** Sends it, with the token if there is one. In the caller's own tick, unless the token is bound to a key (B3). */
   send(token: CachedToken | undefined): Promise<Response> {
     this.#sends++
     if (token === undefined) return this.#dispatch()
@@ -115,11 +117,8 @@ export class ReplayableRequest implements Deliverable<Response> {
 
   async #sendWithProof(token: CachedToken, key: NonNullable<CachedToken['dpop']>): Promise<Response> {
     this.detach()
-    const proof = await dpopProof(
-      key,
-      { method: this.method, url: this.url, accessToken: token.value },
-      this.#clock,
-    )
+    const { method, url } = this
+    const proof = await dpopProof(key, { method, url, accessToken: token.value }, this.#clock)
     this.signal?.throwIfAborted()
     this.#setHeader('Authorization', token.authorization)
     this.#setHeader('DPoP', proof)
@@ -128,69 +127,59 @@ export class ReplayableRequest implements Deliverable<Response> {
 
   /** On a copy, each time: what was sent once belongs to whoever got it. */
   #setHeader(name: string, value: string): void {
-    // What the caller gave has been looked at: it has none of this name.
-    this.#headers = withHeader(this.#headers, name, value, !this.#headersAreOurs)
+    this.#headers = withHeader(this.#headers, name, value)
     this.#headersAreOurs = true
   }
 
   #dispatch(): Promise<Response> {
+    this.detach()
     const init = this.#sends === 1 ? this.#init : { ...this.#init }
-    if (!this.#headersAreOurs) this.#detachHeaders()
     if (this.#headers !== undefined) init.headers = this.#headers
     else delete init.headers
     if (this.#body !== undefined) init.body = this.#body
-    // A stream needs `duplex`; the caller gave it for a stream, but a recorded iterable becomes one here.
-    if (this.#recorded !== undefined && this.#sends === 1) Object.assign(init, { duplex: 'half' })
     // Unbound: platforms refuse their fetch as a method of something else.
     const { fetch } = this
-    return fetch(this.#input, init) as Promise<Response>
+    // Boundary: what shapes itself like fetch resolves to a Response.
+    return fetch(this.#input, init, ...this.#rest) as Promise<Response>
   }
 
-  /** Before anything is awaited: from here on the caller may change its own objects. */
   detach(): void {
-    this.#detachHeaders()
-    const changes = typeof this.#input === 'string' ? !URL.canParse(this.#input) : !isRequest(this.#input)
-    if (changes) this.#input = new URL(this.url)
-  }
-
-  #detachHeaders(): void {
     if (this.#headersAreOurs) return
     this.#headers = copyOfHeaders(this.#headers)
     this.#headersAreOurs = true
   }
 
-  /** Makes ready for another send; false where the body cannot be had again. To be asked before a token is spent. */
   async rewind(): Promise<boolean> {
     if (this.#oneShot) return false
     this.detach()
     if (this.#recorded !== undefined) {
-      const whole = await this.#recorded.whole()
-      this.#oneShot = whole === undefined
-      this.#body = whole
-      return whole !== undefined
-    }
-    if (this.#body !== undefined) {
+      this.#body = await this.#recorded.whole()
+      this.#oneShot = this.#body === undefined
+    } else if (this.#spare !== undefined) {
+      const spare = await this.#spare.take()
+      this.#oneShot = spare === undefined
+      this.#input = spare ?? this.#input
+    } else if (this.#body !== undefined) {
       // Of our own copy another copy: the first send may have handed it to something that changes it.
       this.#body = copyOfBody(this.#body)
-      return true
+    } else {
+      // Not every runtime shows the body of a Request; whether it was read can be seen everywhere.
+      this.#oneShot = isRequest(this.#input) && this.#input.bodyUsed
     }
-    if (this.#spare !== undefined) {
-      this.#input = this.#spare
-      // One more may follow, for a step-up.
-      this.#spare = this.#spare.clone()
-      return true
-    }
-    return !isRequest(this.#input) || this.#input.body == null || !this.#input.bodyUsed
+    return !this.#oneShot
   }
 
-  /** Releases an answer that nobody will read. */
   discard(response: Response): void {
     discard(response)
   }
 
-  /** Lets go of what was kept for another send. */
   release(): void {
-    this.#spare?.body?.cancel().catch(() => undefined)
-    this.#spare = undefined
+    this.#recorded?.letGo()
+    this.#spare?.release()
   }
+}
+
+function spareOf(input: Request | string): SpareRequest | undefined {
+  if (typeof input === 'string' || input.body == null || input.bodyUsed) return undefined
+  return new SpareRequest(input, mostBytesOfRequest)
 }

@@ -75,6 +75,11 @@ export class RecordedBody implements AsyncIterable<Uint8Array> {
     return bytes
   }
 
+  /** Nobody will want the body again: the source is let go of, unless the first send still reads it. */
+  letGo(): void {
+    if (this.#left) this.release()
+  }
+
   /** Lets go of the source: what has not been read of it will not be wanted. */
   release(): void {
     if (this.#ended) return

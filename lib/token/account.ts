@@ -1,91 +1,88 @@
-import type { FailureGate } from './failure-gate.ts'
+import type { Clock } from '../protocol/context.ts'
 import type { KeptIdJag } from '../protocol/acquire.ts'
 import type { SubjectToken } from '../protocol/subject-token.ts'
+import type { BackOff, FailureGate } from './failure-gate.ts'
+import { Refusals } from './refusals.ts'
 import type { CachedToken } from './token-cache.ts'
 
-/** One attempt to obtain a token, shared by everybody who needs it while it runs. */
-export interface Flight {
-  readonly number: number
+/** One run of the flow, as it is seen by those who wait for it. */
+export interface FlightUnderWay {
   /** Monotonic milliseconds. */
   readonly startedAt: number
   readonly token: Promise<CachedToken>
 }
 
-/** A token that the server refused although it had just been issued. */
-export interface Refused {
-  readonly token: CachedToken
-  /** Monotonic milliseconds. */
-  readonly until: number
-  readonly failures: number
+/** What the answers to one user taught about scope (E0). Replaced as a whole whenever it changes. */
+export interface LearnedScopes {
+  /** The scope of the last challenge, which is asked for from the start. */
+  readonly taught?: string | undefined
+  /** Whether a token has been obtained with it. */
+  readonly proven?: boolean
+  /** The scope that step-ups have won, which is asked for ever since (D3). */
+  readonly widened?: string | undefined
 }
 
-/** What is remembered of one subject at one resource, beside its token. */
-export interface Slot {
-  /** By what is wanted: scope and authentication. */
-  readonly flights: Map<string, Flight>
-  readonly gates: Map<string, FailureGate>
-  /** Whether it had to make room for another: whoever holds it takes a new one. */
-  evicted: boolean
-  /** Scope that step-ups have won, asked for ever since. */
-  widened: string | undefined
-  /** Step-ups since the last one that helped. */
-  stepUps: number
-  refused: Refused | undefined
-  /** A token that both clocks called fresh in that millisecond, by the wall clock. */
-  seenFresh: { readonly token: CachedToken; readonly at: number } | undefined
-  /** Another authentication of the user that did not satisfy the server either; in monotonic milliseconds. */
-  unsatisfied: { readonly until: number; readonly failures: number } | undefined
-  /** Counts calls of `invalidate`: what was under way then is not kept. */
-  epoch: number
+/**
+ * What is remembered of one user at one resource, beside the token itself. Nothing of it is ever used for another user
+ * (E0).
+ */
+export class Account {
+  /** Flights under way and failures that are remembered, by what is wanted: scope and authentication. */
+  readonly flights: Map<string, FlightUnderWay> = new Map<string, FlightUnderWay>()
+  readonly gates: Map<string, FailureGate> = new Map<string, FailureGate>()
+  readonly refusals: Refusals
+  scopes: LearnedScopes = {}
+  /** True once it had to make room for another account: whoever holds it then takes a new one. */
+  evicted = false
+  /** Counts calls of `invalidate`: what was under way then is not kept (E3, H8). */
+  epoch = 0
   /** Fingerprint of the subject token that led to the last token. */
   subjectToken: string | undefined
-  /** The refresh token that the last SAML assertion was exchanged for, by the assertion's fingerprint. */
-  readonly refreshTokens: Map<string, SubjectToken>
+  /** The refresh token that the last SAML assertion was exchanged for, by the assertion's fingerprint (F9). */
+  readonly refreshTokens: Map<string, SubjectToken> = new Map<string, SubjectToken>()
+  /** The ID-JAG to redeem again (F8), and what it was obtained for. */
   keptIdJag: (KeptIdJag & { readonly wantedBy: string }) | undefined
-}
 
-/** Slots by subject and resource: bounded, the least recently used go first, but none with a flight under way. */
-export class Slots {
-  readonly #maxEntries: number
-  readonly #slots = new Map<string, Slot>()
-
-  constructor(maxEntries: number) {
-    this.#maxEntries = maxEntries
+  constructor(times: { backOff: BackOff; clock: Clock }) {
+    this.refusals = new Refusals(times)
   }
 
-  of(subject: string | undefined, resource: number): Slot {
+  /** Sign-out (H8): whatever holds a secret goes, and what is under way will not be kept. */
+  forget(): void {
+    this.epoch++
+    this.keptIdJag = undefined
+    this.refreshTokens.clear()
+    this.refusals.forgetToken()
+  }
+}
+
+/** Accounts by subject and resource: bounded, the least recently used go first, but none with a flight under way. */
+export class Accounts {
+  readonly #times: { backOff: BackOff; clock: Clock }
+  readonly #maxEntries: number
+  readonly #accounts = new Map<string, Account>()
+
+  constructor(options: { maxEntries: number; backOff: BackOff; clock: Clock }) {
+    this.#times = options
+    this.#maxEntries = options.maxEntries
+  }
+
+  of(subject: string | undefined, resource: number): Account {
     const key = JSON.stringify([subject ?? null, resource])
-    const known = this.#slots.get(key)
-    const slot = known ?? emptySlot()
-    if (known !== undefined) this.#slots.delete(key)
-    else if (this.#slots.size >= this.#maxEntries) this.#evict()
-    this.#slots.set(key, slot)
-    return slot
+    const known = this.#accounts.get(key)
+    const account = known ?? new Account(this.#times)
+    if (known !== undefined) this.#accounts.delete(key)
+    else if (this.#accounts.size >= this.#maxEntries) this.#evict()
+    this.#accounts.set(key, account)
+    return account
   }
 
   #evict(): void {
-    for (const [key, slot] of this.#slots) {
-      if (slot.flights.size > 0) continue
-      slot.evicted = true
-      this.#slots.delete(key)
+    for (const [key, account] of this.#accounts) {
+      if (account.flights.size > 0) continue
+      account.evicted = true
+      this.#accounts.delete(key)
       return
     }
-  }
-}
-
-function emptySlot(): Slot {
-  return {
-    flights: new Map(),
-    gates: new Map(),
-    evicted: false,
-    widened: undefined,
-    stepUps: 0,
-    refused: undefined,
-    seenFresh: undefined,
-    unsatisfied: undefined,
-    epoch: 0,
-    subjectToken: undefined,
-    refreshTokens: new Map(),
-    keptIdJag: undefined,
   }
 }

@@ -1,17 +1,22 @@
 import { EventSink } from '../events.ts'
-import { Metadata } from './metadata-cache.ts'
 import type { Configuration } from '../options/options.ts'
-import { Slots } from './account.ts'
+import { Accounts } from './account.ts'
+import { MetadataCache } from './metadata-cache.ts'
+import { SharedStore } from './shared-store.ts'
 import { TokenCache } from './token-cache.ts'
 
-/** What all subjects of one `createCrossAppAccess` share. Tokens are kept apart by their keys. */
-export class SharedState {
+/**
+ * What all users of one `createCrossAppAccess` share: configuration, documents, and the caches that hold each user's
+ * tokens and memories apart by their keys (E0).
+ */
+export class Client {
   readonly configuration: Configuration
   readonly cache: TokenCache
-  readonly slots: Slots
-  readonly metadata: Metadata
+  readonly accounts: Accounts
+  readonly metadata: MetadataCache
+  readonly store: SharedStore
   readonly events: EventSink
-  /** Newest DPoP nonce by origin: servers give them to everybody. */
+  /** The newest DPoP nonce of each origin: servers give the same to everybody. */
   readonly nonces: Map<string, string> = new Map<string, string>()
   #requests = 0
   #flights = 0
@@ -22,8 +27,9 @@ export class SharedState {
   constructor(configuration: Configuration) {
     this.configuration = configuration
     this.cache = new TokenCache(configuration.maxEntries)
-    this.slots = new Slots(configuration.maxEntries)
-    this.metadata = new Metadata(configuration)
+    this.accounts = new Accounts(configuration)
+    this.metadata = new MetadataCache(configuration)
+    this.store = new SharedStore(configuration)
     this.events = new EventSink(configuration.onEvent, () => configuration.clock.now())
   }
 

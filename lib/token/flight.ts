@@ -1,129 +1,145 @@
-import { authenticationIn } from './request-context.ts'
-import type { Asking, Need } from './request-context.ts'
-import { pause, startDeadline } from './deadline.ts'
 import { CrossAppAccessError, withRetryAfter } from '../errors.ts'
-import { FailureGate } from './failure-gate.ts'
+import type { ResourceConfiguration } from '../options/options.ts'
 import { acquire } from '../protocol/acquire.ts'
-import type { AcquireContext, AcquireRequest, Acquired } from '../protocol/acquire.ts'
+import type { AcquireContext, AcquireRequest, Acquired, KeptIdJag, Target } from '../protocol/acquire.ts'
+import { scopeTokens } from '../protocol/challenge.ts'
 import type { DpopKey } from '../protocol/dpop.ts'
+import type { AccessTokenGrant } from '../protocol/jwt-bearer.ts'
 import { Secrets, copyOfCause } from '../protocol/redaction.ts'
-import { SharedTokens } from './shared-store.ts'
-import type { Flight, Slot } from './account.ts'
-import type { PartialEvent, SubjectState } from './subject.ts'
+import type { Account, FlightUnderWay } from './account.ts'
+import type { Client } from './client.ts'
+import { pause, startDeadline } from './deadline.ts'
+import { FailureGate } from './failure-gate.ts'
+import { authenticationIn } from './need.ts'
+import type { Need } from './need.ts'
+import type { RequestContext } from './request-context.ts'
+import type { StoreReport } from './shared-store.ts'
+import type { PartialEvent, Subject } from './subject.ts'
 import type { CachedToken } from './token-cache.ts'
+import { tokenKey } from './token-key.ts'
 
-/** Failures remembered for one subject and resource: more kinds of demand than this are not told apart. */
+/** Failures remembered for one account: more kinds of demand than this are not told apart. */
 const mostGates = 8
 
 /** What a flight is for. */
 export interface FlightPlan {
-  /** Who asked first: its `fetch` and URL are used. */
-  readonly asking: Asking
+  readonly resource: ResourceConfiguration
+  /** The request that asked first: its `fetch` and its URL are used. */
+  readonly request: RequestContext
   readonly need: Need
-  readonly slot: Slot
-  /** By what flights and gates of the slot are told apart: scope and authentication. */
+  readonly account: Account
+  /** By what flights and gates of the account are told apart. */
   readonly key: string
   readonly scope: string | undefined
+  readonly secrets: readonly string[]
 }
 
 /** One run of the flow: the request, what it gathers on the way, and what is kept of its success or failure. */
-export class FlightRun implements Flight {
-  readonly number: number
+export class Flight implements FlightUnderWay {
   readonly startedAt: number
   readonly token: Promise<CachedToken>
-  readonly #state: SubjectState
+  readonly #number: number
+  readonly #client: Client
+  readonly #subject: Subject
   readonly #plan: FlightPlan
   readonly #secrets: Secrets
-  readonly #shared: SharedTokens
-  /** Calls of `invalidate` that came before. */
+  /** Calls of `invalidate` that came before (H8). */
   readonly #epoch: number
   /** Fingerprint of the subject token in use. */
   #subjectToken: string | undefined
+  #isFromStore = false
 
   /** Starts as soon as it can be found under way. */
-  constructor(state: SubjectState, plan: FlightPlan) {
-    const { shared } = state
-    const { clock } = shared.configuration
-    this.#state = state
+  constructor(subject: Subject, plan: FlightPlan) {
+    const { client } = subject
+    this.#client = client
+    this.#subject = subject
     this.#plan = plan
-    this.#epoch = plan.slot.epoch
-    this.#secrets = new Secrets().add(...state.secrets(), plan.need.sent?.value)
-    this.#shared = new SharedTokens(state, (operation, error) =>
-      this.#emit({ type: 'store_failed', operation, error: copyOfCause(error, this.#secrets) }),
-    )
-    this.number = shared.nextFlight()
-    this.startedAt = clock.monotonic()
+    this.#epoch = plan.account.epoch
+    this.#secrets = new Secrets().add(...plan.secrets, plan.need.sent?.value)
+    this.#number = client.nextFlight()
+    this.startedAt = client.configuration.clock.monotonic()
     const trace = {
-      resource: plan.asking.resource.label,
-      ...(state.name !== undefined && { subject: state.name }),
-      flight: this.number,
+      resource: plan.resource.label,
+      ...(subject.name !== undefined && { subject: subject.name }),
+      flight: this.#number,
       reason: plan.need.reason,
     }
     // Not at once: who listens to its start may ask for a token as well, and is to find this flight under way.
-    this.token = Promise.resolve().then(() => shared.events.trace(trace, () => this.#fly()))
+    this.token = Promise.resolve().then(() => client.events.trace(trace, () => this.#fly()))
     // All who wait may have left by the time it fails.
     this.token.catch(() => undefined)
   }
 
   async #fly(): Promise<CachedToken> {
-    const { asking, need, slot, key, scope } = this.#plan
-    const { timeouts } = this.#state.shared.configuration
-    const deadline = startDeadline(timeouts.acquireMs)
-    if (slot.gates.get(key)?.isClosed(this.#now()) === false)
+    const { account, need, key } = this.#plan
+    const deadline = startDeadline(this.#client.configuration.timeouts.acquireMs)
+    if (account.gates.get(key)?.isClosed(this.#now()) === false)
       this.#emit({ type: 'gate_opened', reason: 'time' })
     this.#emit({ type: 'acquire_started', reason: need.reason })
     try {
-      const dpop = await this.#state.dpopKey()
-      const request = this.#request(dpop)
-      const context = this.#context(deadline.signal)
-      const work = () => acquire(request, context)
-      return this.#keep(await this.#shared.exclusively(asking, scope, work, deadline.signal), dpop)
+      const dpop = await this.#subject.dpopKey()
+      return this.#keep(await this.#acquire(dpop, deadline.signal), dpop)
     } catch (error) {
       throw error instanceof CrossAppAccessError ? this.#remember(error) : error
     } finally {
       deadline.clear()
-      if (slot.flights.get(key) === this) slot.flights.delete(key)
+      if (account.flights.get(key) === this) account.flights.delete(key)
     }
   }
 
+  // ---- What is asked for --------------------------------------------------------------------------------------------
+
+  /** Runs the flow in one process at a time, and tells the other processes what came of it. */
+  async #acquire(dpop: DpopKey | undefined, signal: AbortSignal): Promise<Acquired> {
+    const { store } = this.#client
+    const request = this.#request(dpop)
+    const context = this.#context(signal)
+    const acquireAndShare = async () => {
+      const acquired = await acquire(request, context)
+      if (!this.#isFromStore) await store.keep(this.#tokenKey(acquired.target), acquired.grant, this.#report)
+      return acquired
+    }
+    return await store.exclusively(this.#lockName, acquireAndShare, signal, this.#report)
+  }
+
   #request(dpop: DpopKey | undefined): AcquireRequest {
-    const { asking, need, slot, key, scope } = this.#plan
-    const { configuration, metadata } = this.#state.shared
+    const { resource, request, need, account, key, scope } = this.#plan
+    const { configuration, metadata } = this.#client
     const now = this.#now()
-    const gate = slot.gates.get(key)
+    const gate = account.gates.get(key)
     const refused = gate?.isClosed(now) === true ? gate.refusal(now) : undefined
     const stepUp = authenticationIn(need)
     return {
-      url: asking.url,
-      resource: asking.resource,
+      url: request.url,
+      resource,
       idp: configuration.idp,
       authorizationServers: configuration.authorizationServers,
-      getIdToken: this.#state.getIdToken,
-      resourceMetadata: metadata.knowledge(asking.resource).resourceMetadata,
+      getIdToken: this.#subject.getIdToken,
+      resourceMetadata: metadata.known(resource).resourceMetadata,
       scope,
       stepUp,
-      previousSubject: slot.subjectToken,
+      previousSubject: account.subjectToken,
       refused,
       dpop,
       dpopRequired: configuration.dpop?.required === true,
       reuseIdJag: configuration.reuseIdJag,
-      refreshTokens: slot.refreshTokens,
-      // Behind a closed gate nothing is sent before there is another subject token.
+      refreshTokens: account.refreshTokens,
+      // Behind a closed gate nothing is sent before there is another subject token (G1).
       keptIdJag: (stepUp ?? refused) ? undefined : this.#usableIdJag(),
     }
   }
 
-  #usableIdJag(): Slot['keptIdJag'] {
-    const { slot, key } = this.#plan
-    const kept = slot.keptIdJag
-    if (kept?.wantedBy !== key) return undefined
-    return kept.expiresAt > this.#state.shared.configuration.clock.now() ? kept : undefined
+  #usableIdJag(): KeptIdJag | undefined {
+    const kept = this.#plan.account.keptIdJag
+    if (kept?.wantedBy !== this.#plan.key) return undefined
+    return kept.expiresAt > this.#client.configuration.clock.now() ? kept : undefined
   }
 
   #context(signal: AbortSignal): AcquireContext {
-    const { asking, need, slot, key } = this.#plan
-    const { configuration, metadata } = this.#state.shared
-    const { fetch = asking.fetch, clock, timeouts } = configuration
+    const { request, account, key } = this.#plan
+    const { configuration, metadata } = this.#client
+    const { fetch = request.fetch, clock, timeouts } = configuration
     return {
       fetch,
       clock,
@@ -134,17 +150,26 @@ export class FlightRun implements Flight {
       onHop: (hop) => this.#emit({ type: 'hop', ...hop }),
       onSubject: (mark) => {
         this.#subjectToken = mark
-        if (slot.gates.get(key)?.isClosed(this.#now()) === true)
+        if (account.gates.get(key)?.isClosed(this.#now()) === true)
           this.#emit({ type: 'gate_opened', reason: 'subject_token' })
       },
-      onTarget: (target) => this.#shared.find(asking, need, target),
+      onTarget: (target) => this.#findInStore(target),
       pause: (retry, retryAfter) => this.#pause(retry, retryAfter, signal),
     }
   }
 
-  /** Waits before a retry; false where there is no time for it. */
+  async #findInStore(target: Target): Promise<AccessTokenGrant | undefined> {
+    const { need } = this.#plan
+    // What others have was obtained without the authentication that is wanted now.
+    if (authenticationIn(need) !== undefined) return undefined
+    const found = await this.#client.store.find(this.#tokenKey(target), need.sent, this.#report)
+    this.#isFromStore = found !== undefined
+    return found
+  }
+
+  /** Waits before a retry; false if there is no time for it. */
   async #pause(retry: number, retryAfter: number | undefined, signal: AbortSignal): Promise<boolean> {
-    const { backOff, timeouts } = this.#state.shared.configuration
+    const { backOff, timeouts } = this.#client.configuration
     const jitter = 0.5 + Math.random() / 2
     const delay =
       retryAfter === undefined ? (backOff.minMs / 4) * 2 ** (retry - 1) * jitter : retryAfter * 1000
@@ -152,20 +177,20 @@ export class FlightRun implements Flight {
     return delay < left && (await pause(delay, signal))
   }
 
+  // ---- What is kept of a success ------------------------------------------------------------------------------------
+
   #keep({ grant, target, keptIdJag }: Acquired, dpop: DpopKey | undefined): CachedToken {
-    const { asking, slot, key } = this.#plan
-    const { resource } = asking
-    const { cache, configuration, metadata } = this.#state.shared
+    const { account, key } = this.#plan
     const token = this.#toCached(grant, dpop)
-    slot.gates.delete(key)
-    // Invalidated while it was under way: good for those who waited, and for nobody after them.
-    if (slot.epoch === this.#epoch) {
-      cache.set(this.#state.keys.of(resource, target), token, configuration.clock.now())
-      slot.keptIdJag = keptIdJag && { ...keptIdJag, wantedBy: key }
-      slot.subjectToken = this.#subjectToken ?? slot.subjectToken
+    account.gates.delete(key)
+    // Invalidated while it was under way: good for those who waited, and for nobody after them (E3, H8).
+    if (account.epoch === this.#epoch) {
+      this.#client.cache.set(this.#tokenKey(target), token, this.#client.configuration.clock.now())
+      account.keptIdJag = keptIdJag && { ...keptIdJag, wantedBy: key }
+      account.subjectToken = this.#subjectToken ?? account.subjectToken
     }
-    const { scope, scopeProven } = metadata.knowledge(resource)
-    if (scope !== undefined && scopeProven !== true) metadata.learn(resource, { scopeProven: true })
+    const { taught, proven } = account.scopes
+    if (taught !== undefined && proven !== true) account.scopes = { ...account.scopes, proven: true }
     this.#emit({
       type: 'token_acquired',
       tokenId: token.id,
@@ -176,11 +201,10 @@ export class FlightRun implements Flight {
   }
 
   #toCached(
-    { value, tokenType, lifetimeMs, requestedAt, scope }: Acquired['grant'],
+    { value, tokenType, lifetimeMs, requestedAt, scope }: AccessTokenGrant,
     dpop: DpopKey | undefined,
   ): CachedToken {
-    const { shared, name } = this.#state
-    const { renewal } = shared.configuration
+    const { renewal } = this.#client.configuration
     // Processes that got their tokens together renew them apart.
     const jitter = 1 - Math.random() / 10
     // Joined, which makes one piece of it: a template makes two with a seam, and Headers takes 20 % longer to check them.
@@ -189,30 +213,37 @@ export class FlightRun implements Flight {
       authorization,
       value: authorization.slice(tokenType.length + 1),
       tokenType,
-      id: shared.nextTokenId(),
+      id: this.#client.nextTokenId(),
       expiresAt: requestedAt.now + lifetimeMs,
       expiresAtMonotonic: requestedAt.monotonic + lifetimeMs,
       softWindow: Math.min(lifetimeMs / 4, renewal.softWindowMs) * jitter,
       hardWindow: Math.min(lifetimeMs / 10, renewal.hardWindowMs),
       scope,
       dpop,
-      subject: name,
-      resource: this.#plan.asking.resource.index,
+      subject: this.#subject.name,
+      resource: this.#plan.resource.index,
       proven: false,
     }
   }
 
-  /** Closes the gate, and gives the error to throw: with the time until it opens, where it does by itself. */
+  // ---- What is kept of a failure ------------------------------------------------------------------------------------
+
+  /** Closes the gate, and gives the error to throw: with the time until it opens, if it does so by itself (G1). */
   #remember(error: CrossAppAccessError): CrossAppAccessError {
+    const { account, resource } = this.#plan
     this.#emit({ type: 'acquire_failed', error })
     // An application without a token now may have one at the next call; a remembered error is remembered already.
     if (error.code === 'id_token_unavailable' || error.cached) return error
-    this.#unlearnScope(error)
-    if (error.step === 'discovery')
-      this.#state.shared.metadata.doubtLocation(this.#plan.asking.resource, error.code)
+    const transient = error.code === 'temporarily_unavailable'
+    // A scope that a challenge made up must not stand in the way for ever.
+    if (!transient && account.scopes.proven !== true)
+      account.scopes = { ...account.scopes, taught: undefined }
+    if (error.step === 'discovery') this.#client.metadata.doubtLocation(resource, error.code)
     const now = this.#now()
-    const { until, transient } = this.#closeGate(error, now)
-    this.#state.emitGateClosed(this.#plan.asking, until - now, {
+    const { until } = this.#closeGate(error, now)
+    this.#emit({
+      type: 'gate_closed',
+      until: this.#client.configuration.clock.now() + until - now,
       reason: transient ? 'transient' : 'terminal',
       error,
     })
@@ -221,19 +252,11 @@ export class FlightRun implements Flight {
       : error
   }
 
-  /** A scope that a challenge made up must not stand in the way of those who do not need it. */
-  #unlearnScope(error: CrossAppAccessError): void {
-    const { resource } = this.#plan.asking
-    const { metadata } = this.#state.shared
-    const { scope, scopeProven } = metadata.knowledge(resource)
-    if (error.code === 'temporarily_unavailable' || scope === undefined || scopeProven === true) return
-    metadata.learn(resource, { scope: undefined })
-  }
-
   #closeGate(error: CrossAppAccessError, now: number): FailureGate {
-    const { gates } = this.#plan.slot
-    const { backOff } = this.#state.shared.configuration
-    const known = gates.get(this.#plan.key)
+    const { account, key } = this.#plan
+    const { gates } = account
+    const { backOff } = this.#client.configuration
+    const known = gates.get(key)
     if (known !== undefined) {
       known.closeAgain(error, this.#subjectToken, now, backOff)
       return known
@@ -241,17 +264,35 @@ export class FlightRun implements Flight {
     const oldest = gates.keys().next()
     if (gates.size >= mostGates && oldest.done !== true) gates.delete(oldest.value)
     const gate = new FailureGate(error, this.#subjectToken, now, backOff)
-    gates.set(this.#plan.key, gate)
+    gates.set(key, gate)
     return gate
   }
 
+  // -------------------------------------------------------------------------------------------------------------------
+
+  #tokenKey(target: Target): string {
+    const { resource } = this.#plan
+    const { configuration } = this.#client
+    return tokenKey({ subject: this.#subject.name, resource, configuration }, target)
+  }
+
+  get #lockName(): string {
+    const { resource, scope } = this.#plan
+    const { idp } = this.#client.configuration
+    const subject = this.#subject.name ?? null
+    return JSON.stringify([subject, idp.issuer, idp.clientId, resource.url, scopeTokens(scope).sort()])
+  }
+
+  readonly #report: StoreReport = (operation, error) =>
+    this.#emit({ type: 'store_failed', operation, error: copyOfCause(error, this.#secrets) })
+
   #emit(event: PartialEvent): void {
-    if (!this.#state.shared.events.listening) return
+    const { resource, request } = this.#plan
     // The union's members stay together under the spread; the compiler cannot see it.
-    this.#state.emit(this.#plan.asking, { ...event, flight: this.number })
+    this.#subject.emit(resource, { ...event, flight: this.#number }, request.number)
   }
 
   #now(): number {
-    return this.#state.shared.configuration.clock.monotonic()
+    return this.#client.configuration.clock.monotonic()
   }
 }

@@ -22,15 +22,11 @@ interface Entry<T> {
 }
 
 /** What is known of a resource, whoever asks. */
-export interface ResourceKnowledge {
+export interface KnownResource {
   /** Whether its server has ever asked for a token. */
   readonly challenged: boolean
   /** `resource_metadata` of its last challenge. */
   readonly resourceMetadata?: string | undefined
-  /** Scope of its challenges that is asked for from the start. */
-  readonly scope?: string | undefined
-  /** Whether a token has been obtained with that scope. */
-  readonly scopeProven?: boolean
   /** Its metadata, fresh or not. */
   readonly described?: ProtectedResourceMetadata | undefined
 }
@@ -40,13 +36,13 @@ export interface ResourceKnowledge {
  *
  * A document that is being fetched is waited for by everybody who needs it.
  */
-export class Metadata implements MetadataSource {
+export class MetadataCache implements MetadataSource {
   readonly #configuration: Configuration
   readonly #servers = new Map<string, Entry<AuthorizationServerMetadata>>()
   #tokenEndpoints: ReadonlySet<string> = new Set()
   readonly #resources = new Map<number, Entry<ProtectedResourceMetadata>>()
   /** By index of the resource. */
-  readonly #knowledge: ResourceKnowledge[] = []
+  readonly #known: KnownResource[] = []
   readonly #underway = new Map<string, { startedAt: number; result: Promise<Entry<unknown>> }>()
 
   constructor(configuration: Configuration) {
@@ -54,12 +50,20 @@ export class Metadata implements MetadataSource {
   }
 
   /** A new object whenever something was learned. */
-  knowledge({ index }: ResourceConfiguration): ResourceKnowledge {
-    return this.#knowledge[index] ?? nothing
+  known({ index }: ResourceConfiguration): KnownResource {
+    return this.#known[index] ?? nothing
   }
 
-  learn(resource: ResourceConfiguration, news: Partial<ResourceKnowledge>): void {
-    this.#knowledge[resource.index] = { ...this.knowledge(resource), ...news }
+  /** Notes that the resource has asked for a token, and where it says that its metadata are. */
+  learnChallenge(resource: ResourceConfiguration, resourceMetadata: string | undefined): void {
+    const known = this.known(resource)
+    const moved = resourceMetadata !== undefined && resourceMetadata !== known.resourceMetadata
+    if (known.challenged && !moved) return
+    this.#learn(resource, { challenged: true, ...(moved && { resourceMetadata }) })
+  }
+
+  #learn(resource: ResourceConfiguration, news: Partial<KnownResource>): void {
+    this.#known[resource.index] = { ...this.known(resource), ...news }
   }
 
   /**
@@ -69,7 +73,7 @@ export class Metadata implements MetadataSource {
   doubtLocation(resource: ResourceConfiguration, failure: CrossAppAccessErrorCode): void {
     const found = this.#resources.get(resource.index)
     if (found === undefined && failure === 'temporarily_unavailable') return
-    this.learn(resource, { resourceMetadata: found?.namedAs })
+    this.#learn(resource, { resourceMetadata: found?.namedAs })
   }
 
   /** The token endpoints that metadata named, as `URL` writes them: another set whenever they change. */
@@ -102,7 +106,7 @@ export class Metadata implements MetadataSource {
         ),
     )
     this.#resources.set(resource.index, { ...entry, namedAs: resourceMetadata })
-    this.learn(resource, { described: entry.document })
+    this.#learn(resource, { described: entry.document })
     return entry.document
   }
 
@@ -172,4 +176,4 @@ async function waitFor<T>(result: Promise<T>, endpoint: string, context: Protoco
   }
 }
 
-const nothing: ResourceKnowledge = { challenged: false }
+const nothing: KnownResource = { challenged: false }

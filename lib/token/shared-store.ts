@@ -1,85 +1,53 @@
-import type { Asking, Need } from './request-context.ts'
-import { authenticationIn } from './request-context.ts'
-import type { ResourceConfiguration } from '../options/options.ts'
-import type { Acquired, Target } from '../protocol/acquire.ts'
-import { scopeTokens } from '../protocol/challenge.ts'
+import type { Configuration } from '../options/options.ts'
+import type { StoredToken, TokenStore } from '../options/token-store.ts'
 import { abortable } from '../protocol/http.ts'
 import type { AccessTokenGrant } from '../protocol/jwt-bearer.ts'
 import { Secrets, copyOfCause } from '../protocol/redaction.ts'
 import { isHeaderSafe } from '../protocol/token-endpoint.ts'
-import type { SubjectState } from './subject.ts'
-import type { CachedToken } from './token-cache.ts'
-import type { StoredToken, TokenStore } from '../options/token-store.ts'
 
-/** Told of a store that failed. */
-type Report = (operation: 'get' | 'set' | 'lock', error: unknown) => void
+/** Told of an operation of the store that failed. */
+export type StoreReport = (operation: 'get' | 'set' | 'lock', error: unknown) => void
 
 /**
- * The tokens that processes share, for one flight: asked before a subject token is, and told what came of it.
+ * The tokens that processes share: asked before a subject token is, and told what came of a flight.
  *
- * A store that fails is reported, and then does not matter.
+ * A store that fails is reported, and then does not matter (G6).
  */
-export class SharedTokens {
-  readonly #state: SubjectState
-  readonly #report: Report
+export class SharedStore {
+  readonly #configuration: Configuration
   /** Undefined also with DPoP: what is bound to a key of this process is of no use to another. */
   readonly #store: TokenStore | undefined
-  #found = false
 
-  constructor(state: SubjectState, report: Report) {
-    const { store, dpop } = state.shared.configuration
-    this.#state = state
-    this.#report = report
-    this.#store = dpop === undefined ? store : undefined
+  constructor(configuration: Configuration) {
+    this.#configuration = configuration
+    this.#store = configuration.dpop === undefined ? configuration.store : undefined
   }
 
   /** What another process has obtained already, if it is alive and not the token that was refused. */
-  async find({ resource }: Asking, need: Need, target: Target): Promise<AccessTokenGrant | undefined> {
-    if (this.#store === undefined || authenticationIn(need) !== undefined) return undefined
+  async find(
+    key: string,
+    sent: { readonly value: string } | undefined,
+    report: StoreReport,
+  ): Promise<AccessTokenGrant | undefined> {
+    if (this.#store === undefined) return undefined
     let stored: StoredToken | undefined
     try {
-      stored = await abortable(this.#store.get(this.#state.keys.of(resource, target)), this.#signal())
+      stored = await abortable(this.#store.get(key), this.#signal())
     } catch (error) {
-      this.#report('get', error)
+      report('get', error)
       return undefined
     }
-    if (!isStoredToken(stored) || stored.value === need.sent?.value || !this.#isAlive(stored))
-      return undefined
-    this.#found = true
+    if (!isStoredToken(stored) || stored.value === sent?.value || !this.#isAlive(stored)) return undefined
     return this.#toGrant(stored)
   }
 
-  /** Runs the flow in one process at a time, where the store can see to it, and keeps what comes of it. */
-  async exclusively(
-    { resource }: Asking,
-    scope: string | undefined,
-    work: () => Promise<Acquired>,
-    signal: AbortSignal,
-  ): Promise<Acquired> {
-    const store = this.#store
-    if (store === undefined) return await work()
-    const workAndKeep = async () => {
-      const acquired = await work()
-      if (!this.#found) await this.#keep(store, resource, acquired)
-      return acquired
-    }
-    if (store.exclusively === undefined) return await workAndKeep()
-    let outcome: Promise<Acquired> | undefined
-    try {
-      await store.exclusively(this.#lockName(resource, scope), () => (outcome ??= workAndKeep()), signal)
-    } catch (error) {
-      // A failure of the work itself is told by whoever waits for it, below.
-      if (outcome === undefined) this.#report('lock', error)
-    }
-    return await (outcome ?? workAndKeep())
-  }
-
-  async #keep(
-    store: TokenStore,
-    resource: ResourceConfiguration,
-    { grant, target }: Acquired,
+  /** Keeps a token for the other processes. */
+  async keep(
+    key: string,
+    { value, lifetimeMs, requestedAt, scope }: AccessTokenGrant,
+    report: StoreReport,
   ): Promise<void> {
-    const { value, lifetimeMs, requestedAt, scope } = grant
+    if (this.#store === undefined) return
     const token: StoredToken = {
       value,
       tokenType: 'Bearer',
@@ -88,22 +56,46 @@ export class SharedTokens {
       ...(scope !== undefined && { scope }),
     }
     try {
-      await abortable(
-        Promise.resolve(store.set(this.#state.keys.of(resource, target), token)),
-        this.#signal(),
-      )
+      await abortable(Promise.resolve(this.#store.set(key, token)), this.#signal())
     } catch (error) {
-      this.#report('set', error)
+      report('set', error)
     }
   }
 
+  /** Runs the work in one process at a time, if the store can see to it. */
+  async exclusively<T>(
+    name: string,
+    work: () => Promise<T>,
+    signal: AbortSignal,
+    report: StoreReport,
+  ): Promise<T> {
+    if (this.#store?.exclusively === undefined) return await work()
+    let outcome: Promise<T> | undefined
+    try {
+      await this.#store.exclusively(name, () => (outcome ??= work()), signal)
+    } catch (error) {
+      // A failure of the work itself is told by whoever waits for it, below.
+      if (outcome === undefined) report('lock', error)
+    }
+    return await (outcome ?? work())
+  }
+
+  /** Removes a refused token for all processes. Not awaited: it is gone from this one, and the store compares first. */
+  delete(key: string, { value }: { readonly value: string }, report: (error: Error) => void): void {
+    const store = this.#store
+    if (store === undefined) return
+    new Promise((resolve) => resolve(store.delete(key, value))).catch((error: unknown) =>
+      report(copyOfCause(error, new Secrets().add(value))),
+    )
+  }
+
   #isAlive({ expiresAt, lifetimeMs }: StoredToken): boolean {
-    const { clock, renewal } = this.#state.shared.configuration
+    const { clock, renewal } = this.#configuration
     return expiresAt - clock.now() > Math.min(lifetimeMs / 10, renewal.hardWindowMs)
   }
 
   #toGrant({ value, expiresAt, lifetimeMs, scope }: StoredToken): AccessTokenGrant {
-    const { clock } = this.#state.shared.configuration
+    const { clock } = this.#configuration
     const age = lifetimeMs - (expiresAt - clock.now())
     return {
       value,
@@ -114,31 +106,10 @@ export class SharedTokens {
     }
   }
 
-  #lockName(resource: ResourceConfiguration, scope: string | undefined): string {
-    const { idp } = this.#state.shared.configuration
-    const subject = this.#state.name ?? null
-    return JSON.stringify([subject, idp.issuer, idp.clientId, resource.url, scopeTokens(scope).sort()])
-  }
-
-  /** A store gets as long as one request of the flow. */
+  /** A store gets as long as one request of the flow (G6). */
   #signal(): AbortSignal {
-    return AbortSignal.timeout(this.#state.shared.configuration.timeouts.requestMs)
+    return AbortSignal.timeout(this.#configuration.timeouts.requestMs)
   }
-}
-
-/** Removes a refused token for all processes. Not awaited: it is gone from this one, and the store compares first. */
-export function deleteShared(
-  state: SubjectState,
-  asking: Pick<Asking, 'resource' | 'number'>,
-  key: string,
-  { value }: CachedToken,
-): void {
-  const { store } = state.shared.configuration
-  if (store === undefined) return
-  new Promise((resolve) => resolve(store.delete(key, value))).catch((error: unknown) => {
-    const copy = copyOfCause(error, new Secrets().add(value))
-    state.emit(asking, { type: 'store_failed', operation: 'delete', error: copy })
-  })
 }
 
 // Boundary: what a store gives comes from outside of the process.

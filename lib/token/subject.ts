@@ -1,72 +1,50 @@
-import type { Asking } from './request-context.ts'
 import type { UnstampedEvent } from '../events.ts'
-import { secretsOf } from '../protocol/client-authentication.ts'
+import type { ResourceConfiguration } from '../options/options.ts'
 import { generateDpopKeyPair } from '../protocol/dpop.ts'
 import type { DpopKey } from '../protocol/dpop.ts'
 import type { GetIdToken } from '../protocol/subject-token.ts'
-import type { SharedState } from './client.ts'
-import { TokenKeys } from './token-key.ts'
+import type { Client } from './client.ts'
 
 type WithoutBase<T> = T extends unknown ? Omit<T, 'resource' | 'subject' | 'request'> : never
 
 /** An event before it is said whom it is about. */
 export type PartialEvent = WithoutBase<UnstampedEvent>
 
-/** What one subject has to itself, beside what all of them share. */
-export class SubjectState {
-  readonly shared: SharedState
-  /** As `forSubject` was given it; nothing for the base instance. */
+/** A user: the name, where the subject tokens come from, and the key that the tokens are bound to. */
+export class Subject {
+  readonly client: Client
+  /** The string that `forSubject` or the option `subject` gave; undefined for the base instance, which no string equals. */
   readonly name: string | undefined
   readonly getIdToken: GetIdToken
-  readonly keys: TokenKeys
   #dpopKey: Promise<DpopKey> | undefined
 
-  constructor(shared: SharedState, name: string | undefined, getIdToken: GetIdToken | undefined) {
-    this.shared = shared
+  constructor(client: Client, name: string | undefined, getIdToken: GetIdToken | undefined) {
+    this.client = client
     this.name = name
     this.getIdToken = getIdToken ?? noIdToken
-    this.keys = new TokenKeys(shared, name)
   }
 
-  /** One key, made when it is first needed, or the caller's own for all subjects. */
+  /** The key made for this user when it is first needed, or the one that the options give for all users. */
   async dpopKey(): Promise<DpopKey | undefined> {
-    const { dpop } = this.shared.configuration
+    const { dpop } = this.client.configuration
     if (dpop === undefined) return undefined
     this.#dpopKey ??= Promise.resolve(dpop.keyPair ?? generateDpopKeyPair()).then((keyPair) => ({
       keyPair,
-      nonces: this.shared.nonces,
+      nonces: this.client.nonces,
     }))
     return await this.#dpopKey
   }
 
-  /** What a hostile server may echo: this client's secrets, and the tokens in use, live or not. */
-  secrets(): (string | undefined)[] {
-    const { idp, authorizationServers } = this.shared.configuration
-    const tokens = this.keys.known.flatMap(({ key, slot }) => {
-      const token = key === undefined ? undefined : this.shared.cache.get(key)
-      return [token?.value, slot.refused?.token.value].filter((value) => value !== undefined)
-    })
-    return [...[idp, ...authorizationServers].flatMap(secretsOf), ...tokens]
-  }
-
-  emit({ resource, number }: Pick<Asking, 'resource' | 'number'>, event: PartialEvent): void {
-    this.shared.events.emit({
-      resource: resource.label,
+  /** Tells what happened to this user at a resource, and in which request. */
+  emit({ label }: ResourceConfiguration, event: PartialEvent, request?: number): void {
+    const { events } = this.client
+    if (!events.listening) return
+    events.emit({
+      resource: label,
       ...(this.name !== undefined && { subject: this.name }),
-      ...(number !== undefined && { request: number }),
+      ...(request !== undefined && { request }),
       ...event,
     })
-  }
-
-  /** Tells that nothing will be asked for a while. */
-  emitGateClosed(
-    asking: Asking,
-    pauseMs: number,
-    event: Omit<Extract<PartialEvent, { type: 'gate_closed' }>, 'type' | 'until'>,
-  ): void {
-    if (!this.shared.events.listening) return
-    const until = this.shared.configuration.clock.now() + pauseMs
-    this.emit(asking, { type: 'gate_closed', until, ...event })
   }
 }
 

@@ -1,286 +1,328 @@
-import { authenticationIn } from './request-context.ts'
-import type { Asking, Need } from './request-context.ts'
-import { backOffMs } from './failure-gate.ts'
-import { FlightRun } from './flight.ts'
 import type { ResourceConfiguration } from '../options/options.ts'
 import { scopeTokens } from '../protocol/challenge.ts'
 import type { Demand } from '../protocol/challenge.ts'
-import { systemClock } from '../protocol/context.ts'
 import { abortable } from '../protocol/http.ts'
-import type { GetIdToken } from '../protocol/subject-token.ts'
-import type { SharedState } from './client.ts'
-import { deleteShared } from './shared-store.ts'
-import type { Flight, Slot } from './account.ts'
-import { SubjectState } from './subject.ts'
-import type { PartialEvent } from './subject.ts'
+import type { Account, FlightUnderWay, LearnedScopes } from './account.ts'
+import type { Client } from './client.ts'
+import { Flight } from './flight.ts'
+import { authenticationIn } from './need.ts'
+import type { Need } from './need.ts'
+import type { RequestContext } from './request-context.ts'
+import type { PartialEvent, Subject } from './subject.ts'
 import { freshness } from './token-cache.ts'
-import type { CachedToken, Freshness } from './token-cache.ts'
+import type { CachedToken } from './token-cache.ts'
+import { expectedKey, flightKey, wantedScope } from './token-key.ts'
 
-/** A token, and whether it was issued just now, for this request among others. */
-export interface Obtained {
-  readonly token: CachedToken
-  readonly minted: boolean
-}
-
-/** Waiters give a flight this much longer than it gives itself, in milliseconds, before they leave it behind. */
+/** Waiters give a flight this many milliseconds more than it gives itself before they leave it behind. */
 const watchdogGrace = 500
-/** Attempts to widen a scope before one has to succeed. */
-const mostStepUps = 3
 /** Characters of a scope beyond which it is not widened: a server may always want more. */
 const longestScope = 8192
-/** Flights of one subject and resource at a time: a server that wants something else of each request gets no more. */
+/** Flights of one account at a time: a server that wants something else of each request gets no more. */
 const mostFlights = 8
 
 /**
- * Answers one question, "a token for this resource, now", for one subject: from the cache, from a flight under way, or
- * by starting one. A failure is remembered for a while instead of being repeated.
+ * The access token of one user at one resource: from memory, from a flight under way, or from a new one.
+ *
+ * A failure is remembered for a while instead of being repeated (G1).
  */
 export class TokenSource {
-  readonly shared: SharedState
-  readonly #state: SubjectState
+  readonly client: Client
+  readonly resource: ResourceConfiguration
+  readonly #subject: Subject
+  readonly #secrets: () => string[]
+  #account: Account | undefined
+  /** The key of the token to use, and what it was composed of: it holds as long as those are the same objects. */
+  #key:
+    { readonly of: string | undefined; readonly known: object; readonly scopes: LearnedScopes } | undefined
 
-  constructor(shared: SharedState, subject: string | undefined, getIdToken: GetIdToken | undefined) {
-    this.shared = shared
-    this.#state = new SubjectState(shared, subject, getIdToken)
+  /** `secrets` gives what must never be quoted (G5). */
+  constructor(subject: Subject, resource: ResourceConfiguration, secrets: () => string[]) {
+    this.client = subject.client
+    this.resource = resource
+    this.#subject = subject
+    this.#secrets = secrets
   }
 
-  /** The token to send now, if there is one. In its last stretch of life, its renewal starts beside. */
-  inHand(asking: Asking): CachedToken | undefined {
-    const { slot, key } = this.#state.keys.at(asking.resource)
-    const token = key === undefined ? undefined : this.shared.cache.get(key)
-    const { clock } = this.shared.configuration
-    const now = clock.now()
-    const { seenFresh, refused } = slot
-    const isSeen = seenFresh !== undefined && seenFresh.at === now && seenFresh.token === token
-    const state = isSeen && refused === undefined ? 'fresh' : this.#look(slot, token, now)
-    if (refused !== undefined && state === 'refused') return refused.token
-    if (token === undefined || state === 'dead') return undefined
-    if (state === 'stale') this.#renewBeside(asking, slot, token)
-    if (this.shared.events.listening) {
+  // ---- Giving tokens ------------------------------------------------------------------------------------------------
+
+  /** The token to send now, if there is one. In its last stretch of life its renewal starts beside the request (E5). */
+  current(request: RequestContext): CachedToken | undefined {
+    const { refusals } = this.account
+    const { standIn } = refusals
+    if (standIn !== undefined) return standIn
+    const token = this.#cached()
+    // What was refused serves until its pause is over, and not beyond (G2).
+    if (token === undefined || token === refusals.token) return undefined
+    const state = this.#freshness(token)
+    if (state === 'dead') return undefined
+    if (state === 'stale') this.#renewBeside(request, token)
+    if (this.client.events.listening) {
       const type = state === 'stale' ? 'token_served_stale' : 'token_used'
-      this.emit(asking, { type, tokenId: token.id })
+      this.emit({ type, tokenId: token.id }, request.number)
     }
     return token
   }
 
-  /** How fresh the token in memory is by both clocks, or that one that was refused stands in for it. */
-  #look(slot: Slot, token: CachedToken | undefined, now: number): Freshness | 'refused' {
-    const { clock } = this.shared.configuration
-    const monotonic = clock.monotonic()
-    const { refused } = slot
-    if (refused !== undefined && monotonic < refused.until) return 'refused'
-    // What was refused serves until its back-off is over, and not beyond.
-    if (token === undefined || token === refused?.token) return 'dead'
-    const state = freshness(token, now, monotonic)
-    // Both clocks of the machine stand still for a millisecond, those that are given need not: a second look in it is
-    // spared, which makes calls that come together cheaper by 50 ns.
-    if (state === 'fresh' && clock === systemClock) slot.seenFresh = { token, at: now }
-    return state
-  }
-
-  /** Whether a token has to be had before the first send. */
-  comesFirst({ resource }: Asking, oneShot: boolean): boolean {
-    const { acquire: when } = this.shared.configuration
-    const { challenged, described } = this.shared.metadata.knowledge(resource)
+  /** Whether a request has to have a token before it is sent, rather than learn from the `401` (E6). */
+  needsTokenFirst(oneShot: boolean): boolean {
+    const { acquire: when } = this.client.configuration
+    const { challenged, described } = this.client.metadata.known(this.resource)
     if (when === 'eager' || challenged) return true
-    // A body that cannot be sent again would be lost to a 401.
-    return (
-      when === 'auto' && (oneShot || resource.authorizationServer !== undefined || described !== undefined)
-    )
+    if (when === 'challenge') return false
+    // A body that cannot be sent again would be lost to a 401 (C3).
+    return oneShot || this.resource.authorizationServer !== undefined || described !== undefined
   }
 
   /**
-   * A token, from the cache or from the flow. The caller's abort ends the wait at once with its own reason.
+   * A token, from memory or from the flow. The caller's abort ends the wait at once with its own reason (E4).
    *
-   * @throws {@link CrossAppAccessError} also a remembered one, without asking anybody.
+   * @throws {@link CrossAppAccessError}, also a remembered one without asking anybody.
    */
-  async obtain(asking: Asking, need: Need): Promise<Obtained> {
-    const { resource, signal } = asking
+  async obtain(request: RequestContext, need: Need): Promise<CachedToken> {
+    const { signal } = request
     signal?.throwIfAborted()
-    const { slot } = this.#state.keys.at(resource)
+    const { account } = this
     for (;;) {
-      const held = this.#held(resource, need)
-      if (held !== undefined) return { token: held, minted: false }
-      const flight = this.#join(asking, slot, need)
+      const held = this.#held(need)
+      if (held !== undefined) return held
+      const flight = this.#join(request, need)
       const token = await this.#wait(flight, signal)
-      if (token !== undefined) return { token, minted: true }
-      // It never settled, though its time is over: some platforms freeze what another request has started.
-      for (const [key, other] of slot.flights) if (other === flight) slot.flights.delete(key)
+      if (token !== undefined) return token
+      // It never settled, though its time is over: some platforms freeze what another request has started (E4).
+      for (const [key, other] of account.flights) if (other === flight) account.flights.delete(key)
     }
   }
 
   /**
-   * A token with the wider scope that a `403` asks for, or nothing where it cannot be had: the caller hands the `403`
-   * back as it is.
+   * The token to send next to a server that asks for something better than `sent`; undefined if it cannot be had
+   * although nothing failed: the answer then goes back to the caller as it is.
+   *
+   * @throws {@link CrossAppAccessError} like `obtain`.
    */
-  async widen(
-    asking: Asking,
+  async meet(
+    request: RequestContext,
+    demand: Demand,
     sent: CachedToken | undefined,
-    demand: Demand & { kind: 'scope' },
-  ): Promise<Obtained | undefined> {
-    const { resource, signal } = asking
-    const { keys } = this.#state
-    const { slot } = keys.at(resource)
-    const need: Need = { reason: 'scope', sent, demand }
-    const wanted = keys.wantedScope(resource, slot, demand)
-    if ((wanted?.length ?? 0) > longestScope) return undefined
-    const had = new Set(scopeTokens(sent?.scope))
-    const addsTo = (scope: string | undefined) => scopeTokens(scope).some((token) => !had.has(token))
-    // A new token with no more than this one would be refused alike.
-    if (sent !== undefined && !addsTo(demand.scope) && this.#held(resource, need) === undefined)
-      return undefined
-    const joins = slot.flights.has(flightKey(wanted, undefined))
-    if (!joins && this.#held(resource, need) === undefined && ++slot.stepUps > mostStepUps) return undefined
-    if (this.shared.events.listening)
-      this.emit(asking, { type: 'step_up', ...(wanted !== undefined && { scope: wanted }) })
-    try {
-      const obtained = await this.obtain(asking, need)
-      if (sent !== undefined && !addsTo(obtained.token.scope)) return undefined
-      slot.widened = wanted
-      slot.stepUps = 0
-      return obtained
-    } catch {
-      if (signal?.aborted === true) throw signal.reason
-      return undefined
+  ): Promise<CachedToken | undefined> {
+    switch (demand.kind) {
+      case 'nonce':
+        return sent
+      case 'scope':
+        return await this.#widen(request, demand, sent)
+      case 'authentication':
+        return await this.obtain(request, { reason: 'authentication', sent, demand })
+      case 'token':
+        return await this.obtain(request, {
+          reason: sent === undefined ? 'missing' : 'rejected',
+          sent,
+          demand,
+        })
     }
   }
 
-  /** Keeps what a challenge teaches about the resource. */
-  learn(resource: ResourceConfiguration, demand: Demand & { kind: 'token' }): void {
-    const { metadata } = this.shared
-    const known = metadata.knowledge(resource)
-    const { resourceMetadata } = demand
-    const moved = resourceMetadata !== undefined && resourceMetadata !== known.resourceMetadata
+  // ---- What answers teach -------------------------------------------------------------------------------------------
+
+  /** Keeps what a challenge teaches: where the metadata are for everybody, the scope for this user alone (E0). */
+  learn(demand: Demand & { kind: 'token' }): void {
+    this.client.metadata.learnChallenge(this.resource, demand.resourceMetadata)
+    const { account } = this
+    const { taught, proven } = account.scopes
     // A scope that has never led to a token is replaced; one that has is kept, and the new one is tried beside it.
-    const scope = known.scopeProven === true ? known.scope : (demand.scope ?? known.scope)
-    if (known.challenged && !moved && scope === known.scope) return
-    metadata.learn(resource, { challenged: true, scope, ...(moved && { resourceMetadata }) })
-  }
-
-  /** Forgets a token that was refused, unless another has taken its place. */
-  invalidate(asking: Asking, sent: CachedToken): void {
-    const { key } = this.#state.keys.at(asking.resource)
-    const removed = key !== undefined && this.shared.cache.invalidate(key, sent)
-    if (removed) deleteShared(this.#state, asking, key, sent)
-    if (this.shared.events.listening)
-      this.emit(asking, { type: 'token_invalidated', late: !removed, tokenId: sent.id })
-  }
-
-  /** Notes that a token was refused although it had just been issued: a new one would be refused alike, for a while. */
-  refuse(asking: Asking, token: CachedToken): void {
-    const { slot } = this.#state.keys.at(asking.resource)
-    const now = this.#monotonic()
-    if (slot.refused?.token.value === token.value && now < slot.refused.until) return
-    const failures = (slot.refused?.failures ?? 0) + 1
-    const pauseMs = backOffMs(this.shared.configuration.backOff, failures)
-    token.proven = false
-    slot.refused = { token, failures, until: now + pauseMs }
-    this.#state.emitGateClosed(asking, pauseMs, { reason: 'token_refused' })
-  }
-
-  /** Whether the token is one whose refusal is known, so that nothing is to be done about it now. */
-  isKnownRefusal({ resource }: Pick<Asking, 'resource'>, token: CachedToken): boolean {
-    const { refused } = this.#state.keys.at(resource).slot
-    return refused?.token.value === token.value && this.#monotonic() < refused.until
-  }
-
-  /** Notes whether a token with another authentication behind it was enough; where it was not, nor would the next be. */
-  settleAuthentication(asking: Asking, enough: boolean): void {
-    const { slot } = this.#state.keys.at(asking.resource)
-    const failures = (slot.unsatisfied?.failures ?? 0) + 1
-    const pauseMs = backOffMs(this.shared.configuration.backOff, failures)
-    slot.unsatisfied = enough ? undefined : { failures, until: this.#monotonic() + pauseMs }
-  }
-
-  /** Whether another authentication was not enough a moment ago, so that none is asked for now. */
-  isUnsatisfied({ resource }: Asking): boolean {
-    const { unsatisfied } = this.#state.keys.at(resource).slot
-    return unsatisfied !== undefined && this.#monotonic() < unsatisfied.until
+    if (demand.scope === undefined || demand.scope === taught || proven === true) return
+    account.scopes = { ...account.scopes, taught: demand.scope }
   }
 
   /** Notes that the server took a token. */
-  accept(asking: Asking, token: CachedToken): void {
+  accept(token: CachedToken, request?: number): void {
     if (token.proven) return
     token.proven = true
-    const { slot } = this.#state.keys.at(asking.resource)
-    if (slot.refused === undefined) return
-    slot.refused = undefined
-    if (this.shared.events.listening) this.emit(asking, { type: 'gate_opened', reason: 'answer' })
+    if (this.account.refusals.lift()) this.emit({ type: 'gate_opened', reason: 'answer' }, request)
   }
 
-  /** Forgets the tokens of this subject, of one resource or of all. What is being obtained right now is not kept. */
-  forget(resource?: ResourceConfiguration): void {
-    const { configuration, cache } = this.shared
-    for (const each of resource === undefined ? configuration.resources : [resource]) {
-      const { slot } = this.#state.keys.at(each)
-      slot.epoch++
-      slot.keptIdJag = undefined
-      slot.refreshTokens.clear()
-      slot.refused = undefined
-      slot.seenFresh = undefined
-      const removed = cache.removeWhere(
-        (token) => token.subject === this.#state.name && token.resource === each.index,
-      )
-      const asking = { resource: each }
-      for (const [key, token] of removed) {
-        deleteShared(this.#state, asking, key, token)
-        if (this.shared.events.listening)
-          this.emit(asking, { type: 'token_invalidated', late: false, tokenId: token.id })
-      }
+  /** Notes that a token was refused although it was new: another would be refused alike, for a while (G2). */
+  refuse(token: CachedToken, request?: number): void {
+    const pauseMs = this.account.refusals.refuse(token)
+    if (pauseMs === undefined) return
+    token.proven = false
+    const until = this.client.configuration.clock.now() + pauseMs
+    this.emit({ type: 'gate_closed', until, reason: 'token_refused' }, request)
+  }
+
+  /**
+   * Gives up a token that was refused, unless another has taken its place: a `401` speaks of the token that was sent (E2).
+   * False if its refusal is known, or refusals have cost enough renewals: then nothing more is tried for now (G2).
+   */
+  giveUp(sent: CachedToken, request?: number): boolean {
+    const { refusals } = this.account
+    if (refusals.isKnown(sent)) return false
+    if (this.#cached()?.value === sent.value && !refusals.takeRenewal()) return false
+    this.invalidate(sent, request)
+    return true
+  }
+
+  /** Forgets a token that was refused, unless another has taken its place (E2). */
+  invalidate(sent: CachedToken, request?: number): void {
+    const key = this.#keyOfToken()
+    const removed = key !== undefined && this.client.cache.invalidate(key, sent)
+    if (removed) this.#deleteFromStore(key, sent, request)
+    this.emit({ type: 'token_invalidated', late: !removed, tokenId: sent.id }, request)
+  }
+
+  /** Whether another authentication was not enough a moment ago, so that none is asked for now (D4). */
+  get isUnsatisfied(): boolean {
+    return this.account.refusals.isUnsatisfied
+  }
+
+  /** Notes whether a token with another authentication behind it was enough (D4). */
+  settleAuthentication(enough: boolean): void {
+    this.account.refusals.settleAuthentication(enough)
+  }
+
+  /** Notes that a request whose scope was widened has been served (D3). */
+  settleStepUp(): void {
+    this.account.refusals.settleStepUp()
+  }
+
+  /** Sign-out (H8): forgets this user's tokens here. What is being obtained right now is not kept. */
+  forget(): void {
+    this.account.forget()
+    const { cache } = this.client
+    const { name } = this.#subject
+    const { index } = this.resource
+    for (const [key, token] of cache.removeWhere(
+      ({ subject, resource }) => subject === name && resource === index,
+    )) {
+      this.#deleteFromStore(key, token)
+      this.emit({ type: 'token_invalidated', late: false, tokenId: token.id })
     }
   }
 
-  /** What a hostile server may echo. */
-  secrets(): (string | undefined)[] {
-    return this.#state.secrets()
+  // ---- For those above ----------------------------------------------------------------------------------------------
+
+  /** What a hostile server may echo (G5). */
+  secrets(): string[] {
+    return this.#secrets()
   }
 
-  emit(asking: Pick<Asking, 'resource' | 'number'>, event: PartialEvent): void {
-    this.#state.emit(asking, event)
+  /** The tokens of this source that are in use, live or not. */
+  tokens(): string[] {
+    return [this.#cached()?.value, this.account.refusals.token?.value].filter((value) => value !== undefined)
   }
 
-  #monotonic(): number {
-    return this.shared.configuration.clock.monotonic()
+  emit(event: PartialEvent, request?: number): void {
+    this.#subject.emit(this.resource, event, request)
   }
 
-  /** A live token in the cache that is another than the one that was not good enough. */
-  #held(resource: ResourceConfiguration, { sent, demand }: Need): CachedToken | undefined {
-    const { key, slot } = this.#state.keys.at(resource)
-    const token = key === undefined ? undefined : this.shared.cache.get(key)
+  /** What is remembered of this user here: another object once it had to make room. */
+  get account(): Account {
+    if (this.#account === undefined || this.#account.evicted)
+      this.#account = this.client.accounts.of(this.#subject.name, this.resource.index)
+    return this.#account
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+
+  #cached(): CachedToken | undefined {
+    const key = this.#keyOfToken()
+    return key === undefined ? undefined : this.client.cache.get(key)
+  }
+
+  #keyOfToken(): string | undefined {
+    const known = this.client.metadata.known(this.resource)
+    const { scopes } = this.account
+    if (this.#key?.known === known && this.#key.scopes === scopes) return this.#key.of
+    const { configuration } = this.client
+    const context = { subject: this.#subject.name, resource: this.resource, configuration }
+    const of = expectedKey(context, { described: known.described, scopes })
+    this.#key = { of, known, scopes }
+    return of
+  }
+
+  #wantedScope(demand?: Demand): string | undefined {
+    const { described } = this.client.metadata.known(this.resource)
+    return wantedScope(this.resource, { described, scopes: this.account.scopes }, demand)
+  }
+
+  #freshness(token: CachedToken): 'fresh' | 'stale' | 'dead' {
+    const { clock } = this.client.configuration
+    return freshness(token, clock.now(), clock.monotonic())
+  }
+
+  /** A live token in memory that is another than the one that was not good enough. */
+  #held({ sent, demand }: Need): CachedToken | undefined {
+    const token = this.#cached()
     if (token === undefined || token.value === sent?.value) return undefined
-    if (token === slot.refused?.token && !this.isKnownRefusal({ resource }, token)) return undefined
-    if (freshness(token, this.shared.configuration.clock.now(), this.#monotonic()) === 'dead')
-      return undefined
+    const { refusals } = this.account
+    if (token === refusals.token && !refusals.isKnown(token)) return undefined
+    if (this.#freshness(token) === 'dead') return undefined
     if (demand?.kind === 'authentication' && sent === undefined) return undefined
     if (demand?.kind !== 'scope') return token
     const granted = new Set(scopeTokens(token.scope))
     return scopeTokens(demand.scope).every((wanted) => granted.has(wanted)) ? token : undefined
   }
 
-  #join(asking: Asking, slot: Slot, need: Need): Flight {
-    const scope = this.#state.keys.wantedScope(asking.resource, slot, need.demand)
-    const key = flightKey(scope, authenticationIn(need))
-    const underway = slot.flights.get(key)
-    const now = this.#monotonic()
-    if (underway !== undefined && now - underway.startedAt <= this.#patience) return underway
-    const [oldest] = slot.flights.values()
-    if (slot.flights.size >= mostFlights && oldest !== undefined) return oldest
+  /** A token with the wider scope that a `403` asks for, or undefined if it cannot be had (D3). */
+  async #widen(
+    request: RequestContext,
+    demand: Demand & { kind: 'scope' },
+    sent: CachedToken | undefined,
+  ): Promise<CachedToken | undefined> {
+    const { account } = this
+    const need: Need = { reason: 'scope', sent, demand }
+    const wanted = this.#wantedScope(demand)
+    if ((wanted?.length ?? 0) > longestScope) return undefined
+    const had = new Set(scopeTokens(sent?.scope))
+    const addsTo = (scope: string | undefined) => scopeTokens(scope).some((token) => !had.has(token))
+    const isHeld = this.#held(need) !== undefined
+    // A new token with no more than this one would be refused alike.
+    if (sent !== undefined && !addsTo(demand.scope) && !isHeld) return undefined
+    const joins = account.flights.has(flightKey(wanted, undefined))
+    if (!joins && !isHeld && !account.refusals.takeStepUp()) return undefined
+    this.emit({ type: 'step_up', ...(wanted !== undefined && { scope: wanted }) }, request.number)
+    try {
+      const token = await this.obtain(request, need)
+      if (sent !== undefined && !addsTo(token.scope)) return undefined
+      account.scopes = { ...account.scopes, widened: wanted }
+      return token
+    } catch {
+      request.signal?.throwIfAborted()
+      return undefined
+    }
+  }
 
-    const gate = slot.gates.get(key)
-    const closed = gate?.isClosed(now) === true
-    // Behind a refusal only another subject token helps; where none was asked for, nothing does.
-    if (closed && gate.refusal(now) === undefined) throw gate.remembered(now)
-    const flight = new FlightRun(this.#state, { asking, need, slot, key, scope })
-    slot.flights.set(key, flight)
+  #join(request: RequestContext, need: Need): FlightUnderWay {
+    const { account } = this
+    const scope = this.#wantedScope(need.demand)
+    const key = flightKey(scope, authenticationIn(need))
+    const underWay = account.flights.get(key)
+    const now = this.#monotonic()
+    if (underWay !== undefined && now - underWay.startedAt <= this.#patience) return underWay
+    const [oldest] = account.flights.values()
+    if (account.flights.size >= mostFlights && oldest !== undefined) return oldest
+
+    const gate = account.gates.get(key)
+    // Behind a refusal only another subject token helps; if none was asked for, nothing does (G1).
+    if (gate?.isClosed(now) === true && gate.refusal(now) === undefined) throw gate.remembered(now)
+    const { resource } = this
+    const flight = new Flight(this.#subject, {
+      resource,
+      request,
+      need,
+      account,
+      key,
+      scope,
+      secrets: this.#secrets(),
+    })
+    account.flights.set(key, flight)
     return flight
   }
 
   get #patience(): number {
-    return this.shared.configuration.timeouts.acquireMs + watchdogGrace
+    return this.client.configuration.timeouts.acquireMs + watchdogGrace
   }
 
-  /** Waits for a flight; nothing comes back if it has not settled when its time was long over. */
-  async #wait(flight: Flight, signal: AbortSignal | undefined): Promise<CachedToken | undefined> {
+  /** Waits for a flight; undefined if it has not settled although its time was long over. */
+  async #wait(flight: FlightUnderWay, signal: AbortSignal | undefined): Promise<CachedToken | undefined> {
     const left = flight.startedAt + this.#patience - this.#monotonic()
     const watchdog = new AbortController()
     const timer = setTimeout(() => watchdog.abort(overdue), Math.min(Math.max(left, 0), this.#patience))
@@ -294,25 +336,23 @@ export class TokenSource {
     }
   }
 
-  #renewBeside(asking: Asking, slot: Slot, token: CachedToken): void {
-    const key = flightKey(this.#state.keys.wantedScope(asking.resource, slot), undefined)
-    if (slot.flights.has(key) || slot.gates.get(key)?.isClosed(this.#monotonic()) === true) return
-    // Its failure has been told as an event; the token in hand still serves.
-    this.#join(asking, slot, { reason: 'soft_renewal', sent: token })
+  /** Its failure is told as an event; the token in hand still serves (E5). */
+  #renewBeside(request: RequestContext, token: CachedToken): void {
+    const { account } = this
+    const key = flightKey(this.#wantedScope(), undefined)
+    if (account.flights.has(key) || account.gates.get(key)?.isClosed(this.#monotonic()) === true) return
+    this.#join(request, { reason: 'soft_renewal', sent: token })
+  }
+
+  #deleteFromStore(key: string, token: CachedToken, request?: number): void {
+    this.client.store.delete(key, token, (error) =>
+      this.emit({ type: 'store_failed', operation: 'delete', error }, request),
+    )
+  }
+
+  #monotonic(): number {
+    return this.client.configuration.clock.monotonic()
   }
 }
 
 const overdue = Symbol('overdue')
-
-/** What a flight is for: those who want the same share it. */
-function flightKey(
-  scope: string | undefined,
-  stepUp: { acrValues?: string; maxAge?: number } | undefined,
-): string {
-  return JSON.stringify([
-    scopeTokens(scope).sort(),
-    stepUp?.acrValues ?? null,
-    stepUp?.maxAge ?? null,
-    stepUp !== undefined,
-  ])
-}

@@ -1,62 +1,62 @@
 import { parseOptions } from '../../lib/options/options.ts'
-import { Places } from '../../lib/request/resource-locator.ts'
-import { SharedState } from '../../lib/token/client.ts'
+import { ResourceLocator } from '../../lib/request/resource-locator.ts'
+import { Client } from '../../lib/token/client.ts'
 
 const url = 'https://mcp.example/mcp'
 const issuer = 'https://mcp.example/mcp/as'
 
-function placesOf() {
+function locatorOf() {
   const configuration = parseOptions({
     idp: { issuer: 'https://idp.example', clientId: 'a', tokenEndpoint: 'https://mcp.example/mcp/idp/token' },
     authorizationServers: [{ issuer, clientId: 'b' }],
     resources: [url, 'https://second.example/'],
     getIdToken: () => 'x',
   })
-  const shared = new SharedState(configuration)
+  const client = new Client(configuration)
   const learn = (tokenEndpoint: string) =>
-    shared.metadata.server(
+    client.metadata.server(
       { issuer, clientId: 'b' },
       { fetch: async () => Response.json({ issuer, token_endpoint: tokenEndpoint }) },
       { refresh: true },
     )
-  return { places: new Places(shared), learn }
+  return { locator: new ResourceLocator(client), learn }
 }
 
 describe('where a request goes (A1)', () => {
   it('is found for a text, a URL and a Request alike, again and again', () => {
-    const { places } = placesOf()
+    const { locator } = locatorOf()
     for (const input of [url, new URL(url), new Request(url), url, new URL(url)])
-      expect(places.of(input)).toMatchObject({ url, resource: { url } })
-    expect(places.of('https://second.example/x')).toMatchObject({ url: 'https://second.example/x' })
-    expect(places.of(url)?.resource.url).toBe(url)
-    expect(places.of('https://third.example/')).toBeUndefined()
-    expect(places.of(url)?.resource.url).toBe(url)
+      expect(locator.locate(input)).toMatchObject({ url, resource: { url } })
+    expect(locator.locate('https://second.example/x')).toMatchObject({ url: 'https://second.example/x' })
+    expect(locator.locate(url)?.resource.url).toBe(url)
+    expect(locator.locate('https://third.example/')).toBeUndefined()
+    expect(locator.locate(url)?.resource.url).toBe(url)
   })
 
   it.each(['', '/mcp', 'mcp', 'https://', 'not a url', undefined, null, 5, {}])(
     'is no place of ours for %p, twice',
     (input) => {
-      const { places } = placesOf()
-      expect(places.of(input)).toBeUndefined()
-      expect(places.of(input)).toBeUndefined()
-      expect(places.of(url)).toBeDefined()
+      const { locator } = locatorOf()
+      expect(locator.locate(input)).toBeUndefined()
+      expect(locator.locate(input)).toBeUndefined()
+      expect(locator.locate(url)).toBeDefined()
     },
   )
 
   it('is not the token endpoint that metadata names under the resource, also where it has been asked before', async () => {
-    const { places, learn } = placesOf()
+    const { locator, learn } = locatorOf()
     const endpoint = 'https://mcp.example/mcp/as/token'
-    expect(places.of(endpoint)).toBeDefined()
+    expect(locator.locate(endpoint)).toBeDefined()
     await learn(endpoint)
-    expect(places.of(endpoint)).toBeUndefined()
-    expect(places.of(`${endpoint}/other`)).toBeDefined()
-    expect(places.of(endpoint)).toBeUndefined()
+    expect(locator.locate(endpoint)).toBeUndefined()
+    expect(locator.locate(`${endpoint}/other`)).toBeDefined()
+    expect(locator.locate(endpoint)).toBeUndefined()
     await learn('https://mcp.example/mcp/as/token2')
-    expect(places.of(endpoint)).toBeDefined()
-    expect(places.of('HTTPS://MCP.example:443/mcp/as/token2')).toBeUndefined()
+    expect(locator.locate(endpoint)).toBeDefined()
+    expect(locator.locate('HTTPS://MCP.example:443/mcp/as/token2')).toBeUndefined()
   })
 
   it('is not the token endpoint of the options either', () => {
-    expect(placesOf().places.of('https://mcp.example/mcp/idp/token')).toBeUndefined()
+    expect(locatorOf().locator.locate('https://mcp.example/mcp/idp/token')).toBeUndefined()
   })
 })

@@ -1,13 +1,15 @@
 import { parseOptions } from '../../lib/options/options.ts'
 import type { CrossAppAccessOptions, ResourceOptions } from '../../lib/options/options.ts'
 import type { Target } from '../../lib/protocol/acquire.ts'
-import { SharedState } from '../../lib/token/client.ts'
-import { TokenKeys } from '../../lib/token/token-key.ts'
+import type { Demand } from '../../lib/protocol/challenge.ts'
+import type { LearnedScopes } from '../../lib/token/account.ts'
+import { expectedKey, tokenKey, wantedScope } from '../../lib/token/token-key.ts'
+import type { KeyKnowledge } from '../../lib/token/token-key.ts'
 
 const url = 'https://mcp.example/mcp'
 const issuer = 'https://as.example'
 
-function keysOf(
+function contextOf(
   {
     resource = {},
     ...options
@@ -24,9 +26,11 @@ function keysOf(
     ...options,
     resources: [{ url, authorizationServer: issuer, ...resource }, 'https://second.example/mcp'],
   })
-  const shared = new SharedState(configuration)
   const [first, second] = configuration.resources
-  return { shared, keys: new TokenKeys(shared, subject), first, second }
+  return {
+    first: { subject, configuration, resource: first },
+    second: { subject, configuration, resource: second },
+  }
 }
 const target = (members: Partial<Target> = {}): Target => {
   const server = { issuer, token_endpoint: `${issuer}/token` }
@@ -34,13 +38,10 @@ const target = (members: Partial<Target> = {}): Target => {
   return { idp: server, server, registration, audience: issuer, resource: url, ...members }
 }
 const keyFor = (
-  options?: Parameters<typeof keysOf>[0],
+  options?: Parameters<typeof contextOf>[0],
   subject?: string,
   members: Partial<Target> = {},
-): string => {
-  const { keys, first } = keysOf(options, subject)
-  return keys.of(first, target(members))
-}
+): string => tokenKey(contextOf(options, subject).first, target(members))
 
 describe('the key of a token (E1, C-08)', () => {
   it('is another as soon as anything differs that the token depends on', () => {
@@ -86,97 +87,70 @@ describe('the key of a token (E1, C-08)', () => {
   })
 })
 
-describe('the place of a token', () => {
-  it('is where the flow will keep it, so far as is known: nowhere, then by the metadata', () => {
-    const { keys, shared, second } = keysOf()
-    expect(keys.at(second).key).toBeUndefined()
+describe('the key under which the flow will keep its token', () => {
+  const nothing: KeyKnowledge = { scopes: {} }
+
+  it('is none before the authorization server is known, then the one of the metadata', () => {
+    const { second } = contextOf()
+    expect(expectedKey(second, nothing)).toBeUndefined()
     const described = {
       resource: 'https://second.example/',
       authorization_servers: ['https://unknown.example', 'https://other.example'],
       scopes_supported: ['b', 'a'],
     }
-    shared.metadata.learn(second, { described })
     const registration = { issuer: 'https://other.example', clientId: 'at-other' }
     const found = target({ registration, resource: described.resource, scope: 'a b' })
-    expect(keys.at(second).key).toBe(keys.of(second, found))
+    expect(expectedKey(second, { described, scopes: {} })).toBe(tokenKey(second, found))
   })
 
-  it('is known before any metadata where the resource names its authorization server', () => {
-    const { keys, first } = keysOf()
-    expect(keys.at(first).key).toBe(keys.of(first, target()))
+  it('is known before any metadata if the resource names its authorization server', () => {
+    const { first } = contextOf()
+    expect(expectedKey(first, nothing)).toBe(tokenKey(first, target()))
   })
 
   it('is by the identifier of the options, before that of the metadata', () => {
-    const { keys, shared, first } = keysOf({ resource: { resource: 'urn:mcp' } })
-    shared.metadata.learn(first, { described: { resource: url, authorization_servers: [issuer] } })
-    expect(keys.at(first).key).toBe(keys.of(first, target({ resource: 'urn:mcp' })))
-    const without = keysOf({ resource: { resource: false } })
-    // What the flow gives where no identifier is to be sent.
+    const { first } = contextOf({ resource: { resource: 'urn:mcp' } })
+    const described = { resource: url, authorization_servers: [issuer] }
+    expect(expectedKey(first, { described, scopes: {} })).toBe(
+      tokenKey(first, target({ resource: 'urn:mcp' })),
+    )
+    const without = contextOf({ resource: { resource: false } }).first
+    // What the flow gives if no identifier is to be sent.
     const { resource: _, ...rest } = target()
-    expect(without.keys.at(without.first).key).toBe(without.keys.of(without.first, rest))
+    expect(expectedKey(without, nothing)).toBe(tokenKey(without, rest))
   })
 
   it('is another once a challenge has taught a scope, or a step-up has won one', () => {
-    const { keys, shared, first } = keysOf({ resource: { scope: 'a' } })
-    expect(keys.at(first).key).toBe(keys.of(first, target({ scope: 'a' })))
-    shared.metadata.learn(first, { scope: 'b' })
-    expect(keys.at(first).key).toBe(keys.of(first, target({ scope: 'a b' })))
-    keys.at(first).slot.widened = 'c'
-    expect(keys.at(first).key).toBe(keys.of(first, target({ scope: 'a b c' })))
-  })
-
-  it('is composed once while nothing changes, and anew when its slot had to make room', () => {
-    const { keys, first, second } = keysOf({ cache: { maxEntries: 1 } })
-    const place = keys.at(first)
-    expect(keys.at(first)).toBe(place)
-    expect(place.slot.evicted).toBe(false)
-    keys.at(second)
-    expect(place.slot.evicted).toBe(true)
-    expect(keys.at(first)).not.toBe(place)
-    expect(keys.at(first).slot.evicted).toBe(false)
-  })
-
-  it('is listed once it has been asked for, and no other', () => {
-    const { keys, first, second } = keysOf()
-    expect(keys.known).toEqual([])
-    const place = keys.at(second)
-    expect(keys.known).toEqual([place])
-    expect(keys.known).toEqual([place])
-    expect([...keys.known]).not.toContain(undefined)
-    keys.at(first)
-    expect(keys.known).toHaveLength(2)
+    const { first } = contextOf({ resource: { scope: 'a' } })
+    const keyWith = (scopes: LearnedScopes) => expectedKey(first, { scopes })
+    expect(keyWith({})).toBe(tokenKey(first, target({ scope: 'a' })))
+    expect(keyWith({ taught: 'b' })).toBe(tokenKey(first, target({ scope: 'a b' })))
+    expect(keyWith({ taught: 'b', widened: 'c' })).toBe(tokenKey(first, target({ scope: 'a b c' })))
   })
 })
 
 describe('the scope to ask for (R-05, R-07)', () => {
-  const scopes_supported = ['m1', 'm2']
-  const described = { resource: url, authorization_servers: [issuer], scopes_supported }
+  const described = { resource: url, authorization_servers: [issuer], scopes_supported: ['m1', 'm2'] }
   const step = { kind: 'scope', scope: 'd' } as const
+  const wanted = (scope: string | undefined, knowledge: KeyKnowledge, demand?: Demand) =>
+    wantedScope(contextOf({ resource: { scope } }).first.resource, knowledge, demand)
 
   it('is that of the options, the challenges, the step-ups and the demand, each once', () => {
-    const { keys, shared, first } = keysOf({ resource: { scope: 'a b' } })
-    shared.metadata.learn(first, { scope: 'b c', described })
-    const { slot } = keys.at(first)
-    slot.widened = 'w a'
-    expect(keys.wantedScope(first, slot, step)).toBe('a b c w d')
-    expect(keys.wantedScope(first, slot, { kind: 'token', scope: 'd' })).toBe('a b c w d')
-    expect(keys.wantedScope(first, slot, { kind: 'nonce' })).toBe('a b c w')
-    expect(keys.wantedScope(first, slot)).toBe('a b c w')
+    const knowledge = { described, scopes: { taught: 'b c', widened: 'w a' } }
+    expect(wanted('a b', knowledge, step)).toBe('a b c w d')
+    expect(wanted('a b', knowledge, { kind: 'token', scope: 'd' })).toBe('a b c w d')
+    expect(wanted('a b', knowledge, { kind: 'nonce' })).toBe('a b c w')
+    expect(wanted('a b', knowledge)).toBe('a b c w')
   })
 
-  it('is nothing where nobody named one: the flow goes by the metadata itself', () => {
-    const { keys, shared, first } = keysOf()
-    const { slot } = keys.at(first)
-    expect(keys.wantedScope(first, slot)).toBeUndefined()
-    expect(keys.wantedScope(first, slot, step)).toBe('d')
-    shared.metadata.learn(first, { described })
-    expect(keys.wantedScope(first, slot)).toBeUndefined()
-    expect(keys.wantedScope(first, slot, { kind: 'token', scope: 'd' })).toBe('d')
+  it('is none if nobody named one: the flow goes by the metadata itself', () => {
+    expect(wanted(undefined, { scopes: {} })).toBeUndefined()
+    expect(wanted(undefined, { scopes: {} }, step)).toBe('d')
+    expect(wanted(undefined, { described, scopes: {} })).toBeUndefined()
+    expect(wanted(undefined, { described, scopes: {} }, { kind: 'token', scope: 'd' })).toBe('d')
   })
 
-  it('keeps, with a step-up, what the metadata said, where nothing else did', () => {
-    const { keys, shared, first } = keysOf()
-    shared.metadata.learn(first, { described })
-    expect(keys.wantedScope(first, keys.at(first).slot, step)).toBe('m1 m2 d')
+  it('keeps, with a step-up, what the metadata said if nothing else did', () => {
+    expect(wanted(undefined, { described, scopes: {} }, step)).toBe('m1 m2 d')
   })
 })

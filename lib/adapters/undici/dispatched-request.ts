@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream'
-import type { Deliverable } from '../../request/replayable.ts'
-import type { Configuration, ResourceConfiguration } from '../../options/options.ts'
+import type { Replayable } from '../../request/replayable.ts'
+import type { Configuration } from '../../options/options.ts'
 import type { AnyFetch } from '../../protocol/context.ts'
 import { dpopProof } from '../../protocol/dpop.ts'
 import { RecordedBody, isOneShot } from '../../request/recorded-body.ts'
@@ -16,9 +16,8 @@ import { copyOfHeaders, headerOf, withHeaders } from './headers.ts'
 const defaultBufferedBytes = 1024 * 1024
 
 /** What was asked of a dispatcher, as it was when it was asked. The caller's own objects are never changed. */
-export class DispatchedRequest implements Deliverable<DispatchedAnswer> {
+export class DispatchedRequest implements Replayable<DispatchedAnswer> {
   readonly url: string
-  readonly resource: ResourceConfiguration
   readonly number: number
   readonly fetch: AnyFetch
   readonly caller: Caller
@@ -40,7 +39,8 @@ export class DispatchedRequest implements Deliverable<DispatchedAnswer> {
       options: DispatchOptions
       handler: DispatchHandler
       url: string
-      resource: ResourceConfiguration
+      /** Origin of the URL. */
+      origin: string
       number: number
     },
     next: { dispatch: Dispatch; fetch: AnyFetch },
@@ -48,12 +48,11 @@ export class DispatchedRequest implements Deliverable<DispatchedAnswer> {
   ) {
     const { options } = asked
     this.url = asked.url
-    this.resource = asked.resource
     this.number = asked.number
     this.fetch = next.fetch
     this.caller = new Caller(asked.handler, () => this.#letGoOfBody())
     // From here on the caller may change its own objects: what was looked at is what is sent. A URL may change too.
-    const origin = typeof options.origin === 'string' ? options.origin : asked.resource.origin
+    const origin = typeof options.origin === 'string' ? options.origin : asked.origin
     this.#options = { ...options, origin }
     this.#dispatch = next.dispatch
     this.#configuration = configuration
@@ -61,6 +60,10 @@ export class DispatchedRequest implements Deliverable<DispatchedAnswer> {
     this.#headers = copyOfHeaders(options.headers)
     this.#lengthKnown = length !== undefined
     this.#takeBody(options.body, Number(length ?? 0))
+  }
+
+  get method(): string {
+    return this.#options.method
   }
 
   get signal(): AbortSignal {

@@ -3,13 +3,14 @@
  *
  * @module
  */
-import { createCrossAppAccess, sourceOf } from '../../cross-app-access.ts'
+import { createCrossAppAccess, sourcesOf } from '../../cross-app-access.ts'
 import type { CrossAppAccess } from '../../cross-app-access.ts'
 import { deliver } from '../../middleware.ts'
 import type { CrossAppAccessOptions } from '../../options/options.ts'
-import { Places } from '../../request/resource-locator.ts'
-import type { Place } from '../../request/resource-locator.ts'
+import { ResourceLocator } from '../../request/resource-locator.ts'
+import type { Location } from '../../request/resource-locator.ts'
 import type { TokenSource } from '../../token/token-source.ts'
+import type { TokenSources } from '../../token/token-sources.ts'
 import type { AnyDispatch, Dispatch, DispatchOptions } from './dispatch.ts'
 import { DispatchedRequest } from './dispatched-request.ts'
 import { headerOf, rereadable } from './headers.ts'
@@ -69,43 +70,44 @@ export type DispatchInterceptor = <D extends AnyDispatch>(dispatch: D, origin?: 
 export function crossAppAccessInterceptor(
   access: CrossAppAccessOptions | CrossAppAccess,
 ): DispatchInterceptor {
-  const source = sourceOf(access) ?? newSource(access)
+  const sources = sourcesOf(access) ?? newSources(access)
   return <D extends AnyDispatch>(dispatch: D, origin?: string | null): D => {
     // The dispatch functions of all versions of undici are alike in what is used of them here, and the one given back
     // takes what the one taken does: that is type D.
     const next = dispatch as unknown as Dispatch
-    return intercept(source, next, origin ?? undefined) as unknown as D
+    return intercept(sources, next, origin ?? undefined) as unknown as D
   }
 }
 
-function newSource(options: CrossAppAccessOptions | CrossAppAccess): TokenSource {
+function newSources(options: CrossAppAccessOptions | CrossAppAccess): TokenSources {
   // An access of another copy of this package is refused here, as the options it is not.
-  const source = sourceOf(createCrossAppAccess(options as CrossAppAccessOptions))
-  if (source === undefined) throw new TypeError('options: must be options or a CrossAppAccess')
-  return source
+  const sources = sourcesOf(createCrossAppAccess(options as CrossAppAccessOptions))
+  if (sources === undefined) throw new TypeError('options: must be options or a CrossAppAccess')
+  return sources
 }
 
-function intercept(source: TokenSource, dispatch: Dispatch, boundTo: string | undefined): Dispatch {
-  const { shared } = source
-  const places = new Places(shared)
+function intercept(sources: TokenSources, dispatch: Dispatch, boundTo: string | undefined): Dispatch {
+  const { client } = sources
+  const locator = new ResourceLocator(client)
   const innerFetch = new InnerFetch(dispatch, boundTo)
   return (asked, handler) => {
-    const place = placeOf(places, asked, boundTo)
-    if (place === undefined) return dispatch(asked, handler)
-    const { resource, url } = place
+    const location = locationOf(locator, asked, boundTo)
+    if (location === undefined) return dispatch(asked, handler)
+    const { resource, url } = location
+    const source = sources.of(resource)
     const headers = rereadable(asked.headers)
     const options = headers === asked.headers ? asked : { ...asked, headers: headers ?? null }
     if (headerOf(headers, 'authorization') !== undefined) {
-      if (shared.events.listening)
-        source.emit({ resource }, { type: 'passed_through', reason: 'authorization_present' })
+      source.emit({ type: 'passed_through', reason: 'authorization_present' })
       return dispatch(options, handler)
     }
-    const number = shared.nextRequest()
+    const number = client.nextRequest()
     const next = { dispatch, fetch: innerFetch.for(resource.origin) }
+    const { origin } = resource
     const request = new DispatchedRequest(
-      { options, handler, url, resource, number },
+      { options, handler, url, origin, number },
       next,
-      shared.configuration,
+      client.configuration,
     )
     return start(source, request)
   }
@@ -116,7 +118,7 @@ function start(source: TokenSource, request: DispatchedRequest): boolean {
   const { caller } = request
   caller.start()
   if (caller.ended) return true
-  deliver(source, request, source.inHand(request)).then(
+  deliver(source, request).then(
     (answer) => answer.handOver(),
     // Boundary: a dispatcher may fail with anything.
     (error: unknown) => caller.fail(error as Error),
@@ -125,16 +127,16 @@ function start(source: TokenSource, request: DispatchedRequest): boolean {
 }
 
 /** What the request lies under, if that is beyond doubt. */
-function placeOf(
-  places: Places,
+function locationOf(
+  locator: ResourceLocator,
   { origin, path }: DispatchOptions,
   boundTo: string | undefined,
-): Place | undefined {
+): Location | undefined {
   // Without an origin there is no telling where it goes. A path that is a URL is for a proxy, `host:port` for a tunnel.
   if (origin === undefined || typeof path !== 'string' || !path.startsWith('/')) return undefined
   if (!isPlain(path)) return undefined
-  const place = places.of(String(origin).replace(/\/$/, '') + path)
-  return boundTo === undefined || place?.resource.origin === boundTo ? place : undefined
+  const location = locator.locate(String(origin).replace(/\/$/, '') + path)
+  return boundTo === undefined || location?.resource.origin === boundTo ? location : undefined
 }
 
 /** undici sends paths as they are: one that `URL` would write otherwise may mean something else to the server. */

@@ -1,0 +1,150 @@
+import { sourcesOf } from '../cross-app-access.ts'
+import type { CrossAppAccess } from '../cross-app-access.ts'
+import type { ResourceConfiguration } from '../options/options.ts'
+import { acceptableScope, scopeTokens } from '../protocol/challenge.ts'
+import type { Demand } from '../protocol/challenge.ts'
+import { Secrets } from '../protocol/redaction.ts'
+import { ChallengePolicy } from '../request/challenge-policy.ts'
+import { resourceOf } from '../request/resource-locator.ts'
+import type { RequestContext } from '../token/request-context.ts'
+import type { CachedToken } from '../token/token-cache.ts'
+import type { TokenSource } from '../token/token-source.ts'
+
+/** For this many milliseconds after the last use of a token, a refusal may still speak of that one. */
+const leastLateFor = 5_000
+
+/** A token that was handed out, and when, in monotonic milliseconds. */
+interface Given {
+  readonly token: CachedToken
+  readonly givenAt: number
+}
+
+/**
+ * The tokens that one client was given. It tells which of them a refusal speaks of, though the client does not say: soon
+ * after a change of tokens, a refusal is taken to speak of the token before. The newer one is then sent again, and
+ * nothing is exchanged (E2).
+ */
+export class Handout {
+  readonly resource: ResourceConfiguration
+  readonly #source: TokenSource
+  readonly #url: string
+  #latest: Given | undefined
+  #previous: Given | undefined
+  /** Grows while one new token after the other is refused, so that such a server is asked for new ones less often (G2). */
+  #lateFor = leastLateFor
+  #refused: { readonly token: CachedToken; readonly at: number } | undefined
+  /** The token with the last stronger authentication behind it. */
+  #steppedUp: CachedToken | undefined
+
+  static of(xaa: CrossAppAccess, url: string | URL): Handout {
+    const sources = sourcesOf(xaa)
+    if (sources === undefined) throw new TypeError('xaa: must come from createCrossAppAccess of this package')
+    const { configuration } = sources.client
+    const resource = URL.canParse(String(url)) ? resourceOf(configuration, new URL(String(url))) : undefined
+    if (resource === undefined) throw new TypeError('url: must lie under one of the configured resources')
+    if (configuration.dpop !== undefined)
+      throw new TypeError(
+        'dpop: an authProvider cannot send proofs; give the transport a wrapped fetch instead',
+      )
+    return new Handout(sources.of(resource), new URL(String(url)).href)
+  }
+
+  private constructor(source: TokenSource, url: string) {
+    this.#source = source
+    this.resource = source.resource
+    this.#url = url
+  }
+
+  /** The authorization server, as far as the options tell: for labels alone. */
+  get registration(): { issuer: string; clientId: string } {
+    const { authorizationServers } = this.#source.client.configuration
+    const { authorizationServer } = this.resource
+    const named = authorizationServers.find(({ issuer }) => issuer === authorizationServer)
+    // The options have at least one.
+    return (named ?? authorizationServers[0]) as { issuer: string; clientId: string }
+  }
+
+  now(): number {
+    return this.#source.client.configuration.clock.now()
+  }
+
+  async token(): Promise<CachedToken> {
+    const request = this.#request
+    const token = this.#source.current(request) ?? (await this.#source.obtain(request, { reason: 'missing' }))
+    if (token.value !== this.#latest?.token.value) this.#previous = this.#latest
+    this.#latest = { token, givenAt: this.#monotonic }
+    return token
+  }
+
+  /** Sees to what a `401` of the resource asks for, if it is for us to answer. */
+  async answer(response: Response): Promise<void> {
+    const sent = this.#spokenOf()
+    await this.#meet(this.#policy(sent).next(response, sent), sent)
+  }
+
+  /** The same if only a scope is known: one that adds to the token's is a step-up, or a refusal if that fails. */
+  async answerScope(named: string | undefined): Promise<void> {
+    const latest = this.#latest?.token
+    const secrets = [...this.#source.secrets(), latest?.value, this.#previous?.token.value]
+    const scope = acceptableScope(named, new Secrets().add(...secrets))
+    if (latest !== undefined && scope !== undefined && addsTo(latest.scope, scope)) {
+      const wider = await this.#consider({ kind: 'scope', scope }, latest)
+      if (wider !== undefined) return
+      // What cannot be had is not asked for again beside what can.
+      await this.#consider({ kind: 'token' }, this.#spokenOf())
+    } else {
+      await this.#consider({ kind: 'token', ...(scope !== undefined && { scope }) }, this.#spokenOf())
+    }
+  }
+
+  async #consider(demand: Demand, sent: CachedToken | undefined): Promise<CachedToken | undefined> {
+    return await this.#meet(this.#policy(sent).consider(demand, 401, sent), sent)
+  }
+
+  async #meet(demand: Demand | undefined, sent: CachedToken | undefined): Promise<CachedToken | undefined> {
+    if (demand === undefined) return undefined
+    if (demand.kind === 'token') this.#noteRefusal(sent)
+    const token = await this.#source.meet(this.#request, demand, sent)
+    if (demand.kind === 'authentication') this.#steppedUp = token
+    return token
+  }
+
+  /** If the last stronger authentication is not enough either, no other is asked for, for a while (D4). */
+  #policy(sent: CachedToken | undefined): ChallengePolicy {
+    const isSteppedUp = sent !== undefined && sent === this.#steppedUp
+    if (isSteppedUp) this.#steppedUp = undefined
+    return new ChallengePolicy(this.#source, this.#request, isSteppedUp ? 'authentication' : 'none')
+  }
+
+  #spokenOf(): CachedToken | undefined {
+    const previous = this.#previous
+    const isLate = previous !== undefined && this.#monotonic - previous.givenAt < this.#lateFor
+    return isLate ? previous.token : this.#latest?.token
+  }
+
+  #noteRefusal(sent: CachedToken | undefined): void {
+    const refused = this.#refused
+    if (sent === undefined || sent !== this.#latest?.token || sent === refused?.token) return
+    const now = this.#monotonic
+    const again = refused !== undefined && now - refused.at < 2 * this.#lateFor
+    const { maxMs } = this.#source.client.configuration.backOff
+    this.#lateFor = again ? Math.max(leastLateFor, Math.min(2 * this.#lateFor, maxMs)) : leastLateFor
+    this.#refused = { token: sent, at: now }
+  }
+
+  get #monotonic(): number {
+    return this.#source.client.configuration.clock.monotonic()
+  }
+
+  /** The transport does not say what it sent: POST, as nearly all of its requests. */
+  get #request(): RequestContext & { readonly method: string } {
+    return { url: this.#url, fetch: globalThis.fetch, method: 'POST' }
+  }
+}
+
+/** Whether a scope has all that was granted, and more: that is what step-ups ask for. */
+function addsTo(granted: string | undefined, scope: string): boolean {
+  const wanted = scopeTokens(scope)
+  const had = scopeTokens(granted)
+  return wanted.length > had.length && had.every((token) => wanted.includes(token))
+}

@@ -19,11 +19,12 @@ export function isRequest(input: unknown): input is Request {
  */
 export function urlOfRequest(input: unknown): string | undefined {
   if (!isRequest(input)) return undefined
-  let original: (() => unknown) | undefined
+  let original: PropertyDescriptor | undefined
   for (let object: unknown = input; object !== null; object = Object.getPrototypeOf(object)) {
-    original = Object.getOwnPropertyDescriptor(object, 'url')?.get ?? original
+    const own = Object.getOwnPropertyDescriptor(object, 'url')
+    if (own?.get !== undefined) original = own
   }
-  return String(original === undefined ? input.url : original.call(input))
+  return String(original === undefined ? input.url : original.get?.call(input))
 }
 
 /** The headers that count: those of `init` if it has any, else those of the Request (B1). */

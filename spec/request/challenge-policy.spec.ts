@@ -1,0 +1,210 @@
+import { parseOptions } from '../../lib/options/options.ts'
+import type { CrossAppAccessOptions } from '../../lib/options/options.ts'
+import { ChallengePolicy } from '../../lib/request/challenge-policy.ts'
+import type { Answer } from '../../lib/request/replayable.ts'
+import { Client } from '../../lib/token/client.ts'
+import { Subject } from '../../lib/token/subject.ts'
+import { tokenKey } from '../../lib/token/token-key.ts'
+import type { CachedToken } from '../../lib/token/token-cache.ts'
+import { TokenSources } from '../../lib/token/token-sources.ts'
+
+const url = 'https://mcp.example/mcp'
+const issuer = 'https://as.example'
+
+/** A token source with no server behind it, and the policy of one request to its resource. */
+function situation(options: Partial<CrossAppAccessOptions> = {}) {
+  let now = 0
+  const events: unknown[] = []
+  const configuration = parseOptions({
+    idp: { issuer: 'https://idp.example', clientId: 'a' },
+    authorizationServers: [{ issuer, clientId: 'b' }],
+    resources: [{ url, authorizationServer: issuer }],
+    getIdToken: () => 'x',
+    clock: { now: () => now, monotonic: () => now },
+    onEvent: ({ type }) => events.push(type),
+    ...options,
+  })
+  const client = new Client(configuration)
+  const resource = configuration.resources[0]
+  const sources = new TokenSources(new Subject(client, undefined, configuration.getIdToken))
+  const source = sources.of(resource)
+  const request = { url, fetch: () => Promise.reject(new Error('Nothing is sent.')), method: 'POST' }
+  let tokens = 0
+  return {
+    source,
+    events,
+    advance: (ms: number) => (now += ms),
+    policy: (met?: ConstructorParameters<typeof ChallengePolicy>[2]) =>
+      new ChallengePolicy(source, request, met),
+    /** A token, in memory as if it had been obtained. */
+    hold: (members: Partial<CachedToken> = {}): CachedToken => {
+      const value = `t${++tokens}`
+      const token: CachedToken = {
+        authorization: `Bearer ${value}`,
+        value,
+        tokenType: 'Bearer',
+        id: value,
+        expiresAt: Infinity,
+        expiresAtMonotonic: Infinity,
+        softWindow: 0,
+        hardWindow: 0,
+        scope: undefined,
+        dpop: undefined,
+        subject: undefined,
+        resource: resource.index,
+        proven: false,
+        ...members,
+      }
+      const registration = { issuer, clientId: 'b' }
+      const key = tokenKey({ subject: undefined, resource, configuration }, { registration, resource: url })
+      client.cache.set(key, token, now)
+      return token
+    },
+    current: () => source.current(request),
+  }
+}
+
+const answer = (status: number, challenge?: string, members: Partial<Answer> = {}): Answer => ({
+  status,
+  headers: new Headers(challenge === undefined ? {} : { 'www-authenticate': challenge }),
+  redirected: false,
+  url,
+  ...members,
+})
+const bare = answer(401)
+const invalid = answer(401, 'Bearer error="invalid_token"')
+const narrow = answer(403, 'Bearer error="insufficient_scope", scope="write"')
+const stronger = answer(401, 'Bearer error="insufficient_user_authentication", acr_values="gold"')
+const nonce = answer(401, 'DPoP error="use_dpop_nonce"', {
+  headers: new Headers({ 'www-authenticate': 'DPoP error="use_dpop_nonce"', 'dpop-nonce': 'n' }),
+})
+
+describe('what an answer is worth', () => {
+  it.each([200, 202, 204, 304, 400, 404, 407, 429, 500])('%d is the caller’s', (status) => {
+    const { policy, hold } = situation()
+    expect(policy().next(answer(status, 'Bearer error="invalid_token"'), hold())).toBeUndefined()
+  })
+
+  it('a 401 without a token asks for one (D1)', () => {
+    const { policy } = situation()
+    expect(policy().next(bare, undefined)).toEqual({ kind: 'token' })
+  })
+
+  it('a 401 about the token in memory gives it up, and asks for another (E2)', () => {
+    const { policy, hold, current, events } = situation()
+    const token = hold({ proven: true })
+    expect(policy().next(invalid, token)).toEqual({ kind: 'token' })
+    expect(current()).toBeUndefined()
+    expect(events).toEqual(['challenge', 'token_invalidated'])
+  })
+
+  it('a 401 about an earlier token leaves the one in memory alone (E2)', () => {
+    const { policy, hold, current } = situation()
+    const earlier = hold({ proven: true })
+    const newer = hold()
+    expect(policy().next(invalid, earlier)).toEqual({ kind: 'token' })
+    expect(current()).toBe(newer)
+  })
+
+  it('a 403 for a missing scope asks for the wider one, unless that is switched off (D3)', () => {
+    const on = situation()
+    expect(on.policy().next(narrow, on.hold())).toEqual({ kind: 'scope', scope: 'write' })
+    const off = situation({ stepUp: false })
+    expect(off.policy().next(narrow, off.hold())).toBeUndefined()
+  })
+
+  it('a nonce is asked for with a proof; without a token, a token is (D5)', () => {
+    const { policy, hold } = situation({ dpop: true })
+    expect(policy().next(nonce, hold())).toEqual({ kind: 'nonce' })
+    expect(policy().next(nonce, undefined)).toEqual({ kind: 'token' })
+  })
+
+  it('what another origin says after a redirect says nothing about the token (A5)', () => {
+    const { policy, hold, current } = situation()
+    const token = hold()
+    const elsewhere = { redirected: true, url: 'https://other.example/mcp' }
+    expect(policy().next(answer(401, 'Bearer', elsewhere), token)).toBeUndefined()
+    expect(current()).toBe(token)
+  })
+})
+
+describe('the order of the demands of one request (C1, C5, D5)', () => {
+  const all = { token: invalid, authentication: stronger, nonce, scope: narrow }
+  const kinds = Object.keys(all) as (keyof typeof all)[]
+  const place = { none: 0, token: 1, authentication: 1, nonce: 2, scope: 3 }
+
+  it.each(kinds.flatMap((met) => kinds.map((next) => [met, next] as const)))(
+    'once %s was met, %s is met only if it comes later',
+    (met, next) => {
+      const { policy, hold } = situation({ dpop: true })
+      const demand = policy(met).next(all[next], hold({ proven: true }))
+      expect(demand?.kind).toBe(place[next] > place[met] ? next : undefined)
+    },
+  )
+
+  it('bounds the sends, whatever the answers are: at most four', () => {
+    for (const first of kinds)
+      for (const second of kinds)
+        for (const third of kinds)
+          for (const fourth of kinds) {
+            const { policy, hold } = situation({ dpop: true })
+            const one = policy()
+            const demands = [first, second, third, fourth].map((kind) => one.next(all[kind], hold()))
+            expect(demands.filter((demand) => demand !== undefined).length).toBeLessThanOrEqual(3)
+          }
+  })
+})
+
+describe('a token that was refused', () => {
+  it('although it was new serves for a while, and nothing more is tried (G2)', () => {
+    const { policy, hold, current, advance } = situation()
+    const token = hold()
+    expect(policy('token').next(invalid, token)).toBeUndefined()
+    expect(current()).toBe(token)
+    expect(policy().next(invalid, token)).toBeUndefined()
+    advance(1_000)
+    expect(current()).toBeUndefined()
+  })
+
+  it('although it was new is worth another try as soon as the server takes it (G2)', () => {
+    const { policy, hold, current, events } = situation()
+    const token = hold()
+    policy('token').next(invalid, token)
+    policy().next(answer(200), token)
+    expect(events).toContain('gate_opened')
+    expect(policy().next(invalid, current())).toEqual({ kind: 'token' })
+  })
+
+  it('is replaced three times in a row and then with pauses, whatever other requests are answered (G2)', () => {
+    const { policy, hold, advance } = situation()
+    let token = hold()
+    const renewed = (): boolean => {
+      policy().next(answer(200), token)
+      const demand = policy().next(invalid, token)
+      if (demand !== undefined) token = hold()
+      return demand !== undefined
+    }
+    expect([renewed(), renewed(), renewed(), renewed(), renewed()]).toEqual([true, true, true, false, false])
+    advance(1_000)
+    expect([renewed(), renewed()]).toEqual([true, false])
+    advance(1_000)
+    expect(renewed()).toBe(false)
+    advance(1_000)
+    expect([renewed(), renewed()]).toEqual([true, false])
+    advance(60_000)
+    expect([renewed(), renewed(), renewed(), renewed()]).toEqual([true, true, true, false])
+  })
+})
+
+describe('an authentication that was not enough (D4)', () => {
+  it('is asked for again only after a pause, and a server that takes it ends that', () => {
+    const { policy, hold, advance } = situation()
+    expect(policy().next(stronger, hold())?.kind).toBe('authentication')
+    expect(policy('authentication').next(stronger, hold())).toBeUndefined()
+    expect(policy().next(stronger, hold())).toBeUndefined()
+    advance(1_000)
+    expect(policy().next(stronger, hold())?.kind).toBe('authentication')
+    policy('authentication').next(answer(200), hold())
+    expect(policy().next(stronger, hold())?.kind).toBe('authentication')
+  })
+})

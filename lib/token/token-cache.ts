@@ -27,6 +27,13 @@ export interface CachedToken {
   proven: boolean
 }
 
+/** Whose a token is, and for which resource. */
+type Owner = Pick<CachedToken, 'subject' | 'resource'>
+
+/** No subject equals the one of the base instance, which has no name. */
+const ownerOf = ({ subject, resource }: Owner): string =>
+  subject === undefined ? `${resource}` : `${resource} ${subject}`
+
 /** How much of a token's life is left. */
 export type Freshness = 'fresh' | 'stale' | 'dead'
 
@@ -46,6 +53,8 @@ export class TokenCache {
   readonly #maxEntries: number
   // In order of use, the oldest first.
   readonly #entries = new Map<string, CachedToken>()
+  /** The keys of each owner's tokens: a sign-out must not look at everybody's. */
+  readonly #keysOf = new Map<string, Set<string>>()
   /** The one used last: one resource used again and again needs no look-up. */
   #newest: { readonly key: string; readonly token: CachedToken } | undefined
   /** No entry expires before this, by the wall clock. */
@@ -69,9 +78,13 @@ export class TokenCache {
   }
 
   set(key: string, token: CachedToken, now: number): void {
-    this.#entries.delete(key)
+    this.#remove(key)
     if (this.#entries.size >= this.#maxEntries) this.#evict(now)
     this.#add(key, token)
+    const owner = ownerOf(token)
+    const keys = this.#keysOf.get(owner)
+    if (keys === undefined) this.#keysOf.set(owner, new Set([key]))
+    else keys.add(key)
     this.#firstEnd = Math.min(this.#firstEnd, token.expiresAt)
   }
 
@@ -80,10 +93,14 @@ export class TokenCache {
     return this.#entries.get(key)?.value === sent.value && this.#remove(key)
   }
 
-  /** Removes the tokens that `matches` picks. Gives what was removed. */
-  removeWhere(matches: (token: CachedToken) => boolean): [key: string, token: CachedToken][] {
-    const removed = [...this.#entries].filter(([, token]) => matches(token))
-    for (const [key] of removed) this.#remove(key)
+  /** Removes all tokens of one subject for one resource. Gives what was removed. */
+  removeOf(owner: Owner): [key: string, token: CachedToken][] {
+    const removed: [string, CachedToken][] = []
+    for (const key of [...(this.#keysOf.get(ownerOf(owner)) ?? [])]) {
+      const token = this.#entries.get(key)
+      if (token !== undefined) removed.push([key, token])
+      this.#remove(key)
+    }
     return removed
   }
 
@@ -95,6 +112,12 @@ export class TokenCache {
 
   #remove(key: string): boolean {
     if (key === this.#newest?.key) this.#newest = undefined
+    const token = this.#entries.get(key)
+    if (token === undefined) return false
+    const owner = ownerOf(token)
+    const keys = this.#keysOf.get(owner)
+    keys?.delete(key)
+    if (keys?.size === 0) this.#keysOf.delete(owner)
     return this.#entries.delete(key)
   }
 

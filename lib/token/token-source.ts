@@ -186,12 +186,8 @@ export class TokenSource {
   /** Sign-out (H8): forgets this user's tokens here. What is being obtained right now is not kept. */
   forget(): void {
     this.account.forget()
-    const { cache } = this.client
-    const { name } = this.#subject
-    const { index } = this.resource
-    for (const [key, token] of cache.removeWhere(
-      ({ subject, resource }) => subject === name && resource === index,
-    )) {
+    const owner = { subject: this.#subject.name, resource: this.resource.index }
+    for (const [key, token] of this.client.cache.removeOf(owner)) {
       this.#deleteFromStore(key, token)
       this.emit({ type: 'token_invalidated', late: false, tokenId: token.id })
     }

@@ -499,9 +499,9 @@ export class World {
       }
       return removed
     }
-    const removeWhere = cache.removeWhere.bind(cache)
-    cache.removeWhere = (matches) => {
-      const removed = removeWhere(matches)
+    const removeOf = cache.removeOf.bind(cache)
+    cache.removeOf = (owner) => {
+      const removed = removeOf(owner)
       if (removed.length > 0 && !this.#invalidating) this.#violate('tokens were removed without invalidate()')
       return removed
     }

@@ -55,6 +55,7 @@ const command = fc.oneof(
       key,
       lifetime: fc.integer({ min: -5, max: 40 }),
       resource: fc.integer({ min: 0, max: 2 }),
+      subject: fc.constantFrom(undefined, 'alice', ''),
     }),
   },
   { weight: 4, arbitrary: fc.record({ type: fc.constant('get' as const), key }) },
@@ -62,8 +63,9 @@ const command = fc.oneof(
   {
     weight: 1,
     arbitrary: fc.record({
-      type: fc.constant('removeWhere' as const),
+      type: fc.constant('removeOf' as const),
       resource: fc.integer({ min: 0, max: 2 }),
+      subject: fc.constantFrom(undefined, 'alice', ''),
     }),
   },
   {
@@ -81,7 +83,11 @@ describe('the token cache', () => {
         let now = 100
         for (const each of commands) {
           if (each.type === 'set') {
-            const issued = token({ expiresAt: now + each.lifetime, resource: each.resource })
+            const issued = token({
+              expiresAt: now + each.lifetime,
+              resource: each.resource,
+              subject: each.subject,
+            })
             cache.set(each.key, issued, now)
             model.set(each.key, issued, now)
           } else if (each.type === 'get') {
@@ -94,11 +100,17 @@ describe('the token cache', () => {
               (entry) => entry.key === each.key && entry.token.value === sent.value,
             )
             expect(cache.invalidate(each.key, sent)).toBe(removed.length > 0)
-          } else if (each.type === 'removeWhere') {
-            const removed = cache.removeWhere(({ resource }) => resource === each.resource)
-            expect(removed.map(([name]) => name)).toEqual(
-              model.remove((entry) => entry.token.resource === each.resource),
+          } else if (each.type === 'removeOf') {
+            const { subject, resource } = each
+            const expected = model.remove(
+              ({ token: held }) => held.resource === resource && held.subject === subject,
             )
+            expect(
+              cache
+                .removeOf({ subject, resource })
+                .map(([name]) => name)
+                .sort(),
+            ).toEqual(expected.sort())
           } else {
             now += each.ms
           }

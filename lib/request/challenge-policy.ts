@@ -47,7 +47,9 @@ export class ChallengePolicy {
     if (this.#met === 'authentication' && demand?.kind !== 'nonce')
       this.#source.settleAuthentication(demand?.kind !== 'authentication')
     if (this.#met === 'scope' && asksNothing) this.#source.settleStepUp()
-    return demand && this.consider(demand, status, token)
+    const wanted = demand && this.consider(demand, status, token)
+    // The first hop of a redirect may have done the work: only a safe method is sent again (A5).
+    return answer.redirected && !isSafe(this.#request.method) ? undefined : wanted
   }
 
   /** The same for a demand that has been read already. */
@@ -97,6 +99,11 @@ export class ChallengePolicy {
   #hasLeftTheOrigin({ redirected, url }: Answer): boolean {
     return redirected && URL.canParse(url) && new URL(url).origin !== this.#source.resource.origin
   }
+}
+
+/** Whether a method changes nothing at the server (RFC 9110 §9.2.1). */
+function isSafe(method: string): boolean {
+  return method === 'GET' || method === 'HEAD' || method === 'OPTIONS'
 }
 
 /** Whether an answer that asks for nothing teaches nothing about the token either. */

@@ -1,7 +1,7 @@
 /** Whether headers of any form hold a name, given in lower case. */
 export function hasHeader(headers: unknown, name: string): boolean {
   if (typeof headers !== 'object' || headers === null) return false
-  if (isHeaders(headers)) return headers.has(name)
+  if (isHeaders(headers)) return headers.get(name) !== null
   if (isPairs(headers)) {
     for (const pair of headers) {
       if (pair[0].toLowerCase() === name) return true

@@ -12,7 +12,10 @@ const url = 'https://mcp.example/mcp'
 const issuer = 'https://as.example'
 
 /** A token source with no server behind it, and the policy of one request to its resource. */
-function situation(options: Partial<CrossAppAccessOptions> = {}) {
+function situation({
+  method = 'POST',
+  ...options
+}: Partial<CrossAppAccessOptions> & { method?: string } = {}) {
   let now = 0
   const events: unknown[] = []
   const configuration = parseOptions({
@@ -28,7 +31,7 @@ function situation(options: Partial<CrossAppAccessOptions> = {}) {
   const resource = configuration.resources[0]
   const sources = new TokenSources(new Subject(client, undefined, configuration.getIdToken))
   const source = sources.of(resource)
-  const request = { url, fetch: () => Promise.reject(new Error('Nothing is sent.')), method: 'POST' }
+  const request = { url, fetch: () => Promise.reject(new Error('Nothing is sent.')), method }
   let tokens = 0
   return {
     source,
@@ -126,6 +129,33 @@ describe('what an answer is worth', () => {
     expect(policy().next(answer(401, 'Bearer', elsewhere), token)).toBeUndefined()
     expect(current()).toBe(token)
   })
+})
+
+describe('what the same origin says after a redirect (A5)', () => {
+  const redirected = { redirected: true, url: 'https://mcp.example/mcp/elsewhere' }
+  const answers = {
+    token: answer(401, 'Bearer', redirected),
+    scope: answer(403, 'Bearer error="insufficient_scope", scope="write"', redirected),
+  }
+
+  it.each(['GET', 'HEAD', 'OPTIONS'])('is met for %s, which changes nothing', (method) => {
+    for (const kind of ['token', 'scope'] as const) {
+      const { policy, hold } = situation({ method })
+      expect(policy().next(answers[kind], hold())?.kind).toBe(kind)
+    }
+  })
+
+  it.each(['POST', 'PUT', 'PATCH', 'DELETE', 'post', 'get', 'M-SEARCH'])(
+    'is not met for %s: the first hop may have done the work; the refused token is given up all the same',
+    (method) => {
+      const { policy, hold, current } = situation({ method })
+      const token = hold()
+      expect(policy().next(answers.scope, token)).toBeUndefined()
+      expect(current()).toBe(token)
+      expect(policy().next(answers.token, token)).toBeUndefined()
+      expect(current()).toBeUndefined()
+    },
+  )
 })
 
 describe('the order of the demands of one request (C1, C5, D5)', () => {

@@ -44,7 +44,7 @@ export interface CrossAppAccess {
    * The same access for another user: configuration and metadata are shared, tokens are not. The same string shares
    * tokens with every other instance for it; this instance is a subject of its own that no string equals.
    *
-   * @throws `TypeError` where `subject` is no string or `getIdToken` no function.
+   * @throws `TypeError` if `subject` is not a non-empty string, or `getIdToken` not a function.
    */
   forSubject(subject: string, getIdToken: GetIdToken): CrossAppAccess
 }
@@ -154,7 +154,8 @@ function accessOf(sources: TokenSources): CrossAppAccess {
     },
 
     forSubject(subject, getIdToken) {
-      if (typeof subject !== 'string') throw new TypeError('subject: must be a string')
+      if (typeof subject !== 'string' || subject === '')
+        throw new TypeError('subject: must be a non-empty string: users without a name would share one token')
       if (typeof getIdToken !== 'function') throw new TypeError('getIdToken: must be a function')
       return accessOf(new TokenSources(new Subject(client, subject, getIdToken)))
     },

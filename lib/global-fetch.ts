@@ -2,6 +2,7 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 import { imitate } from './fetch-middleware.ts'
 import type { FetchMiddleware } from './fetch-middleware.ts'
+import { areOfDifferentUsers } from './middleware.ts'
 import type { AnyFetch } from './protocol/context.ts'
 
 /** A middleware around the global fetch, and the way to take it off again. */
@@ -13,6 +14,7 @@ export interface InstalledFetch {
 }
 
 interface Layer {
+  readonly middleware: FetchMiddleware
   /** The fetch that was there before. */
   readonly original: AnyFetch
   readonly installed: AnyFetch
@@ -22,6 +24,7 @@ interface Layer {
 
 // The active layer of each middleware.
 const layers = new WeakMap<FetchMiddleware, Layer>()
+const active = new Set<Layer>()
 // Every layer ever made, by its fetch: what was uninstalled below others is to be seen through.
 const made = new WeakMap<AnyFetch, Layer>()
 
@@ -42,8 +45,12 @@ const made = new WeakMap<AnyFetch, Layer>()
  * await fetch('https://mcp.chat.example/mcp')
  * installed.uninstall()
  * ```
+ *
+ * @throws `TypeError` if a middleware of another user of the same access is installed: all requests of the process
+ *   would go out for whichever user was installed first. One middleware serves many users by the option `subject`.
  */
 export function installGlobalFetch(middleware: FetchMiddleware): InstalledFetch {
+  refuseOtherUsers(middleware)
   const layer = layers.get(middleware) ?? install(middleware)
   // Somebody else has put back the fetch that was there before: the layer goes on again.
   if (globalThis.fetch === layer.original) globalThis.fetch = layer.installed
@@ -62,10 +69,21 @@ const disposeSymbol: typeof Symbol.dispose =
   (Symbol as { dispose?: typeof Symbol.dispose }).dispose ??
   (Symbol.for('Symbol.dispose') as typeof Symbol.dispose)
 
+/** A layer of another user below or above would send this user's requests as somebody else (H2). */
+function refuseOtherUsers(middleware: FetchMiddleware): void {
+  for (const layer of active) {
+    if (areOfDifferentUsers(middleware, layer.middleware))
+      throw new TypeError(
+        'installGlobalFetch: a middleware of another user of the same access is installed. Give createCrossAppAccess the option subject, which says for each request whose it is, and install its middleware once',
+      )
+  }
+}
+
 function install(middleware: FetchMiddleware): Layer {
   const original: AnyFetch = globalThis.fetch
   const wrapped = middleware(original)
   const layer: Layer = {
+    middleware,
     original,
     installations: 0,
     active: true,
@@ -75,6 +93,7 @@ function install(middleware: FetchMiddleware): Layer {
   }
   globalThis.fetch = layer.installed
   layers.set(middleware, layer)
+  active.add(layer)
   made.set(layer.installed, layer)
   return layer
 }
@@ -82,6 +101,7 @@ function install(middleware: FetchMiddleware): Layer {
 function remove(layer: Layer, middleware: FetchMiddleware): void {
   layer.active = false
   layers.delete(middleware)
+  active.delete(layer)
   if (globalThis.fetch === layer.installed) globalThis.fetch = seenThrough(layer.original)
 }
 

@@ -10,11 +10,19 @@ import { ResourceLocator } from './request/resource-locator.ts'
 import type { TokenSource } from './token/token-source.ts'
 import type { TokenSources } from './token/token-sources.ts'
 
+const behind = new WeakMap<FetchMiddleware, TokenSources>()
+
+/** Whether two middlewares are of one access, but of different users. */
+export function areOfDifferentUsers(one: FetchMiddleware, other: FetchMiddleware): boolean {
+  const [first, second] = [behind.get(one), behind.get(other)]
+  return first !== undefined && first.client === second?.client && first.user !== second.user
+}
+
 /** Makes the middleware of one user. What is not ours goes to `next` with the very same arguments (A1, A2). */
 export function createMiddleware(sources: TokenSources): FetchMiddleware {
   const { client } = sources
   const locator = new ResourceLocator(client)
-  return (next) => {
+  const middleware: FetchMiddleware = (next) => {
     const fetch: (...args: unknown[]) => Promise<unknown> = next
     return imitate(next, (input: unknown, init?: Init, ...rest: unknown[]) => {
       // No async function: with a token in memory `next` is called in the caller's own tick (B3).
@@ -38,6 +46,8 @@ export function createMiddleware(sources: TokenSources): FetchMiddleware {
       }
     })
   }
+  behind.set(middleware, sources)
+  return middleware
 }
 
 /**

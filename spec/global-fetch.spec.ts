@@ -3,7 +3,7 @@ import { UndiciInstrumentation } from '@opentelemetry/instrumentation-undici'
 import { BasicTracerProvider, InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-base'
 import { http, HttpResponse, passthrough } from 'msw'
 import { setupServer } from 'msw/node'
-import { installGlobalFetch, withCrossAppAccess } from '../lib/index.ts'
+import { createCrossAppAccess, installGlobalFetch, withCrossAppAccess } from '../lib/index.ts'
 import type { FetchMiddleware } from '../lib/index.ts'
 import { imitate } from '../lib/fetch-middleware.ts'
 import { tokensSentTo, toolCall } from './integration/harness.ts'
@@ -209,6 +209,21 @@ describe('installGlobalFetch on real servers', () => {
     expect(enterprise.exchanges).toBe(1)
     upper.uninstall()
     lower.uninstall()
+  })
+
+  it('refuses another user of the same access, and says what serves many users (H2)', () => {
+    const xaa = createCrossAppAccess(enterprise.options())
+    const alice = xaa.forSubject('alice', () => 'a')
+    const installed = installGlobalFetch(alice.middleware)
+    expect(() => installGlobalFetch(xaa.forSubject('bob', () => 'b').middleware)).toThrow(/option subject/)
+    expect(() => installGlobalFetch(xaa.middleware)).toThrow(/option subject/)
+    const again = installGlobalFetch(xaa.forSubject('alice', () => 'a').middleware)
+    again.uninstall()
+    installed.uninstall()
+    expect(globalThis.fetch).toBe(native)
+    // Once alice's is off, bob's may come.
+    installGlobalFetch(xaa.forSubject('bob', () => 'b').middleware).uninstall()
+    expect(globalThis.fetch).toBe(native)
   })
 
   describe.each(['before', 'after'])('beside MSW started %s it', (order) => {

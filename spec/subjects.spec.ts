@@ -74,7 +74,7 @@ describe('many users in one process (forSubject)', () => {
     expect(enterprise.exchanges).toBe(1)
   })
 
-  it.each(['', 'undefined', 'null', '[null]', 'base'])(
+  it.each(['undefined', 'null', '[null]', 'base', ' '])(
     'keeps the base instance apart from the string %j',
     async (string) => {
       const xaa = platform({ getIdToken: idTokenOf('alice') })
@@ -94,8 +94,9 @@ describe('many users in one process (forSubject)', () => {
     })
   })
 
-  it('refuses what is no string and no function', () => {
+  it('refuses what is no string, an empty one, and what is no function (H6)', () => {
     const xaa = platform()
+    expect(() => xaa.forSubject('', idTokenOf('alice'))).toThrow(TypeError)
     expect(() => xaa.forSubject(7 as never, idTokenOf('alice'))).toThrow(TypeError)
     expect(() => xaa.forSubject('alice', 'token' as never)).toThrow(TypeError)
   })

@@ -1,17 +1,19 @@
-import type { CryptoKey, JWK } from 'jose'
 import type { CrossAppAccessStep } from '../errors.ts'
 import { systemClock } from './context.ts'
 import type { ProtocolContext } from './context.ts'
 import type { AuthorizationServerMetadata } from './discovery.ts'
 import { findings } from './findings.ts'
 import { abortable, failure, guarded, isTimeout } from './http.ts'
-import { isCryptoKey, signJwt } from './jwt.ts'
+import { signJwt } from './jwt.ts'
 import type {
   ClientAssertionClaims,
   ClientAuthentication,
   PrivateKeyAuthentication,
   ServerRegistration,
 } from './registration.ts'
+import { algorithmOf, isCryptoKey } from './signing-key.ts'
+
+export { algorithmOf } from './signing-key.ts'
 
 /** What authenticating adds to a request of the token endpoint. */
 export interface AuthenticatedParts {
@@ -198,25 +200,3 @@ async function signAssertion(
 
 /** Type of a client assertion (RFC 7523bis). */
 const assertionJwtType = 'client-authentication+jwt'
-
-/** The usual JWS algorithm for a key. */
-export function algorithmOf(key: CryptoKey | JWK): string {
-  if (!isCryptoKey(key))
-    return key.alg ?? algorithmOfCurve(key.crv) ?? (key.kty === 'OKP' ? 'EdDSA' : 'RS256')
-  // WebCrypto's algorithm objects: RSA has a hash, EC a named curve, Ed25519 neither.
-  const { name, namedCurve, hash } = key.algorithm as KeyAlgorithm & {
-    namedCurve?: string
-    hash?: KeyAlgorithm
-  }
-  const bits = hash?.name.slice('SHA-'.length) ?? '256'
-  if (name === 'RSA-PSS') return `PS${bits}`
-  if (name === 'RSASSA-PKCS1-v1_5') return `RS${bits}`
-  return algorithmOfCurve(namedCurve) ?? 'EdDSA'
-}
-
-function algorithmOfCurve(curve: string | undefined): string | undefined {
-  if (curve === 'P-256') return 'ES256'
-  if (curve === 'P-384') return 'ES384'
-  if (curve === 'P-521') return 'ES512'
-  return undefined
-}

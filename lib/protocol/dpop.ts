@@ -1,8 +1,8 @@
 import type { CryptoKey, JWK } from 'jose'
 import { systemClock } from './context.ts'
 import type { Clock } from './context.ts'
-import { algorithmOf } from './client-authentication.ts'
 import { sha256, signJwt } from './jwt.ts'
+import { algorithmOf } from './signing-key.ts'
 
 /** An asymmetric key pair for signing, with a public key that can be exported: a `CryptoKeyPair`. */
 export interface DpopKeyPair {

@@ -4,7 +4,7 @@ import type { ProtocolContext } from './context.ts'
 import type { AuthorizationServerMetadata } from './discovery.ts'
 import { findings } from './findings.ts'
 import { abortable, failure, guarded, isTimeout } from './http.ts'
-import { signJwt } from './jwt.ts'
+import { loadSigner, signJwt } from './jwt.ts'
 import type {
   ClientAssertionClaims,
   ClientAuthentication,
@@ -156,6 +156,8 @@ async function clientAssertion(
     exp: iat + assertionLifetime,
   }
   const external = 'sign' in authentication
+  // Before the `try`: if it does not load, that is no fault of the key.
+  if (!external) await loadSigner()
   try {
     if (!external) return await signAssertion(authentication, claims)
     const places = { issuer: server.issuer, tokenEndpoint: server.token_endpoint }

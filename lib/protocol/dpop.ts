@@ -1,32 +1,38 @@
 import type { CryptoKey, JWK } from 'jose'
 import { systemClock } from './context.ts'
 import type { Clock } from './context.ts'
-import { sha256, signJwt } from './jwt.ts'
+import { signJwt } from './jwt.ts'
+import { sha256 } from './sha256.ts'
 import { algorithmOf } from './signing-key.ts'
 
-/** An asymmetric key pair for signing, with a public key that can be exported: a `CryptoKeyPair`. */
+/** A `CryptoKeyPair` for signing, such as `generateDpopKeyPair` makes. Its public key must be extractable. */
 export interface DpopKeyPair {
   readonly privateKey: CryptoKey
   readonly publicKey: CryptoKey
 }
 
-/** A key to which tokens are bound, and the nonces that servers gave for it. */
+/** The key pair that tokens are bound to, and the nonces that servers have asked to see in its proofs. */
 export interface DpopKey {
   readonly keyPair: DpopKeyPair
-  /** Newest nonce by origin. Servers do not share nonces. */
+  /** The newest nonce of each server, by origin: a nonce is good only at the server that gave it (RFC 9449 §8). */
   readonly nonces: Map<string, string>
 }
 
-/** Makes an ES256 key pair whose private half cannot leave the runtime's key store. */
+/**
+ * Makes a key pair for ES256. Its private key cannot be extracted: code that gets hold of it can sign, but cannot take it
+ * away.
+ */
 export async function generateDpopKeyPair(): Promise<DpopKeyPair> {
   return await crypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, false, ['sign', 'verify'])
 }
 
 /**
- * Makes the value of a `DPoP` header for one request. Every send needs a new one.
+ * Makes the value of a `DPoP` header for one request. A proof is good for one request: make a new one each time a request
+ * is sent, also when it is sent again.
  *
- * The method goes in as it is given, the URL without query and fragment; the newest nonce of the URL's origin is taken
- * from the key, where the caller has put it.
+ * The proof names the method exactly as it is given, the URL without its query and fragment, the access token if there is
+ * one, and the newest nonce in `key.nonces` for the URL's origin. Putting nonces there is the caller's part. The code that
+ * signs is loaded when the first proof is made.
  *
  * @example
  * ```ts
@@ -36,7 +42,8 @@ export async function generateDpopKeyPair(): Promise<DpopKeyPair> {
  * const headers = { dpop: await dpopProof(key, { method: 'POST', url: 'https://auth.chat.example/token' }) }
  * ```
  *
- * @throws `TypeError` for a private key that cannot sign by any supported algorithm.
+ * @throws `TypeError` if the private key cannot sign by any supported algorithm, if the public key is not extractable, or
+ *   if the URL is none.
  * @see [RFC 9449 §4.2](https://www.rfc-editor.org/rfc/rfc9449#section-4.2)
  */
 export async function dpopProof(
@@ -54,38 +61,50 @@ export async function dpopProof(
     ...(request.accessToken !== undefined && { ath: await sha256(request.accessToken) }),
     ...(nonce !== undefined && { nonce }),
   }
-  const jwk = await publicJwk(key)
-  const { privateKey } = key.keyPair
-  return await signJwt({ alg: algorithmOf(privateKey), typ: 'dpop+jwt', jwk }, claims, privateKey)
+  const { privateKey, publicKey } = key.keyPair
+  const header = { alg: algorithmOf(privateKey), typ: 'dpop+jwt', jwk: await publicJwk(publicKey) }
+  return await signJwt(header, claims, privateKey)
 }
 
 /**
- * The thumbprint by which tokens name the key they are bound to (`cnf.jkt`).
+ * Computes the SHA-256 thumbprint of the public key. A token that is bound to the key names it by this thumbprint, in its
+ * `cnf.jkt` claim.
  *
+ * @throws `TypeError` if the public key is not extractable.
  * @see [RFC 7638 §3](https://www.rfc-editor.org/rfc/rfc7638#section-3)
+ * @see [RFC 9449 §6.1](https://www.rfc-editor.org/rfc/rfc9449#section-6.1)
  */
-export async function dpopThumbprint(key: DpopKey): Promise<string> {
-  // RFC 7638: the required members, in the order of the alphabet, as publicJwk writes them.
-  return await sha256(JSON.stringify(await publicJwk(key)))
+export async function dpopThumbprint({ keyPair }: DpopKey): Promise<string> {
+  const { calculateJwkThumbprint } = await import('jose/jwk/thumbprint')
+  return await calculateJwkThumbprint(await publicJwk(keyPair.publicKey))
 }
 
-/** The members that make up a public key, and no others. */
-async function publicJwk({ keyPair }: DpopKey): Promise<JWK & { kty: string }> {
-  const { crv, e, kty = '', n, x, y } = await crypto.subtle.exportKey('jwk', keyPair.publicKey)
-  return Object.fromEntries(
-    Object.entries({ crv, e, kty, n, x, y }).filter(([, value]) => value !== undefined),
-  ) as {
-    kty: string
-  }
+/** A `CryptoKey` never changes, so each is exported once and not for every proof. */
+const publicJwks = new WeakMap<CryptoKey, JWK>()
+
+/**
+ * The members that make up a public key, and no others: a private key may stand in its place by mistake, and must not go
+ * out with every proof.
+ */
+async function publicJwk(publicKey: CryptoKey): Promise<JWK> {
+  const known = publicJwks.get(publicKey)
+  if (known !== undefined) return known
+  const { exportJWK } = await import('jose/key/export')
+  const exported = Object.entries(await exportJWK(publicKey))
+  const jwk = Object.fromEntries(exported.filter(([name]) => publicMembers.includes(name)))
+  publicJwks.set(publicKey, jwk)
+  return jwk
 }
 
-/** Keeps a nonce that an answer brought. */
+const publicMembers = ['kty', 'crv', 'x', 'y', 'n', 'e']
+
+/** Keeps the nonce of a server's answer for the next proof to that server. An answer without a nonce changes nothing. */
 export function rememberNonce(key: DpopKey, url: string, headers: Pick<Headers, 'get'>): void {
   const nonce = headers.get('dpop-nonce')
   if (nonce !== null && nonce !== '') key.nonces.set(new URL(url).origin, nonce)
 }
 
-/** The nonce for the next proof to a server, if it gave one. */
+/** The nonce for the next proof to the server of a URL, if that server has given one. */
 export function nonceFor(key: DpopKey, url: string): string | undefined {
   return key.nonces.get(new URL(url).origin)
 }

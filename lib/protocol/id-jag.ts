@@ -4,7 +4,7 @@ import { systemClock } from './context.ts'
 import type { ProtocolContext } from './context.ts'
 import { findings } from './findings.ts'
 import { failure } from './http.ts'
-import { jsonIn } from './jwt.ts'
+import { readJwt } from './jwt.ts'
 
 /** What an ID-JAG has to say to be of use. */
 export interface IdJagExpectations {
@@ -51,9 +51,9 @@ export function inspectIdJag(
   expected: IdJagExpectations,
   context: ProtocolContext,
 ): JWTPayload | undefined {
-  const decoded = decode(idJag)
+  const decoded = readJwt(idJag)
   if (decoded === undefined) return undefined
-  const { typ, claims } = decoded
+  const { header, claims } = decoded
   const reject = (
     claim: string,
     actual: unknown,
@@ -69,7 +69,7 @@ export function inspectIdJag(
     })
   }
 
-  if (!isIdJagType(typ)) reject('typ', typ, 'oauth-id-jag+jwt')
+  if (!isIdJagType(header['typ'])) reject('typ', header['typ'], 'oauth-id-jag+jwt')
   const audience: unknown = Array.isArray(claims.aud) && claims.aud.length === 1 ? claims.aud[0] : claims.aud
   if (!expected.audiences.some((accepted) => accepted === audience))
     reject('aud', claims.aud, expected.audiences[0] ?? '')
@@ -91,15 +91,6 @@ export function inspectIdJag(
   return claims
 }
 
-function decode(idJag: string): { typ: unknown; claims: JWTPayload } | undefined {
-  const [header, claims, signature, more] = idJag.split('.')
-  // Five segments are an encrypted JWT, which only the authorization server can read.
-  if (header === undefined || claims === undefined || signature === undefined || more !== undefined)
-    return undefined
-  const [read, payload] = [header, claims].map(jsonIn)
-  return read && payload && { typ: read['typ'], claims: payload }
-}
-
 function isIdJagType(typ: unknown): boolean {
   return typeof typ === 'string' && /^(?:application\/)?oauth-id-jag\+jwt$/i.test(typ)
 }
@@ -116,7 +107,7 @@ function confirmation(claims: JWTPayload): string | undefined {
 
 /** The claims of a JWT, where they can be read without its key. Not verified. */
 export function readClaims(token: string): JWTPayload {
-  return decode(token)?.claims ?? {}
+  return readJwt(token)?.claims ?? {}
 }
 
 /** The expiry of a JWT in milliseconds since the epoch, where one can be read without its key. */

@@ -1,65 +1,73 @@
-import type { CryptoKey, JWK } from 'jose'
-import { parseObject } from './http.ts'
-import { algorithmFor, isCryptoKey, keyProblem, unsuitable } from './signing-key.ts'
-import type { SigningAlgorithm } from './signing-key.ts'
+import type { CryptoKey, JWK, JWTPayload } from 'jose'
+import { decodeProtectedHeader } from 'jose/decode/protected_header'
+import { decodeJwt } from 'jose/jwt/decode'
+import type { SignJWT } from 'jose/jwt/sign'
+import { keyProblem } from './signing-key.ts'
 
 export { isCryptoKey, keyProblem } from './signing-key.ts'
 
-/** A key to sign with: a private key, or the bytes of a secret for HS256. */
-type SigningKey = CryptoKey | JWK | Uint8Array<ArrayBuffer>
-
 /**
- * Signs claims as a compact JWT with WebCrypto, which holds the keys anyway. A signing library would be an eighth of the
- * root entry.
+ * Signs claims as a compact JWT.
  *
- * @throws `TypeError` for what {@link keyProblem} finds, and what WebCrypto throws for a key that is malformed.
+ * A JWK is neither changed nor frozen. It is imported once if it is frozen, and for each signature if it is not.
+ *
+ * @param key - A private key, or the bytes of a secret for HS256, HS384 and HS512.
+ * @throws `TypeError` if {@link keyProblem} finds that the key cannot sign; what WebCrypto throws if the key is malformed;
+ *   what {@link loadSigner} throws.
  * @see [RFC 7515 §5.1](https://www.rfc-editor.org/rfc/rfc7515#section-5.1)
  */
 export async function signJwt(
   header: { alg: string; typ: string; kid?: string; jwk?: JWK },
   claims: object,
-  key: SigningKey,
+  key: CryptoKey | JWK | Uint8Array,
 ): Promise<string> {
-  const algorithm = algorithmFor(header.alg)
-  if (algorithm === undefined) throw unfit(unsuitable)
-  const signingKey = await signingKeyFor(key, header.alg, algorithm)
-  const signingInput = [header, claims].map((part) => encode(bytesOf(JSON.stringify(part)))).join('.')
-  const signature = await crypto.subtle.sign(algorithm, signingKey, bytesOf(signingInput))
-  return `${signingInput}.${encode(new Uint8Array(signature))}`
+  const problem = ArrayBuffer.isView(key) ? undefined : keyProblem(key, header.alg)
+  if (problem !== undefined) throw new TypeError(`The key ${problem}`)
+  const Signer = await loadSigner()
+  return await new Signer({ ...claims }).setProtectedHeader(header).sign('kty' in key ? bareJwk(key) : key)
 }
 
-async function signingKeyFor(key: SigningKey, alg: string, algorithm: SigningAlgorithm): Promise<CryptoKey> {
-  if (ArrayBuffer.isView(key)) return await crypto.subtle.importKey('raw', key, algorithm, false, ['sign'])
-  const problem = keyProblem(key, alg)
-  if (problem !== undefined) throw unfit(problem)
-  if (isCryptoKey(key)) return key
-  // What the key says of its own use has been looked at; runtimes differ in what they accept there.
-  const { alg: _alg, key_ops: _operations, use: _use, ext: _extractable, ...jwk } = key
-  const imported = await crypto.subtle.importKey('jwk', jwk, algorithm, false, ['sign'])
-  // The length of a modulus is known only now.
-  const hidden = keyProblem(imported, alg)
-  if (hidden !== undefined) throw unfit(hidden)
-  return imported
+let signer: typeof SignJWT | undefined
+
+/**
+ * Loads the part of jose that signs. Clients that sign nothing never load it.
+ *
+ * @throws What the runtime's module loader throws. A failure is not remembered: the next call tries again.
+ */
+export async function loadSigner(): Promise<typeof SignJWT> {
+  return (signer ??= (await import('jose/jwt/sign')).SignJWT)
 }
 
-const unfit = (problem: string): TypeError => new TypeError(`The key ${problem}`)
-/** SHA-256 of a text, in base64url. */
-export async function sha256(text: string): Promise<string> {
-  return encode(new Uint8Array(await crypto.subtle.digest('SHA-256', bytesOf(text))))
+const bareJwks = new WeakMap<JWK, JWK>()
+
+/**
+ * A copy of a JWK without what the key says about its own use, which {@link keyProblem} has looked at already. jose would
+ * compare `EdDSA` with `Ed25519` by name, and hand `key_ops` on to WebCrypto, where runtimes differ in what they accept.
+ *
+ * jose freezes a JWK that it is given, and remembers the imported key by it. That is why a frozen key, which cannot change
+ * any more, always has the same copy, and why the application's own object is never handed over.
+ */
+function bareJwk(key: JWK): JWK {
+  const known = bareJwks.get(key)
+  if (known !== undefined) return known
+  const { alg: _alg, key_ops: _operations, use: _use, ext: _extractable, ...bare } = key
+  if (Object.isFrozen(key)) bareJwks.set(key, bare)
+  return bare
 }
 
-const bytesOf = (text: string): Uint8Array<ArrayBuffer> => new TextEncoder().encode(text)
-
-function encode(bytes: Uint8Array): string {
-  const text = Array.from(bytes, (byte) => String.fromCharCode(byte)).join('')
-  return btoa(text).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '')
+/** The protected header and the claims of a JWT. */
+export interface DecodedJwt {
+  header: Record<string, unknown>
+  claims: JWTPayload
 }
 
-/** The JSON object in one part of a JWT, or nothing. */
-export function jsonIn(part: string): Record<string, unknown> | undefined {
+/**
+ * Reads a signed JWT without verifying it. Gives nothing if there is nothing to read without a key: for encrypted tokens,
+ * opaque tokens, and tokens whose header or claims are no JSON object in base64url.
+ */
+export function readJwt(token: string): DecodedJwt | undefined {
   try {
-    const bytes = atob(part.replaceAll('-', '+').replaceAll('_', '/'))
-    return parseObject(new TextDecoder().decode(Uint8Array.from(bytes, (byte) => byte.charCodeAt(0))))
+    return { header: decodeProtectedHeader(token), claims: decodeJwt(token) }
   } catch {
     return undefined
   }

@@ -251,6 +251,49 @@ describe('a private_key_jwt (F10, A-04)', () => {
     expect(error.hint).toMatch(/private key/)
   })
 
+  describe('whose signing code does not load', () => {
+    const missing = () => {
+      throw new Error('the chunk is gone')
+    }
+    const signing = 'jose/jwt/sign'
+    afterEach(() => jest.dontMock(signing))
+
+    it.each<[string, () => Promise<ClientAuthentication>]>([
+      ['a key', async () => ({ method: 'private_key_jwt', key: es256.privateKey })],
+      ['a secret', async () => ({ method: 'client_secret_jwt', clientSecret: 'a secret' })],
+    ])('fails with what the loader said, and does not blame %s; the next one may load', async (_, make) => {
+      const authentication = await make()
+      await jest.isolateModulesAsync(async () => {
+        jest.doMock(signing, missing)
+        const alone = await import('../../lib/protocol/client-authentication.ts')
+        const registration = { issuer: serverIssuer, clientId, clientAuthentication: authentication }
+        const assert = () => alone.authenticateClient(registration, serverMetadata, 'access_token', context)
+        await expect(assert()).rejects.toThrow(new Error('the chunk is gone'))
+        jest.dontMock(signing)
+        expect((await assert()).parameters).toHaveProperty('client_assertion')
+      })
+    })
+
+    it('is no matter if the key is held elsewhere', async () => {
+      await jest.isolateModulesAsync(async () => {
+        jest.doMock(signing, missing)
+        const alone = await import('../../lib/protocol/client-authentication.ts')
+        const clientAuthentication: ClientAuthentication = {
+          method: 'private_key_jwt',
+          sign: async () => 'signed',
+        }
+        const registration = { issuer: serverIssuer, clientId, clientAuthentication }
+        const { parameters } = await alone.authenticateClient(
+          registration,
+          serverMetadata,
+          'access_token',
+          context,
+        )
+        expect(parameters['client_assertion']).toBe('signed')
+      })
+    })
+  })
+
   describe('of an external signer', () => {
     it('is what the signer gives for the claims', async () => {
       const calls: unknown[][] = []

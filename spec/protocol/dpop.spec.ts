@@ -64,6 +64,17 @@ describe('a DPoP key', () => {
 })
 
 describe('a DPoP proof (P-02)', () => {
+  it.each(['ES256', 'RS256', 'EdDSA'])(
+    'shows nothing private, even if a private key for %s stands in the place of the public one (RFC 9449 §4.2)',
+    async (alg) => {
+      const { privateKey, publicKey } = await generateKeyPair(alg, { extractable: true })
+      const key = { keyPair: { privateKey, publicKey: privateKey }, nonces: new Map<string, string>() }
+      const proof = await dpopProof(key, { method: 'POST', url: serverTokenEndpoint }, clock)
+      expect(decodeProtectedHeader(proof).jwk).toEqual(await exportJWK(publicKey))
+      await jwtVerify(proof, publicKey, { currentDate: new Date(now * 1000) })
+    },
+  )
+
   it('for a token endpoint says method, URL without query, and time (2.12, P-01)', async () => {
     const key = await newKey()
     const proof = await dpopProof(

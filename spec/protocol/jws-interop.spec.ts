@@ -12,7 +12,8 @@ import {
 import type { JWK } from 'jose'
 import { authenticateClient } from '../../lib/protocol/client-authentication.ts'
 import { dpopProof, dpopThumbprint } from '../../lib/protocol/dpop.ts'
-import { sha256, signJwt } from '../../lib/protocol/jwt.ts'
+import { signJwt } from '../../lib/protocol/jwt.ts'
+import { sha256 } from '../../lib/protocol/sha256.ts'
 import type { PrivateKeyAuthentication } from '../../lib/protocol/registration.ts'
 import { parseOptions } from '../../lib/options/options.ts'
 import { clock, serverIssuer, serverMetadata } from './support/parties.ts'
@@ -278,6 +279,11 @@ describe('a key that must not sign a client assertion', () => {
       true,
       ['sign', 'verify'],
     )
+  /** Zero octets do not count as bits of a modulus, though RFC 7518 §6.3.1.1 forbids them. */
+  const withZeros = ({ n, ...jwk }: JWK): JWK => ({
+    ...jwk,
+    n: Buffer.concat([Buffer.alloc(128), Buffer.from(n!, 'base64url')]).toString('base64url'),
+  })
   const suit = /must suit its alg/
   const signing = /must be for signing/
   const isPrivate = /must be (?:private|a private key)/
@@ -285,6 +291,16 @@ describe('a key that must not sign a client assertion', () => {
 
   const cases: [string, RegExp, () => Promise<unknown>, string?][] = [
     ['an RSA CryptoKey of 1024 bits', bits, async () => (await short()).privateKey],
+    ['an RSA JWK of 1024 bits', bits, async () => await exportJWK((await short()).privateKey)],
+    ['an RSA JWK of 2047 bits', bits, async () => ({ ...rsa7515, n: `f${rsa7515.n!.slice(1)}` })],
+    [
+      'an RSA JWK of 1024 bits behind zeros',
+      bits,
+      async () => withZeros(await exportJWK((await short()).privateKey)),
+    ],
+    ['an RSA JWK without a modulus', bits, async () => ({ ...rsa7515, n: undefined })],
+    ['an RSA JWK whose modulus is no base64url', bits, async () => ({ ...rsa7515, n: '!' })],
+    ['an RSA JWK whose modulus is no text', bits, async () => ({ ...rsa7515, n: 5 })],
     ['a key for another algorithm', suit, async () => (await pairOf('ES256')).privateKey, 'RS256'],
     ['a JWK for another algorithm', suit, async () => (await pairOf('ES256')).jwk, 'RS256'],
     ['a CryptoKey for another hash', suit, async () => (await pairOf('RS256')).privateKey, 'RS512'],
@@ -400,7 +416,7 @@ describe('a key that must not sign a client assertion', () => {
     },
   )
 
-  it('is a JWK of 1024 bits too, which shows when it is imported', async () => {
+  it('is a JWK of 1024 bits too, and the error says so', async () => {
     const jwk = await exportJWK((await short()).privateKey)
     const signing = signJwt(headerOf('RS256'), claims, jwk)
     await expect(signing).rejects.toThrow(new TypeError('The key must have 2048 bits or more'))
@@ -420,6 +436,48 @@ describe('a key that must not sign a client assertion', () => {
       ['Ed25519', 'EdDSA'],
     ])
       await compactVerify(await signJwt(headerOf(alg), claims, { ...ed25519, alg: own }), publicKey)
+  })
+})
+
+describe('a JWK of the application', () => {
+  const importsOf = async (work: () => Promise<unknown>): Promise<number> => {
+    const { subtle } = crypto
+    const importKey = jest.spyOn(subtle, 'importKey')
+    try {
+      await work()
+      return importKey.mock.calls.length
+    } finally {
+      importKey.mockRestore()
+    }
+  }
+  const sign = async (key: JWK, alg: string) => await signJwt(headerOf(alg), claims, key)
+
+  it('is neither changed nor frozen by signing with it', async () => {
+    const key: JWK = { ...p256, alg: 'ES256', use: 'sig', key_ops: ['sign'], kid: 'one' }
+    const before = structuredClone(key)
+    await sign(key, 'ES256')
+    expect(key).toEqual(before)
+    expect([Object.isFrozen(key), Object.isFrozen(key.key_ops)]).toEqual([false, false])
+  })
+
+  it('is imported once if it is frozen, as the options freeze it, however often it signs', async () => {
+    const key = Object.freeze({ ...rsa7515, alg: 'RS256' })
+    expect(await importsOf(async () => [await sign(key, 'RS256'), await sign(key, 'RS256')])).toBe(1)
+  })
+
+  it('is imported for each algorithm if it names none', async () => {
+    const key = Object.freeze({ ...rsa7515 })
+    const publicKey = (alg: string) => importJWK(publicPart(rsa7515), alg)
+    for (const alg of ['RS256', 'PS256', 'RS512', 'RS256'])
+      await compactVerify(await sign(key, alg), await publicKey(alg), { algorithms: [alg] })
+  })
+
+  it('signs as it is now if it is not frozen, and may have changed since', async () => {
+    const [one, other] = [await pairOf('ES256'), await generateKeyPair('ES256', { extractable: true })]
+    const key = { ...one.jwk }
+    await compactVerify(await sign(key, 'ES256'), one.publicKey)
+    Object.assign(key, await exportJWK(other.privateKey))
+    await compactVerify(await sign(key, 'ES256'), other.publicKey)
   })
 })
 

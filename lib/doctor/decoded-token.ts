@@ -1,26 +1,30 @@
-import { compactVerify, createLocalJWKSet, decodeJwt, decodeProtectedHeader, errors } from 'jose'
 import type { JSONWebKeySet } from 'jose'
+import { decodeProtectedHeader } from 'jose/decode/protected_header'
+import { JWKSNoMatchingKey, JWSSignatureVerificationFailed } from 'jose/errors'
+import { createLocalJWKSet } from 'jose/jwks/local'
+import { compactVerify } from 'jose/jws/compact/verify'
+import { readJwt } from '../protocol/jwt.ts'
 import type { Secrets } from '../protocol/redaction.ts'
 import type { DecodedToken } from './report.ts'
 import { scrubbedJson } from './shown.ts'
 
-/** What can be read of a token without a key. */
+/**
+ * What can be read of a token without a key, with the secrets in it scrubbed: the header and claims of a signed JWT, and
+ * of any other token only that it is encrypted or opaque.
+ */
 export function decodeToken(token: string, secrets: Secrets, type?: string): DecodedToken {
   const kind = type === undefined ? {} : { type }
   if (token.split('.').length === 5) return { format: 'encrypted', ...kind }
-  try {
-    const header = scrubbedJson(decodeProtectedHeader(token), secrets)
-    const claims = scrubbedJson(decodeJwt(token), secrets)
-    // Both are JSON objects, as jose makes sure.
-    return { format: 'jwt', ...kind, header: header as Fields, claims: claims as Fields }
-  } catch {
-    return { format: 'opaque', ...kind }
-  }
+  const decoded = readJwt(token)
+  if (decoded === undefined) return { format: 'opaque', ...kind }
+  const [header, claims] = [scrubbedJson(decoded.header, secrets), scrubbedJson(decoded.claims, secrets)]
+  // Both are JSON objects, as jose makes sure, and scrubbing makes objects of objects.
+  return { format: 'jwt', ...kind, header: header as Fields, claims: claims as Fields }
 }
 
 type Fields = Record<string, unknown>
 
-/** A token in a few words that tell nothing it holds but its kind. */
+/** A token in a few words, such as `[JWT ES256, at+jwt, 812 characters]`: its kind and length, and nothing else of it. */
 export function describeToken(token: string): string {
   const size = `${token.length} characters`
   const segments = token.split('.').length
@@ -34,17 +38,17 @@ export function describeToken(token: string): string {
   }
 }
 
-/** Whether one of the published keys signed a JWT; nothing where that cannot be told. */
+/** Whether one of the keys that an issuer has published signed a JWT. Gives nothing if that cannot be told. */
 export async function checkSignature(
   token: string,
   keys: Record<string, unknown>,
 ): Promise<DecodedToken['signature']> {
   try {
-    // A key set is checked by jose when it is used.
+    // jose checks the shape of a key set itself, and throws if it is none.
     await compactVerify(token, createLocalJWKSet(keys as unknown as JSONWebKeySet))
     return 'valid'
   } catch (error) {
-    if (error instanceof errors.JWKSNoMatchingKey) return 'unknown_key'
-    return error instanceof errors.JWSSignatureVerificationFailed ? 'invalid' : undefined
+    if (error instanceof JWKSNoMatchingKey) return 'unknown_key'
+    return error instanceof JWSSignatureVerificationFailed ? 'invalid' : undefined
   }
 }

@@ -1,7 +1,7 @@
 import { X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
-import { importPKCS8 } from 'jose'
+import { importPKCS8 } from 'jose/key/import'
 import type { JWK } from 'jose'
 import * as z from 'zod/mini'
 import type { ResourceOptions } from '../../options/options.ts'

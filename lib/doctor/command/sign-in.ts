@@ -2,7 +2,9 @@ import { spawn } from 'node:child_process'
 import { createServer } from 'node:http'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { createRemoteJWKSet, customFetch, jwtVerify } from 'jose'
+import { encode } from 'jose/base64url'
+import { createRemoteJWKSet, customFetch } from 'jose/jwks/remote'
+import { jwtVerify } from 'jose/jwt/verify'
 import { startDeadline } from '../../token/deadline.ts'
 import { findingOf, isCrossAppAccessError } from '../../errors.ts'
 import { systemClock } from '../../protocol/context.ts'
@@ -11,6 +13,7 @@ import { authorizationServerMetadataUrls } from '../../protocol/discovery.ts'
 import { abortable, isSecureUrl, requestJson } from '../../protocol/http.ts'
 import { Secrets } from '../../protocol/redaction.ts'
 import type { ServerRegistration } from '../../protocol/registration.ts'
+import { sha256 } from '../../protocol/sha256.ts'
 import { requestToken } from '../../protocol/token-endpoint.ts'
 
 /** A sign-in of the user at the identity provider. */
@@ -311,13 +314,5 @@ function open(address: string): void {
 }
 
 function randomText(): string {
-  return base64url(crypto.getRandomValues(new Uint8Array(32)))
-}
-
-async function sha256(text: string): Promise<string> {
-  return base64url(new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(text))))
-}
-
-function base64url(bytes: Uint8Array): string {
-  return Buffer.from(bytes).toString('base64url')
+  return encode(crypto.getRandomValues(new Uint8Array(32)))
 }

@@ -17,22 +17,24 @@ export { algorithmOf } from './signing-key.ts'
 
 /** What authenticating adds to a request of the token endpoint. */
 export interface AuthenticatedParts {
-  /** The one that was used: of a bare `clientSecret`, the one that the metadata decides on. */
+  /** The method that was used. For a bare `clientSecret`, the server's metadata decided on it. */
   method: ClientAuthentication['method']
-  /** For the request: `authorization`, or none. */
+  /** Headers of the request: `authorization`, or none. */
   headers: Record<string, string>
-  /** For the form: not yet encoded. */
+  /** Parameters of the form, not yet encoded. */
   parameters: Record<string, string>
 }
 
-/** Lifetime of a client assertion, in seconds: time for a slow network, and for clocks a little apart. */
+/** Lifetime of a client assertion, in seconds: enough for a slow network and for clocks that differ a little. */
 const assertionLifetime = 120
 const assertionType = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer'
 
 /**
- * Makes what authenticates this client at one token endpoint: a header, or parameters, never both.
+ * Makes what authenticates this client in one request of a token endpoint: a header or parameters, never both.
  *
- * An assertion is good for one request and two minutes. All of it is secret, and added to `context.secrets`.
+ * Call it for each request: a client assertion may be used once, and expires after two minutes. If there is an assertion
+ * to sign with a key or secret in memory, the code that signs is loaded. Credentials and assertions are added to
+ * `context.secrets`, so that no error quotes them. Nothing is sent.
  *
  * @example
  * ```ts
@@ -49,8 +51,9 @@ const assertionType = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer'
  * )
  * ```
  *
- * @throws {@link CrossAppAccessError} `temporarily_unavailable` when an external signer fails, `client_rejected` when
- *   the key cannot sign; the reason of `signal` when it aborts.
+ * @throws {@link CrossAppAccessError} `client_rejected` if the key cannot sign; `temporarily_unavailable` if the
+ *   application's own `sign` fails, or gives no answer before `context.signal` times out. The reason of `context.signal`
+ *   if it is aborted for another reason. What the runtime's module loader throws if the code that signs does not load.
  * @see [RFC 6749 §2.3.1](https://www.rfc-editor.org/rfc/rfc6749#section-2.3.1)
  * @see [RFC 7523 §2.2](https://www.rfc-editor.org/rfc/rfc7523#section-2.2)
  */
@@ -88,7 +91,7 @@ export async function authenticateClient(
       return {
         method: 'clientSecret' in authentication ? 'client_secret_jwt' : 'private_key_jwt',
         headers: {},
-        // The id beside the assertion is optional (RFC 7521 §4.2), but some servers look the client up by it.
+        // `client_id` is optional beside an assertion (RFC 7521 §4.2), but some servers look the client up by it.
         parameters: {
           client_assertion_type: assertionType,
           client_assertion: assertion,
@@ -99,20 +102,20 @@ export async function authenticateClient(
   }
 }
 
-/** The method for a server, with the `clientSecret` shorthand resolved against what its metadata lists. */
+/** How this client authenticates at a server. For a bare `clientSecret`, that is by what the server's metadata lists. */
 export function effectiveAuthentication(
   registration: ServerRegistration,
   server: Pick<AuthorizationServerMetadata, 'token_endpoint_auth_methods_supported'>,
 ): ClientAuthentication {
   const { clientSecret, clientAuthentication } = registration
   if (clientSecret === undefined) return clientAuthentication ?? { method: 'none' }
-  // Omitted means Basic (RFC 8414 §2).
+  // A server that lists nothing supports Basic (RFC 8414 §2).
   const listed = server.token_endpoint_auth_methods_supported ?? ['client_secret_basic']
   const postOnly = listed.includes('client_secret_post') && !listed.includes('client_secret_basic')
   return { method: postOnly ? 'client_secret_post' : 'client_secret_basic', clientSecret }
 }
 
-/** What a registration holds that must never be quoted. */
+/** The parts of a registration that no error, event or log may quote: its secret, or the private members of its JWK. */
 export function secretsOf({
   clientSecret,
   clientAuthentication,
@@ -124,12 +127,12 @@ export function secretsOf({
   return [d, p, q, dp, dq, qi, k, priv]
 }
 
-/** Both parts form-encoded first, so that a colon or a character beyond Latin-1 survives. */
+/** Encodes both parts as in a form first, so that a colon or a character beyond Latin-1 survives (RFC 6749 §2.3.1). */
 function basicCredentials(clientId: string, clientSecret: string): string {
   return btoa(`${formEncode(clientId)}:${formEncode(clientSecret)}`)
 }
 
-/** Form encoding, with `%20` for a space: servers that expect `+` decode it too, the reverse is not true. */
+/** Form encoding, with `%20` for a space: servers that expect `+` decode `%20` too, but not the other way round. */
 function formEncode(text: string): string {
   return new URLSearchParams([['', text]]).toString().slice(1).replaceAll('+', '%20')
 }
@@ -156,7 +159,7 @@ async function clientAssertion(
     exp: iat + assertionLifetime,
   }
   const external = 'sign' in authentication
-  // Before the `try`: if it does not load, that is no fault of the key.
+  // Loaded before the `try`, which would blame the key: that the code does not load is no fault of the key.
   if (!external) await loadSigner()
   try {
     if (!external) return await signAssertion(authentication, claims)
@@ -166,7 +169,7 @@ async function clientAssertion(
       Promise.resolve(authentication.sign(claims, places)),
       context.signal,
     )
-    // Boundary: the application's own code, which may give anything.
+    // Boundary: `sign` is the application's own code, and may give anything.
     if (typeof signed === 'string' && signed !== '') return signed
     throw new TypeError('clientAuthentication.sign gave no JWT')
   } catch (error) {
@@ -200,5 +203,5 @@ async function signAssertion(
   return await signJwt({ alg, typ: assertionJwtType, ...(kid !== undefined && { kid }) }, claims, key)
 }
 
-/** Type of a client assertion (RFC 7523bis). */
+/** The `typ` header of a client assertion (draft-ietf-oauth-rfc7523bis). */
 const assertionJwtType = 'client-authentication+jwt'

@@ -43,7 +43,7 @@ export async function generateDpopKeyPair(): Promise<DpopKeyPair> {
  * ```
  *
  * @throws `TypeError` if the private key cannot sign by any supported algorithm, if the public key is not extractable, or
- *   if the URL is none.
+ *   if the URL is malformed. What the runtime's module loader throws if the code that signs does not load.
  * @see [RFC 9449 §4.2](https://www.rfc-editor.org/rfc/rfc9449#section-4.2)
  */
 export async function dpopProof(

@@ -6,27 +6,29 @@ import { findings } from './findings.ts'
 import { failure } from './http.ts'
 import { readJwt } from './jwt.ts'
 
-/** What an ID-JAG has to say to be of use. */
+/** What an ID-JAG must say, so that the authorization server can accept it from this client. */
 export interface IdJagExpectations {
-  /** Acceptable audiences: the authorization server's issuer, and the configured alias if there is one. */
+  /** The audiences that will do: the authorization server's issuer, and the configured alias if there is one. */
   audiences: readonly string[]
   /** This client's id at the authorization server, not at the identity provider. */
   clientId: string
+  /** Identifier of the MCP server. An ID-JAG that names other resources only is refused. */
   resource?: string | undefined
-  /** Thumbprint of our DPoP key. */
+  /** Thumbprint of our DPoP key. An ID-JAG that is bound to another key is refused. */
   jkt?: string | undefined
-  /** Where the ID-JAG came from, for the error. */
+  /** The token endpoint that issued the ID-JAG, for the error. */
   endpoint: string
 }
 
-/** Clocks may differ by this much before an expiry is believed, in seconds. */
+/** How far apart two clocks may be, in seconds, before a claim about time counts against a token. */
 const clockTolerance = 60
 
 /**
- * Looks at an ID-JAG before it is spent. It is not verified: that is the authorization server's part, which answers
- * any of this with a bare `invalid_grant`.
+ * Checks the claims of an ID-JAG before it is sent to the authorization server, which would refuse a wrong one with a bare
+ * `invalid_grant`: the error made here says which claim is wrong.
  *
- * Encrypted or opaque ones are taken as they are.
+ * The signature is not verified, which is the authorization server's part. An ID-JAG that cannot be read without a key,
+ * because it is encrypted or opaque, passes through unchecked.
  *
  * @example
  * ```ts
@@ -42,8 +44,9 @@ const clockTolerance = 60
  * console.log(inspectIdJag(idJag, expected, { fetch })?.exp)
  * ```
  *
- * @returns The claims, or nothing where they cannot be read.
- * @throws {@link CrossAppAccessError} `invalid_id_jag`, with a hint that names the claim and both values.
+ * @returns The claims, or nothing if they cannot be read.
+ * @throws {@link CrossAppAccessError} `invalid_id_jag` if a claim is wrong, with a hint that names the claim, what it says
+ *   and what it should say.
  * @see draft-ietf-oauth-identity-assertion-authz-grant §3.1
  */
 export function inspectIdJag(
@@ -80,7 +83,7 @@ export function inspectIdJag(
   }
   const now = (context.clock ?? systemClock).now() / 1000
   if (typeof claims.exp !== 'number' || claims.exp <= now - clockTolerance) {
-    // It was issued a moment ago: an old one says that the clocks differ.
+    // The identity provider issued it a moment ago. If it is old all the same, the clocks differ.
     const age = typeof claims.iat === 'number' ? now - claims.iat : 0
     const skew = Math.abs(age) > clockTolerance ? findings.clockSkew('client', age) : undefined
     reject('exp', claims.exp, `a time after ${Math.floor(now)}`, skew)
@@ -100,25 +103,30 @@ function names(claim: unknown, resource: string): boolean {
 }
 
 function confirmation(claims: JWTPayload): string | undefined {
-  // Boundary: a claim of unknown shape.
+  // Boundary: the identity provider chose the shape of this claim; each member is checked before it is used.
   const cnf = claims['cnf'] as { jkt?: unknown } | null | undefined
   return typeof cnf === 'object' && typeof cnf?.jkt === 'string' ? cnf.jkt : undefined
 }
 
-/** The claims of a JWT, where they can be read without its key. Not verified. */
+/** The claims of a JWT, not verified. Gives no claims for a token that cannot be read without a key. */
 export function readClaims(token: string): JWTPayload {
   return readJwt(token)?.claims ?? {}
 }
 
-/** The expiry of a JWT in milliseconds since the epoch, where one can be read without its key. */
+/**
+ * The expiry of a JWT, in milliseconds since the epoch and not verified. Gives nothing for a token without one, or that
+ * cannot be read without a key.
+ */
 export function jwtExpiry(token: string): number | undefined {
   const { exp } = readClaims(token)
   return typeof exp === 'number' && Number.isFinite(exp) ? exp * 1000 : undefined
 }
 
 /**
- * Why an authorization server may have refused an ID-JAG that was right when it came, going by the `Date` of its
- * answer; or nothing where the times are in order.
+ * Finds out from the times why an authorization server has refused an ID-JAG whose claims were right: its clock differs,
+ * or the ID-JAG was no longer new. Gives nothing if the times are in order or unknown.
+ *
+ * @param answeredAt - The `Date` of the server's answer in milliseconds since the epoch, or NaN if there was none.
  */
 export function timeProblem(idJag: string, answeredAt: number): Finding | undefined {
   const { iat, exp } = readClaims(idJag)

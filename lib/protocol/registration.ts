@@ -1,61 +1,94 @@
-// jose's own name for the platform's CryptoKey is there without the DOM library too.
+// The `CryptoKey` of jose is the platform's, and has a name in programs that compile without the DOM library too.
 import type { CryptoKey, JWK } from 'jose'
 
-/** How a client authenticates at one server. Exactly one method is used for a request. */
+/**
+ * How a client authenticates at one server, by one of the methods that OAuth has registered. Each request uses exactly
+ * this one.
+ *
+ * `'none'` is a public client, which only names itself. A secret goes out in the `Authorization` header
+ * (`client_secret_basic`), in the form (`client_secret_post`), or not at all: `client_secret_jwt` signs an assertion with
+ * it by HS256. `'private_key_jwt'` signs an assertion with a private key, in memory or held elsewhere.
+ *
+ * @see [RFC 7591 §2](https://www.rfc-editor.org/rfc/rfc7591#section-2)
+ * @see [OpenID Connect Core §9](https://openid.net/specs/openid-connect-core-1_0.html#ClientAuthentication)
+ */
 export type ClientAuthentication =
   | { method: 'none' }
   | { method: 'client_secret_basic' | 'client_secret_post' | 'client_secret_jwt'; clientSecret: string }
   | PrivateKeyAuthentication
   | {
       method: 'private_key_jwt'
-      /** Signs the claims with a key held elsewhere, a KMS or an HSM, and gives the compact JWT. */
+      /**
+       * Signs the claims with a key that is held elsewhere, such as in a KMS or an HSM, and gives the compact JWT. It is
+       * called for each request of the token endpoint. If it throws or gives no text, the request fails with
+       * `temporarily_unavailable`, and what it threw is the `cause`.
+       */
       sign: (
         claims: ClientAssertionClaims,
         server: { issuer: string; tokenEndpoint: string },
       ) => Promise<string>
-      /** Default: `'issuer'`. */
+      /** The `aud` claim of the assertion: the server's issuer, its token endpoint, or a text of your own. Default: `'issuer'`. */
       audience?: 'issuer' | 'token_endpoint' | (string & {}) | undefined
     }
 
-/** A client assertion signed with a key in memory. */
+/** `private_key_jwt` with a key in memory: the client assertion is signed here. */
 export interface PrivateKeyAuthentication {
   method: 'private_key_jwt'
-  /** A private key for signing: RSA of 2048 bits or more, EC on P-256, P-384 or P-521, or Ed25519. */
+  /**
+   * A private key for signing: RSA of 2048 bits or more, EC on P-256, P-384 or P-521, or Ed25519. A `CryptoKey` need not be
+   * extractable.
+   */
   key: CryptoKey | JWK
-  /** JWS algorithm, never another than a JWK names. Default: what the key says, else RS256, ES256, ES384, ES512 or EdDSA by its kind. */
+  /**
+   * The JWS algorithm to sign by. It must suit the key; a JWK that names an `alg` signs by no other. Default: the algorithm
+   * that the key names, else RS256, ES256, ES384, ES512 or EdDSA by the kind of the key.
+   */
   alg?: string | undefined
-  /** Key id. Default: that of the JWK. */
+  /** The `kid` header of the assertion, by which the server finds the public key. Default: the `kid` of the JWK, if any. */
   kid?: string | undefined
-  /** Audience of the assertion. Default: `'issuer'`; Okta wants `'token_endpoint'`. */
+  /**
+   * The `aud` claim of the assertion: the server's issuer, its token endpoint, or a text of your own. Okta wants
+   * `'token_endpoint'`. Default: `'issuer'`.
+   */
   audience?: 'issuer' | 'token_endpoint' | (string & {}) | undefined
 }
 
-/** Claims of a client assertion (RFC 7523 §3). */
+/**
+ * The claims of a client assertion.
+ *
+ * @see [RFC 7523 §3](https://www.rfc-editor.org/rfc/rfc7523#section-3)
+ */
 export interface ClientAssertionClaims {
-  /** The client id. */
+  /** This client's id at the server. */
   iss: string
-  /** The client id. */
+  /** This client's id at the server. */
   sub: string
-  /** The server: see `audience`. */
+  /** The server that the assertion is for, as the option `audience` says. */
   aud: string
-  /** Different in each assertion. */
+  /** A random id, different in each assertion. */
   jti: string
-  /** Seconds since the epoch. */
+  /** When the assertion was made, in seconds since the epoch. */
   iat: number
-  /** Seconds since the epoch, two minutes after `iat`. */
+  /** When the assertion expires, in seconds since the epoch: two minutes after `iat`. */
   exp: number
 }
 
-/** This client's registration at an identity provider or authorization server. */
+/** How one identity provider or authorization server knows this client: its id there, and how it authenticates. */
 export interface ServerRegistration {
-  /** Issuer identifier, exact: compared code point by code point, a trailing slash included. */
+  /**
+   * The server's issuer identifier, exactly as its metadata states it: the two are compared character by character, and a
+   * trailing slash counts.
+   */
   issuer: string
-  /** This client's id there. It has one at each server, and they differ. */
+  /** This client's id at this server. The same client has another id at each server. */
   clientId: string
-  /** Shorthand for a secret: Basic, or in the body where the metadata lists `client_secret_post` and not Basic. */
+  /**
+   * Short for a secret whose method the server decides on: `client_secret_post` if the server's metadata lists that and not
+   * `client_secret_basic`, else `client_secret_basic`. Never together with `clientAuthentication`.
+   */
   clientSecret?: string | undefined
-  /** Every other way to authenticate. Default: `{ method: 'none' }`. Never together with `clientSecret`. */
+  /** How to authenticate, by a method of your choice. Never together with `clientSecret`. Default: `{ method: 'none' }`. */
   clientAuthentication?: ClientAuthentication | undefined
-  /** Token endpoint. Given, the metadata is not fetched. */
+  /** The server's token endpoint, if it publishes no metadata. If this is given, its metadata is not fetched. */
   tokenEndpoint?: string | undefined
 }

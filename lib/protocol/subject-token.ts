@@ -5,47 +5,50 @@ import { findings } from './findings.ts'
 import { abortable, failure, isTimeout } from './http.ts'
 import { jwtExpiry } from './id-jag.ts'
 
-/** What proves the user's identity to the identity provider. */
+/** A token that proves the user's identity to the identity provider (RFC 8693 §2.1). */
 export interface SubjectToken {
-  /** The token as it goes out: of a SAML assertion its base64url form (RFC 8693 §3), which is not made here. */
+  /** The token exactly as it is sent. A SAML assertion must be in base64url already (RFC 8693 §3). */
   token: string
-  /** A short name of the registry, or a full URN, which goes out as it is. */
+  /** The token's type: a short name for one of OAuth's registered token types, or any full URN, which is sent as it is. */
   type: 'id_token' | 'refresh_token' | 'saml2' | 'access_token' | (string & {})
 }
 
-/** Why a subject token is asked for. */
+/** Why the application is asked for a subject token. */
 export type SubjectTokenReason =
-  /** A token has to be obtained. */
+  /** An access token has to be obtained. */
   | 'initial'
-  /** The last one is a JWT that has expired. */
+  /** The subject token that was given last is a JWT that has expired. */
   | 'expired'
-  /** The identity provider refused the last one. */
+  /** The identity provider refused the subject token that was given last. */
   | 'rejected'
-  /** A stronger or fresher authentication of the user is wanted: see `acrValues` and `maxAge`. */
+  /** A server wants the user authenticated more strongly or more recently: see `acrValues` and `maxAge`. */
   | 'step_up'
 
 /** What a subject token is wanted for. */
 export interface SubjectTokenContext {
+  /** Why it is asked for. Anything but `'initial'` means that the token that was given last will not do again. */
   reason: SubjectTokenReason
-  /** The audience of the exchange: the issuer of the MCP server's authorization server. */
+  /** The audience of the token exchange: the issuer identifier of the MCP server's authorization server. */
   audience: string
   /** Identifier of the MCP server. */
   resource?: string
+  /** The scope that the access token is to have, if one is asked for. */
   scope?: string
-  /** With `'step_up'`: authentication context classes, any of which will do (RFC 9470). */
+  /** With `'step_up'`: the authentication context classes that will do, separated by spaces (RFC 9470 §3). */
   acrValues?: string
-  /** With `'step_up'`: greatest age of the authentication, in seconds (RFC 9470). */
+  /** With `'step_up'`: how long ago the user may have been authenticated, in seconds (RFC 9470 §3). */
   maxAge?: number
-  /** Aborted when the time for obtaining a token has run out. */
+  /** Aborted when the time for obtaining an access token has run out. */
   signal: AbortSignal
 }
 
 /**
- * Gives the user's current subject token: a string is an ID token.
+ * Gives the user's current subject token. A bare string is an ID token.
  *
- * Called once for each token that has to be obtained, and once more where that token has expired, where the identity
- * provider refuses it, or where it wants a stronger authentication: `reason` says which. What it throws is the `cause` of
- * `id_token_unavailable`, and is not remembered. It is waited for as long as `timeouts.acquireMs` allows.
+ * It is called once for each access token that has to be obtained, and once more if what it gave has expired, if the
+ * identity provider refuses it, or if a server wants a stronger authentication: `reason` says which. It is waited for as
+ * long as `timeouts.acquireMs` allows. If it throws, the request fails with `id_token_unavailable` and what it threw as
+ * the `cause`; that failure is not remembered, so the next request asks again.
  *
  * @example
  * ```ts
@@ -61,13 +64,14 @@ export type GetIdToken = (
   context: SubjectTokenContext,
 ) => string | SubjectToken | Promise<string | SubjectToken>
 
-/** A JWT counts as expired only this many milliseconds later: the identity provider's clock decides. */
+/** How long after its expiry a JWT counts as expired, in milliseconds: the identity provider's clock decides, not ours. */
 const clockTolerance = 10_000
 
 /**
  * Asks the application for a subject token.
  *
- * @throws {@link CrossAppAccessError} `id_token_unavailable` when it throws, takes too long or gives nothing.
+ * @throws {@link CrossAppAccessError} `id_token_unavailable` if the application throws, gives no subject token, or gives
+ *   none before `context.signal` times out. The reason of `context.signal` if it is aborted for another reason.
  */
 export async function askForSubjectToken(
   getIdToken: GetIdToken,
@@ -84,7 +88,7 @@ export async function askForSubjectToken(
     const detail = signal.aborted ? 'getIdToken gave no token in time' : 'getIdToken failed'
     throw unavailable(detail, context, error)
   }
-  // Boundary: the application's own code, which may give anything.
+  // Boundary: `getIdToken` is the application's own code, and may give anything.
   const subject = typeof given === 'string' ? { token: given, type: 'id_token' } : given
   const { token, type }: Partial<SubjectToken> = subject ?? {}
   if (typeof token !== 'string' || token === '') throw unavailable('getIdToken gave no token', context)
@@ -100,14 +104,14 @@ function unavailable(detail: string, context: ProtocolContext, cause?: unknown):
   return failure(context, { code: 'id_token_unavailable', step: 'id_token', detail, finding, cause })
 }
 
-/** Whether a subject token is a JWT ID token that has expired for certain. */
+/** Whether a subject token is an ID token in a JWT that has expired, by more than the clocks may differ. */
 export function isExpired(subject: SubjectToken, context: ProtocolContext): boolean {
   if (subject.type !== 'id_token') return false
   const expiry = jwtExpiry(subject.token)
   return expiry !== undefined && expiry + clockTolerance <= (context.clock ?? systemClock).now()
 }
 
-/** A short one-way mark of a token, to know it again without keeping it. */
+/** Half of a token's SHA-256 digest in base64, by which the token is known again without being kept. */
 export async function fingerprint(token: string): Promise<string> {
   const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(token))
   return btoa(String.fromCharCode(...new Uint8Array(digest).subarray(0, 16)))

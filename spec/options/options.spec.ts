@@ -465,7 +465,7 @@ describe('options', () => {
       idp: {
         issuer: 'https://a.example',
         clientId: 'a',
-        clientAuthentication: { method: 'private_key_jwt', key: { kty: 'RSA', d: 'x' } },
+        clientAuthentication: { method: 'private_key_jwt', key: { kty: 'EC', crv: 'P-256', d: 'x' } },
       },
       resources: [{ url: 'https://x.example', authorizationDetails: [{ a: { b: 1 } }] }],
       dpop: true,

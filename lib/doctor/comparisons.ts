@@ -1,5 +1,5 @@
 import { scopeTokens } from '../protocol/challenge.ts'
-import { effectiveAuthentication } from '../protocol/client-authentication.ts'
+import { effectiveMethod } from '../protocol/client-authentication.ts'
 import { isPathPrefix } from '../protocol/discovery.ts'
 import type { ServerRegistration } from '../protocol/registration.ts'
 import type { Body } from './recorder.ts'
@@ -96,7 +96,7 @@ function serverComparisons(
   const name = who === 'identity_provider' ? 'identity provider' : 'authorization server'
   const option = who === 'identity_provider' ? 'idp.issuer' : 'authorizationServers[].issuer'
   const methods = optionalTexts(metadata['token_endpoint_auth_methods_supported'])
-  const { method } = effectiveAuthentication(registration, {
+  const method = effectiveMethod(registration, {
     ...(methods !== undefined && { token_endpoint_auth_methods_supported: methods }),
   })
   const listed = (id: string, title: string, wanted: string, member: string): Comparison =>

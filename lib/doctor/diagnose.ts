@@ -1,8 +1,10 @@
 import { startDeadline } from '../token/deadline.ts'
 import { discard } from '../request/discard.ts'
 import { CrossAppAccessError } from '../errors.ts'
-import { parseOptions } from '../options/options.ts'
-import type { Configuration, CrossAppAccessOptions, ResourceConfiguration } from '../options/options.ts'
+import { parseOptions } from '../options/configuration.ts'
+import type { Configuration } from '../options/configuration.ts'
+import type { CrossAppAccessOptions } from '../options/options.ts'
+import type { ResourceConfiguration } from '../options/resources.ts'
 import { resourceOf } from '../request/resource-locator.ts'
 import { acquire } from '../protocol/acquire.ts'
 import type { AcquireContext, Acquired, MetadataSource } from '../protocol/acquire.ts'
@@ -374,7 +376,7 @@ class Diagnosis {
     { issuer, tokenEndpoint }: ServerRegistration,
     context: AcquireContext,
   ): Promise<AuthorizationServerMetadata> {
-    if (tokenEndpoint !== undefined) return { issuer, token_endpoint: tokenEndpoint }
+    if (tokenEndpoint !== undefined) return { issuer, token_endpoint: String(tokenEndpoint) }
     const ofIdp = issuer === this.#seen.configuration.idp.issuer
     const step = ofIdp ? 'identity_provider_metadata' : 'authorization_server_metadata'
     const party = ofIdp ? 'identity_provider' : 'authorization_server'

@@ -118,6 +118,8 @@ export const explanations: Readonly<Record<string, Explanation>> = {
   },
   dpop_proof_rejected: { title: '{Server} does not accept the DPoP proof', reference: rfc(9449, '5') },
   signer_failed: { title: 'The external signer failed' },
+  secret_function_failed: { title: 'The function that gives the client secret failed' },
+  unusable_secret: { title: 'The function that gives the client secret gives none that can be used' },
   unusable_key: { title: 'The key of this client cannot sign', reference: rfc(7523, '2.2') },
   no_id_jag_issued: {
     title: 'The identity provider issued something else than an ID-JAG',

@@ -191,7 +191,7 @@ const network: MetadataSource = {
   },
   async server(registration, context) {
     const { issuer, tokenEndpoint } = registration
-    if (tokenEndpoint !== undefined) return { issuer, token_endpoint: tokenEndpoint }
+    if (tokenEndpoint !== undefined) return { issuer, token_endpoint: String(tokenEndpoint) }
     return (await discoverAuthorizationServer(issuer, context)).document
   },
 }

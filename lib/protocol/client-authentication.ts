@@ -51,9 +51,10 @@ const assertionType = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer'
  * )
  * ```
  *
- * @throws {@link CrossAppAccessError} `client_rejected` if the key cannot sign; `temporarily_unavailable` if the
- *   application's own `sign` fails, or gives no answer before `context.signal` times out. The reason of `context.signal`
- *   if it is aborted for another reason. What the runtime's module loader throws if the code that signs does not load.
+ * @throws {@link CrossAppAccessError} `client_rejected` if the key cannot sign, or if a `clientSecret` function gives no
+ *   usable secret; `temporarily_unavailable` if the application's own `sign` or `clientSecret` function fails, or gives no
+ *   answer before `context.signal` times out. The reason of `context.signal` if it is aborted for another reason. What the
+ *   runtime's module loader throws if the code that signs does not load.
  * @see [RFC 6749 §2.3.1](https://www.rfc-editor.org/rfc/rfc6749#section-2.3.1)
  * @see [RFC 7523 §2.2](https://www.rfc-editor.org/rfc/rfc7523#section-2.2)
  */
@@ -66,7 +67,7 @@ export async function authenticateClient(
   const { clientId } = registration
   const own = guarded(context)
   own.secrets.add(...secretsOf(registration))
-  const authentication = effectiveAuthentication(registration, server)
+  const authentication = await authenticationFor(registration, server, step, own)
   switch (authentication.method) {
     case 'none':
       return { method: 'none', headers: {}, parameters: { client_id: clientId } }
@@ -103,24 +104,105 @@ export async function authenticateClient(
 }
 
 /** How this client authenticates at a server. For a bare `clientSecret`, that is by what the server's metadata lists. */
-export function effectiveAuthentication(
-  registration: ServerRegistration,
+export function effectiveMethod(
+  { clientSecret, clientAuthentication }: ServerRegistration,
   server: Pick<AuthorizationServerMetadata, 'token_endpoint_auth_methods_supported'>,
-): ClientAuthentication {
-  const { clientSecret, clientAuthentication } = registration
-  if (clientSecret === undefined) return clientAuthentication ?? { method: 'none' }
+): ClientAuthentication['method'] {
+  if (clientSecret === undefined) return clientAuthentication?.method ?? 'none'
+  return shorthandMethod(server)
+}
+
+function shorthandMethod(
+  server: Pick<AuthorizationServerMetadata, 'token_endpoint_auth_methods_supported'>,
+): 'client_secret_basic' | 'client_secret_post' {
   // A server that lists nothing supports Basic (RFC 8414 §2).
   const listed = server.token_endpoint_auth_methods_supported ?? ['client_secret_basic']
   const postOnly = listed.includes('client_secret_post') && !listed.includes('client_secret_basic')
-  return { method: postOnly ? 'client_secret_post' : 'client_secret_basic', clientSecret }
+  return postOnly ? 'client_secret_post' : 'client_secret_basic'
 }
 
-/** The parts of a registration that no error, event or log may quote: its secret, or the private members of its JWK. */
-export function secretsOf({
-  clientSecret,
-  clientAuthentication,
-}: ServerRegistration): (string | undefined)[] {
-  if (clientAuthentication === undefined) return [clientSecret]
+async function authenticationFor(
+  registration: ServerRegistration,
+  server: AuthorizationServerMetadata,
+  step: Exclude<CrossAppAccessStep, 'discovery'>,
+  context: ProtocolContext,
+): Promise<ClientAuthentication> {
+  const { clientSecret, clientAuthentication } = await withCurrentSecret(registration, step, context)
+  if (clientSecret === undefined) return clientAuthentication ?? { method: 'none' }
+  return { method: shorthandMethod(server), clientSecret }
+}
+
+/** A registration whose `clientSecret` is known. */
+type WithCurrentSecret = ServerRegistration & { clientSecret?: string | undefined }
+
+/**
+ * Asks a `clientSecret` that is a function for the secret of now, and adds it to `context.secrets`. Any other registration
+ * comes back as it is.
+ *
+ * @throws {@link CrossAppAccessError} `temporarily_unavailable` if the function throws or takes too long, `client_rejected`
+ *   if it gives no secret, or one with white space around it; the reason of `signal` when it aborts.
+ */
+export async function withCurrentSecret(
+  registration: ServerRegistration,
+  step: Exclude<CrossAppAccessStep, 'discovery'>,
+  context: ProtocolContext,
+): Promise<WithCurrentSecret> {
+  const { clientSecret } = registration
+  // The type cannot see that the member is no function.
+  if (typeof clientSecret !== 'function') return registration as WithCurrentSecret
+  const given = await askForSecret(clientSecret, registration.issuer, step, context)
+  if (typeof given === 'string') context.secrets?.add(given, given.trim())
+  if (typeof given === 'string' && given !== '' && given === given.trim()) {
+    // A copy that inherits nothing, like the registration of the options (G7).
+    return Object.assign(Object.create(null) as object, registration, { clientSecret: given })
+  }
+  throw failure(context, {
+    code: 'client_rejected',
+    step,
+    detail: 'the clientSecret function gave no usable secret',
+    finding: findings.unusableSecret(registration.issuer),
+  })
+}
+
+/** Waits for the application's own function as long as for one request of the flow. */
+async function askForSecret(
+  clientSecret: () => string | Promise<string>,
+  issuer: string,
+  step: Exclude<CrossAppAccessStep, 'discovery'>,
+  context: ProtocolContext,
+): Promise<unknown> {
+  const deadline = context.deadline?.()
+  const signal = deadline?.signal ?? context.signal
+  try {
+    signal?.throwIfAborted()
+    return await abortable(Promise.resolve(clientSecret()), signal)
+  } catch (error) {
+    if (signal?.aborted === true && !isTimeout(signal.reason)) throw signal.reason
+    throw failure(context, {
+      code: 'temporarily_unavailable',
+      step,
+      detail:
+        signal?.aborted === true
+          ? 'the clientSecret function gave no secret in time'
+          : 'the clientSecret function failed',
+      finding: findings.secretFunctionFailed(issuer),
+      cause: error,
+    })
+  } finally {
+    deadline?.clear()
+  }
+}
+
+/**
+ * The parts of a registration that no error, event or log may quote: its secret, or the private members of its JWK, and its
+ * further parameters. The secret that a function gives is added when it is known.
+ */
+export function secretsOf(registration: ServerRegistration): (string | undefined)[] {
+  return [...credentialsOf(registration), ...Object.values(registration.parameters ?? {})]
+}
+
+function credentialsOf({ clientSecret, clientAuthentication }: ServerRegistration): (string | undefined)[] {
+  if (clientAuthentication === undefined) return [typeof clientSecret === 'string' ? clientSecret : undefined]
   if ('clientSecret' in clientAuthentication) return [clientAuthentication.clientSecret]
   if (!('key' in clientAuthentication) || isCryptoKey(clientAuthentication.key)) return []
   const { d, p, q, dp, dq, qi, k, priv } = clientAuthentication.key

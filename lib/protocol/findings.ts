@@ -104,6 +104,12 @@ export const findings = {
       'Sign the user in, and let getIdToken, of the options or of forSubject, give the ID token as a string, or { token, type }.',
       'user',
     ),
+  noGetIdToken: (): Finding =>
+    finding(
+      'id_token_unavailable',
+      'Give getIdToken in the options of createCrossAppAccess, or make this request through forSubject, which is given one.',
+      'user',
+    ),
   idTokenExpired: (): Finding =>
     finding(
       'id_token_expired',
@@ -165,6 +171,18 @@ export const findings = {
     finding(
       'signer_failed',
       'Check clientAuthentication.sign and the key service behind it; the cause says what it threw.',
+      'client',
+    ),
+  secretFunctionFailed: (issuer: string): Finding =>
+    finding(
+      'secret_function_failed',
+      `Check the function that was given as clientSecret for ${quoted(issuer)}, and what it reads the secret from; the cause says what it threw.`,
+      'client',
+    ),
+  unusableSecret: (issuer: string): Finding =>
+    finding(
+      'unusable_secret',
+      `Let the function that was given as clientSecret for ${quoted(issuer)} give a non-empty string without white space around it: a line end of its file, perhaps.`,
       'client',
     ),
   unusableKey: (): Finding =>

@@ -85,10 +85,19 @@ export interface ServerRegistration {
   /**
    * Short for a secret whose method the server decides on: `client_secret_post` if the server's metadata lists that and not
    * `client_secret_basic`, else `client_secret_basic`. Never together with `clientAuthentication`.
+   *
+   * A function is for a secret that rotates. It is called once for each token request, and awaited for as long as that request
+   * may take. If it throws, the token request fails with `temporarily_unavailable`; if it gives no usable secret, with
+   * `client_rejected`.
    */
-  clientSecret?: string | undefined
+  clientSecret?: string | (() => string | Promise<string>) | undefined
   /** How to authenticate, by a method of your choice. Never together with `clientSecret`. Default: `{ method: 'none' }`. */
   clientAuthentication?: ClientAuthentication | undefined
   /** The server's token endpoint, if it publishes no metadata. If this is given, its metadata is not fetched. */
-  tokenEndpoint?: string | undefined
+  tokenEndpoint?: string | URL | undefined
+  /**
+   * Further form parameters of each token request to this server, by name. Names of the flow's own parameters, such as
+   * `scope` or `client_id`, are refused. Values are kept out of errors and events, as secrets are. Default: none.
+   */
+  parameters?: Readonly<Record<string, string>> | undefined
 }

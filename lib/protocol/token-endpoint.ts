@@ -1,7 +1,7 @@
 import { CrossAppAccessError } from '../errors.ts'
 import type { CrossAppAccessStep, Finding, OAuthErrorFields } from '../errors.ts'
 import { acceptableScope } from './challenge.ts'
-import { authenticateClient } from './client-authentication.ts'
+import { authenticateClient, withCurrentSecret } from './client-authentication.ts'
 import type { ProtocolContext } from './context.ts'
 import type { AuthorizationServerMetadata } from './discovery.ts'
 import { dpopProof, nonceFor, rememberNonce } from './dpop.ts'
@@ -51,8 +51,10 @@ export async function requestToken(request: TokenRequest, context: ProtocolConte
   for (const name of request.secretParameters) context.secrets?.add(request.parameters[name])
   // Metadata has been looked at; an endpoint may also come from elsewhere, and secrets go out here.
   if (!isSecureUrl(request.server.token_endpoint)) throw insecure(request, context)
-  const first = await post(request, context)
-  const answer = isNonceNews(request, first) ? (await post(request, context)).answer : first.answer
+  const registration = await withCurrentSecret(request.registration, request.step, context)
+  const known = { ...request, registration }
+  const first = await post(known, context)
+  const answer = isNonceNews(request, first) ? (await post(known, context)).answer : first.answer
 
   const oauthError = answer.body && oauthErrorOf(answer.body, context)
   if (answer.body !== undefined && oauthError !== undefined) {
@@ -85,6 +87,9 @@ async function post(request: TokenRequest, context: ProtocolContext): Promise<Po
   for (const [name, value] of Object.entries({ ...request.parameters, ...authentication.parameters })) {
     if (value !== undefined && value !== '') form.set(name, value)
   }
+  for (const [name, value] of Object.entries(registration.parameters ?? {})) {
+    if (!isFlowParameter(name)) form.set(name, value)
+  }
   const headers = {
     'content-type': 'application/x-www-form-urlencoded',
     ...authentication.headers,
@@ -94,6 +99,39 @@ async function post(request: TokenRequest, context: ProtocolContext): Promise<Po
   const answer = await requestJson(server.token_endpoint, init, step, context)
   if (dpop !== undefined) rememberNonce(dpop, server.token_endpoint, answer.headers)
   return { answer, nonce }
+}
+
+/** Parameters that the flow and the authentication of the client set, or that make another request of it. */
+const flowParameters = new Set([
+  'grant_type',
+  'subject_token',
+  'subject_token_type',
+  'requested_token_type',
+  'actor_token',
+  'actor_token_type',
+  'audience',
+  'resource',
+  'scope',
+  'authorization_details',
+  'assertion',
+  'refresh_token',
+  'client_id',
+  'client_secret',
+  'client_assertion',
+  'client_assertion_type',
+  'code',
+  'code_verifier',
+  'redirect_uri',
+  'username',
+  'password',
+  'device_code',
+  'auth_req_id',
+  'dpop_jkt',
+])
+
+/** Whether a form parameter is the flow's own, and no registration may add it. */
+export function isFlowParameter(name: string): boolean {
+  return flowParameters.has(name.toLowerCase())
 }
 
 /** Whether a proof with the nonce known by now can help: another than was sent, whichever answer brought it. */

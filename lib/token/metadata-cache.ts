@@ -1,6 +1,7 @@
 import { startDeadline } from './deadline.ts'
 import type { CrossAppAccessErrorCode } from '../errors.ts'
-import type { Configuration, ResourceConfiguration } from '../options/options.ts'
+import type { Configuration } from '../options/configuration.ts'
+import type { ResourceConfiguration } from '../options/resources.ts'
 import type { AcquireRequest, MetadataSource } from '../protocol/acquire.ts'
 import type { ProtocolContext } from '../protocol/context.ts'
 import { discoverAuthorizationServer, discoverProtectedResource } from '../protocol/discovery.ts'
@@ -115,7 +116,7 @@ export class MetadataCache implements MetadataSource {
     context: ProtocolContext,
     options?: { refresh?: boolean },
   ): Promise<AuthorizationServerMetadata> {
-    if (tokenEndpoint !== undefined) return { issuer, token_endpoint: tokenEndpoint }
+    if (tokenEndpoint !== undefined) return { issuer, token_endpoint: String(tokenEndpoint) }
     const known = this.#servers.get(issuer)
     if (known !== undefined && options?.refresh !== true && this.#isFresh(known)) return known.document
     const entry = await this.#fetchOnce(`server ${issuer}`, issuer, context, (own) =>

@@ -305,7 +305,7 @@ describe('A report', () => {
         if (form[name] !== undefined) secrets.add(form[name])
     }
     const { idToken } = await enterprise.signIn()
-    const { clientSecret = '' } = enterprise.options().idp
+    const clientSecret = String(enterprise.options().idp.clientSecret)
     secrets.add(clientSecret).add(encodeURIComponent(clientSecret)).add('query-canary-7f3a')
     const echo = (form: Record<string, string | undefined>) => {
       learn(form)

@@ -1,3 +1,4 @@
+import { inspect } from 'node:util'
 import { decodeJwt, decodeProtectedHeader, exportJWK, generateKeyPair, jwtVerify } from 'jose'
 import type { JWK } from 'jose'
 import { algorithmOf, authenticateClient } from '../../lib/protocol/client-authentication.ts'
@@ -365,6 +366,87 @@ describe('a private_key_jwt (F10, A-04)', () => {
         await rejection(by({ method: 'private_key_jwt', sign }, { signal: AbortSignal.abort('enough') })),
       ).toBe('enough')
       expect(asked).toBe(0)
+    })
+  })
+
+  describe('whose secret is given by a function', () => {
+    const withSecret = (clientSecret: () => unknown, own: Partial<ProtocolContext> = {}) =>
+      authenticate({ clientSecret: clientSecret as () => string }, {}, own)
+
+    it.each<[string, () => string | Promise<string>]>([
+      ['at once', () => 'rotated-1'],
+      ['later', async () => 'rotated-1'],
+    ])('authenticates with what it gives %s, and quotes it nowhere', async (_, clientSecret) => {
+      const secrets = new Secrets()
+      const { method, headers } = await withSecret(clientSecret, { secrets })
+      expect([method, headers]).toEqual([
+        'client_secret_basic',
+        { authorization: `Basic ${btoa('agent:rotated-1')}` },
+      ])
+      expect(secrets.scrub('it is rotated-1')).not.toContain('rotated-1')
+      const post = { token_endpoint_auth_methods_supported: ['client_secret_post'] }
+      expect(await authenticate({ clientSecret }, post)).toMatchObject({
+        parameters: { client_secret: 'rotated-1' },
+      })
+    })
+
+    it.each<[string, () => unknown]>([
+      [
+        'throws',
+        () => {
+          throw new Error('the vault is sealed')
+        },
+      ],
+      ['rejects', async () => Promise.reject(new Error('the vault is sealed'))],
+    ])('that %s is temporarily_unavailable, and says so', async (_, clientSecret) => {
+      const error = await rejection(withSecret(clientSecret))
+      expect(error).toMatchObject({
+        ...{ code: 'temporarily_unavailable', step: 'access_token' },
+        cause: { message: 'the vault is sealed' },
+      })
+      expect(error.message).toContain('the clientSecret function failed')
+      expect(error.hint).toMatch(/function that was given as clientSecret/)
+    })
+
+    it.each<[string, () => unknown]>([
+      ['nothing', () => undefined],
+      ['an empty string', async () => ''],
+      ['no string', () => ({ secret: 'cnry-secret' })],
+      ['a line end after it', () => 'cnry-secret\n'],
+      ['white space alone', () => ' '],
+    ])('that gives %s is client_rejected', async (_, clientSecret) => {
+      const error = await rejection(withSecret(clientSecret))
+      expect(error).toMatchObject({ code: 'client_rejected', step: 'access_token' })
+      expect(error.message).toContain('the clientSecret function gave no usable secret')
+      expect(inspect(error, { depth: 9 })).not.toContain('cnry')
+    })
+
+    it('that never answers ends with the caller’s reason, or with the time of one request', async () => {
+      const never = () => new Promise<string>(() => undefined)
+      const end = async (reason: unknown, key: 'signal' | 'deadline') => {
+        const controller = new AbortController()
+        const { signal } = controller
+        let cleared = 0
+        const deadline = () => ({ signal, clear: () => cleared++ })
+        const result = rejection(withSecret(never, key === 'signal' ? { signal } : { deadline }))
+        controller.abort(reason)
+        return { error: await result, cleared }
+      }
+      const reason = new Error('enough')
+      expect((await end(reason, 'signal')).error).toBe(reason)
+      const late = new DOMException('late', 'TimeoutError')
+      expect(await end(late, 'signal')).toMatchObject({ error: { code: 'temporarily_unavailable' } })
+      expect(await end(late, 'deadline')).toMatchObject({
+        ...{ error: { code: 'temporarily_unavailable', cause: { name: 'TimeoutError' } }, cleared: 1 },
+      })
+    })
+
+    it('is not asked when it is over already', async () => {
+      const clientSecret = jest.fn(() => 'x')
+      expect(await rejection(withSecret(clientSecret, { signal: AbortSignal.abort('enough') }))).toBe(
+        'enough',
+      )
+      expect(clientSecret).not.toHaveBeenCalled()
     })
   })
 })

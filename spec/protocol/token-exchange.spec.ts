@@ -1,3 +1,4 @@
+import { generateDpopKeyPair } from '../../lib/protocol/dpop.ts'
 import type { TokenExchangeRequest } from '../../lib/protocol/token-exchange.ts'
 import { exchangeSamlAssertion, requestIdJag, subjectTokenType } from '../../lib/protocol/token-exchange.ts'
 import {
@@ -38,6 +39,43 @@ const refused = (reply: Reply, members: Partial<TokenExchangeRequest> = {}) =>
   rejection(exchange(members, reply))
 
 describe('a token exchange', () => {
+  it('carries the further parameters of the registration, and never in place of its own', async () => {
+    const parameters = { organization: 'acme & co', scope: 'admin', grant_type: 'password', Audience: 'x' }
+    const { wire } = await exchange({ idp: { ...idp, parameters }, scope: undefined })
+    const form = formOf(wire.sent[0])
+    expect(form).toMatchObject({ organization: 'acme & co', audience: serverIssuer })
+    expect(form['grant_type']).toBe('urn:ietf:params:oauth:grant-type:token-exchange')
+    expect(Object.keys(form)).not.toContain('scope')
+    expect(Object.keys(form)).not.toContain('Audience')
+  })
+
+  it('quotes no value of those parameters', async () => {
+    const error = await refused(
+      () =>
+        json({ error: 'invalid_request', error_description: 'unknown tenant cnry-tenant' }, { status: 400 }),
+      { idp: { ...idp, parameters: { tenant: 'cnry-tenant' } } },
+    )
+    expect(JSON.stringify([error.message, error.hint, error.oauthError])).not.toContain('cnry-tenant')
+  })
+
+  it('asks a function for the secret once, also where the server wants a nonce', async () => {
+    const secrets = ['first', 'second']
+    const clientSecret = jest.fn(() => secrets.shift() ?? 'third')
+    const dpop = { keyPair: await generateDpopKeyPair(), nonces: new Map<string, string>() }
+    const wire = new Wire().on(
+      place,
+      () => json({ error: 'use_dpop_nonce' }, { status: 400, headers: { 'dpop-nonce': 'n-1' } }),
+      () => json(exchanged()),
+    )
+    const context = { fetch: wire.fetch, clock }
+    await requestIdJag({ ...request, idp: { ...idp, clientSecret }, dpop }, context)
+    expect(wire.sent.map(({ headers }) => headers['authorization'])).toEqual(
+      Array(2).fill(`Basic ${btoa('agent-at-idp:first')}`),
+    )
+    await requestIdJag({ ...request, idp: { ...idp, clientSecret } }, context)
+    expect(wire.sent[2].headers['authorization']).toBe(`Basic ${btoa('agent-at-idp:second')}`)
+  })
+
   it('is the form of EMA §4, byte for byte (2.1)', async () => {
     const { wire } = await exchange({
       idp: {

@@ -269,8 +269,13 @@ export const setUps: SetUp[] = [
     finding: 'client_rejected',
     advice: /Check clientId/,
     arrange: (enterprise) => {
-      const { clientSecret = '', ...rest } = enterprise.options().idp
-      return { idp: { ...rest, clientAuthentication: { method: 'client_secret_post', clientSecret } } }
+      const { clientSecret, ...rest } = enterprise.options().idp
+      return {
+        idp: {
+          ...rest,
+          clientAuthentication: { method: 'client_secret_post', clientSecret: String(clientSecret) },
+        },
+      }
     },
   },
   {
@@ -304,6 +309,24 @@ export const setUps: SetUp[] = [
       const { clientSecret: _, ...rest } = enterprise.options().idp
       const sign = () => Promise.reject(new Error('the key is disabled'))
       return { idp: { ...rest, clientAuthentication: { method: 'private_key_jwt', sign } } }
+    },
+  },
+  {
+    wrong: 'a function for the secret that fails',
+    finding: 'secret_function_failed',
+    advice: /the function that was given as clientSecret/,
+    arrange: (enterprise) => {
+      const clientSecret = () => Promise.reject(new Error('the vault is sealed'))
+      return { idp: { ...enterprise.options().idp, clientSecret } }
+    },
+  },
+  {
+    wrong: 'a function for the secret that gives the line end of its file too',
+    finding: 'unusable_secret',
+    advice: /without white space around it/,
+    arrange: (enterprise) => {
+      const { clientSecret, ...rest } = enterprise.options().idp
+      return { idp: { ...rest, clientSecret: () => `${String(clientSecret)}\n` } }
     },
   },
 

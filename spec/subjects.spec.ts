@@ -90,8 +90,10 @@ describe('many users in one process (forSubject)', () => {
     const error: unknown = await whoami(platform()).catch((reason: unknown) => reason)
     expect(error).toMatchObject({
       code: 'id_token_unavailable',
-      cause: { message: expect.stringContaining('forSubject') },
+      hint: expect.stringContaining('forSubject'),
     })
+    expect(String(error)).toContain('no getIdToken was given')
+    expect(String(error)).not.toContain('failed')
   })
 
   it('refuses what is no string, an empty one, and what is no function (H6)', () => {

@@ -64,6 +64,9 @@ export type GetIdToken = (
   context: SubjectTokenContext,
 ) => string | SubjectToken | Promise<string | SubjectToken>
 
+/** Stands for a `getIdToken` that was never given. */
+export const noGetIdToken: GetIdToken = () => ''
+
 /** How long after its expiry a JWT counts as expired, in milliseconds: the identity provider's clock decides, not ours. */
 const clockTolerance = 10_000
 
@@ -79,6 +82,15 @@ export async function askForSubjectToken(
   context: ProtocolContext,
 ): Promise<SubjectToken> {
   const signal = context.signal ?? new AbortController().signal
+  if (getIdToken === noGetIdToken) {
+    const detail = 'no getIdToken was given'
+    throw failure(context, {
+      code: 'id_token_unavailable',
+      step: 'id_token',
+      detail,
+      finding: findings.noGetIdToken(),
+    })
+  }
   let given: string | SubjectToken
   try {
     signal.throwIfAborted()
@@ -90,8 +102,10 @@ export async function askForSubjectToken(
   }
   // Boundary: `getIdToken` is the application's own code, and may give anything.
   const subject = typeof given === 'string' ? { token: given, type: 'id_token' } : given
-  const { token, type }: Partial<SubjectToken> = subject ?? {}
-  if (typeof token !== 'string' || token === '') throw unavailable('getIdToken gave no token', context)
+  const { token: written, type }: Partial<SubjectToken> = subject ?? {}
+  // Files and variables end with a line end, which is no part of a token.
+  const token = typeof written === 'string' ? written.trim() : ''
+  if (token === '') throw unavailable('getIdToken gave no token', context)
   context.secrets?.add(token)
   if (typeof type === 'string' && (shortTypes.has(type) || type.includes(':'))) return { token, type }
   throw unavailable('getIdToken gave a token of an unknown type', context)

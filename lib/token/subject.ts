@@ -1,7 +1,8 @@
 import type { UnstampedEvent } from '../events.ts'
-import type { ResourceConfiguration } from '../options/options.ts'
+import type { ResourceConfiguration } from '../options/resources.ts'
 import { generateDpopKeyPair } from '../protocol/dpop.ts'
 import type { DpopKey } from '../protocol/dpop.ts'
+import { noGetIdToken } from '../protocol/subject-token.ts'
 import type { GetIdToken } from '../protocol/subject-token.ts'
 import type { Client } from './client.ts'
 
@@ -21,7 +22,7 @@ export class Subject {
   constructor(client: Client, name: string | undefined, getIdToken: GetIdToken | undefined) {
     this.client = client
     this.name = name
-    this.getIdToken = getIdToken ?? noIdToken
+    this.getIdToken = getIdToken ?? noGetIdToken
   }
 
   /** The key made for this user when it is first needed, or the one that the options give for all users. */
@@ -46,8 +47,4 @@ export class Subject {
       ...event,
     })
   }
-}
-
-const noIdToken: GetIdToken = () => {
-  throw new TypeError('No getIdToken was given in the options: use forSubject')
 }

@@ -354,6 +354,12 @@ describe('the subject token (F9)', () => {
     })
   })
 
+  it('is sent without the white space around it: a line end of its file, perhaps', async () => {
+    const wire = wholeFlow()
+    await run(wire, { getIdToken: () => `\ufeff ${idToken}\r\n` })
+    expect(formOf(wire.to(places.idpToken)[0])['subject_token']).toBe(idToken)
+  })
+
   it.each<[string, () => unknown]>([
     [
       'throws',
@@ -373,6 +379,7 @@ describe('the subject token (F9)', () => {
     ['gives an empty string', () => ''],
     ['gives an empty token', () => ({ token: '', type: 'id_token' })],
     ['gives a token of no type', () => ({ token: 'x' })],
+    ['gives white space for a token', () => ' \n'],
     ['gives a token of an unknown type', () => ({ token: 'x', type: 'idtoken' })],
     ['gives a number', () => 5],
   ])('is id_token_unavailable when getIdToken %s, and nothing is sent', async (_, getIdToken) => {

@@ -1,6 +1,7 @@
 import { createMiddleware } from './middleware.ts'
 import type { FetchMiddleware } from './fetch-middleware.ts'
-import { parseOptions } from './options/options.ts'
+import { parseOptions } from './options/configuration.ts'
+import type { Configuration } from './options/configuration.ts'
 import type { CrossAppAccessOptions } from './options/options.ts'
 import type { GetIdToken } from './protocol/subject-token.ts'
 import { resourceOf } from './request/resource-locator.ts'
@@ -75,10 +76,7 @@ export interface CrossAppAccess {
  * @see [Enterprise-Managed Authorization](https://modelcontextprotocol.io/extensions/auth/enterprise-managed-authorization)
  */
 export function createCrossAppAccess(options: CrossAppAccessOptions): CrossAppAccess {
-  const configuration = parseOptions(options)
-  return accessOf(
-    new TokenSources(new Subject(new Client(configuration), undefined, configuration.getIdToken)),
-  )
+  return accessFor(parseOptions(options))
 }
 
 /**
@@ -118,7 +116,16 @@ export function createCrossAppAccess(options: CrossAppAccessOptions): CrossAppAc
  * @see [Enterprise-Managed Authorization](https://modelcontextprotocol.io/extensions/auth/enterprise-managed-authorization)
  */
 export function withCrossAppAccess(options: CrossAppAccessOptions): FetchMiddleware {
-  return createCrossAppAccess(options).middleware
+  return createMiddlewareAccess(options).middleware
+}
+
+/**
+ * Like {@link createCrossAppAccess}, for what hands nobody the access: without `forSubject` it needs a `getIdToken`.
+ *
+ * @internal
+ */
+export function createMiddlewareAccess(options: CrossAppAccessOptions): CrossAppAccess {
+  return accessFor(parseOptions(options, 'middleware'))
 }
 
 const internals = new WeakMap<object, TokenSources>()
@@ -130,6 +137,12 @@ const internals = new WeakMap<object, TokenSources>()
  */
 export function sourcesOf(access: object): TokenSources | undefined {
   return internals.get(access)
+}
+
+function accessFor(configuration: Configuration): CrossAppAccess {
+  return accessOf(
+    new TokenSources(new Subject(new Client(configuration), undefined, configuration.getIdToken)),
+  )
 }
 
 function accessOf(sources: TokenSources): CrossAppAccess {

@@ -1,8 +1,8 @@
-import { Problems, aFunction, object, text } from './options/checks.ts'
 import { startDeadline } from './token/deadline.ts'
 import { CrossAppAccessError, asRemembered } from './errors.ts'
 import type { Finding } from './errors.ts'
-import type { AnyFetch, ProtocolContext } from './protocol/context.ts'
+import { secretsOf } from './protocol/client-authentication.ts'
+import type { ProtocolContext } from './protocol/context.ts'
 import { discoverAuthorizationServer } from './protocol/discovery.ts'
 import { findings } from './protocol/findings.ts'
 import { abortable, failure } from './protocol/http.ts'
@@ -11,7 +11,8 @@ import { Secrets, copyOfCause } from './protocol/redaction.ts'
 import type { ServerRegistration } from './protocol/registration.ts'
 import type { GetIdToken } from './protocol/subject-token.ts'
 import { requestToken } from './protocol/token-endpoint.ts'
-import { ownRegistration, registration } from './options/registrations.ts'
+import { parseRefreshTokenOptions } from './options/refresh-token.ts'
+import type { RefreshTokenOptions } from './options/refresh-token.ts'
 
 /** An ID token is renewed this many milliseconds before its end. */
 const renewalMargin = 60_000
@@ -24,22 +25,6 @@ const terminalPause = 30
 const transientPause = 1
 /** A server that asks for more than a day is not believed. */
 const longestPause = 86_400
-
-/** Options of {@link idTokenFromRefreshToken}. */
-export interface RefreshTokenOptions {
-  /** The identity provider, and this client's registration there. */
-  idp: ServerRegistration
-  /** The refresh token that the sign-in gave (scope `offline_access`). */
-  refreshToken: string
-  /**
-   * Told the new refresh token when the identity provider rotates it. Awaited, for ten seconds, before the old one is
-   * given up: save it, or the session is lost with the process. What it throws is thrown, as a copy without the token; it
-   * is called again first thing next time.
-   */
-  onRotate?: ((refreshToken: string) => void | Promise<void>) | undefined
-  /** Sends the requests. Default: the global fetch of that moment. */
-  fetch?: AnyFetch | undefined
-}
 
 /**
  * Makes a `getIdToken` that keeps a session alive without a user, by refreshing the ID token at the identity provider.
@@ -67,7 +52,7 @@ export interface RefreshTokenOptions {
  * @see [OpenID Connect Core §12](https://openid.net/specs/openid-connect-core-1_0.html#RefreshTokens)
  */
 export function idTokenFromRefreshToken(options: RefreshTokenOptions): GetIdToken {
-  const session = new Session(parseOptions(options))
+  const session = new Session(parseRefreshTokenOptions(options))
   return ({ reason, signal }) => {
     const { idToken } = session
     const usable = idToken !== undefined && (jwtExpiry(idToken) ?? Infinity) - renewalMargin > Date.now()
@@ -75,21 +60,6 @@ export function idTokenFromRefreshToken(options: RefreshTokenOptions): GetIdToke
     if (idToken !== undefined && (reason === 'step_up' || (reason === 'initial' && usable))) return idToken
     return abortable(session.refresh(), signal)
   }
-}
-
-const checkRefreshTokenOptions = object(
-  { idp: registration, refreshToken: text },
-  { onRotate: aFunction, fetch: aFunction },
-)
-
-/** The options, checked and copied. */
-function parseOptions(options: RefreshTokenOptions): RefreshTokenOptions {
-  const problems = new Problems()
-  const taken = checkRefreshTokenOptions(options, 'options', problems)
-  problems.throwIfAny()
-  // Every member was checked: what is taken has the shape of the options.
-  const value = taken as RefreshTokenOptions
-  return { ...value, idp: ownRegistration(value.idp) }
 }
 
 /** The tokens of one sign-in. */
@@ -127,7 +97,7 @@ class Session {
     const { idp, fetch } = this.#options
     const context: ProtocolContext = {
       fetch: fetch ?? globalThis.fetch,
-      secrets: new Secrets().add(this.#refreshToken, this.idToken, idp.clientSecret),
+      secrets: new Secrets().add(this.#refreshToken, this.idToken, ...secretsOf(idp)),
       deadline: () => startDeadline(requestMs),
     }
     const keep = async (refreshToken: string): Promise<void> => {
@@ -194,7 +164,7 @@ async function refreshIdToken(
   const server =
     tokenEndpoint === undefined
       ? (await discoverAuthorizationServer(issuer, context)).document
-      : { issuer, token_endpoint: tokenEndpoint }
+      : { issuer, token_endpoint: String(tokenEndpoint) }
   const answer = await requestToken(
     {
       step: 'id_token',

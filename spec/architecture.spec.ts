@@ -133,6 +133,16 @@ describe('the modules', () => {
   })
 })
 
+describe('options/', () => {
+  it('know nothing of requests and of tokens, their types included', () => {
+    const above = [...modules]
+      .filter(([module]) => module.startsWith('options/'))
+      .flatMap(([module, found]) => found.map(({ of }) => ({ module, of })))
+      .filter(({ of }) => modules.has(of) && !/^(?:options\/|protocol\/|events$|errors$)/.test(of))
+    expect(above).toEqual([])
+  })
+})
+
 describe('packages', () => {
   const allowed: [name: string, places: RegExp][] = [
     ['jose', /^(?:protocol\/|options\/|doctor\/)/],
@@ -147,13 +157,25 @@ describe('packages', () => {
   })
 
   it.each(['index', 'adapters/mcp', 'protocol/index'])(
-    'are not needed to load %s on any platform: no node:, undici or zod',
+    'of one platform are not needed to load %s: no node: and no undici',
     (entry) => {
       expect(modules.has(entry)).toBe(true)
       const needs = [...reach(entry)].filter((found) => !modules.has(found))
-      expect(needs.filter((found) => /^(?:node:|undici|zod)/.test(found))).toEqual([])
+      expect(needs.filter((found) => /^(?:node:|undici)/.test(found))).toEqual([])
     },
   )
+
+  it('of zod are zod/mini, and the types of its core: the rest is six times as large', () => {
+    const ours = [...modules].flatMap(([module, found]) =>
+      found
+        .filter(({ of }) => isPackage('zod')(of))
+        .map(({ of, typeOnly }) => ({ module, of: typeOnly ? `types of ${of}` : of })),
+    )
+    expect(ours.length).toBeGreaterThan(3)
+    expect(
+      ours.filter(({ of }) => !['zod/mini', 'types of zod/mini', 'types of zod/v4/core'].includes(of)),
+    ).toEqual([])
+  })
 
   it.each(['index', 'adapters/mcp', 'adapters/undici/index', 'protocol/index'])(
     'of jose that sign are loaded by %s only when something is to be signed; only decoding comes with it',

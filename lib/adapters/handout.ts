@@ -1,6 +1,6 @@
 import { sourcesOf } from '../cross-app-access.ts'
 import type { CrossAppAccess } from '../cross-app-access.ts'
-import type { ResourceConfiguration } from '../options/options.ts'
+import type { ResourceConfiguration } from '../options/resources.ts'
 import { acceptableScope, scopeTokens } from '../protocol/challenge.ts'
 import type { Demand } from '../protocol/challenge.ts'
 import { Secrets } from '../protocol/redaction.ts'

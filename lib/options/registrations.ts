@@ -1,59 +1,113 @@
-import { aFunction, frozenJson, httpUrl, isObject, object, text, that } from './checks.ts'
-import type { Check } from './checks.ts'
+import * as z from 'zod/mini'
 import { algorithmOf } from '../protocol/client-authentication.ts'
 import { isCryptoKey, keyProblem } from '../protocol/jwt.ts'
-import type { PrivateKeyAuthentication, ServerRegistration } from '../protocol/registration.ts'
+import type {
+  ClientAuthentication,
+  PrivateKeyAuthentication,
+  ServerRegistration,
+} from '../protocol/registration.ts'
+import { isFlowParameter } from '../protocol/token-endpoint.ts'
+import {
+  aFunction,
+  choice,
+  choiceBy,
+  json,
+  object,
+  oneOf,
+  secret,
+  text,
+  texts,
+  that,
+  url,
+  urlText,
+} from './option-schema.ts'
+import type { Schema, WholeCheck } from './option-schema.ts'
 
-const issuer: Check = (value, path, problems) => {
-  const url = httpUrl(value, path, problems)
-  if (typeof url === 'string' && url.includes('?')) problems.add(path, 'must have no query')
-  return url
+type PrivateKey = PrivateKeyAuthentication['key']
+
+/** Compared code point by code point: a `URL` object would have changed it already. */
+const issuer: Schema<string> = urlText.check(z.refine((value) => !value.includes('?'), 'must have no query'))
+
+// ---- Client authentication -------------------------------------------------------------------------------------------
+
+const notPrivate = 'must be a private key: a CryptoKey or a JWK'
+const cryptoKey = that<PrivateKey>(isPrivateKey, notPrivate)
+// A copy is checked, so that a later change has no effect.
+const jwk: Schema<PrivateKey> = z.pipe(json, that<PrivateKey>(isPrivateKey, notPrivate))
+const key = choice<PrivateKey>((value) => (isCryptoKey(value) ? cryptoKey : jwk))
+
+function isPrivateKey(value: unknown): value is PrivateKey {
+  if (isCryptoKey(value)) return value.type === 'private'
+  return typeof value === 'object' && value !== null && 'kty' in value && 'd' in value
 }
 
-const key = that(
-  (value) =>
-    isCryptoKey(value) ? value.type === 'private' : isObject(value) && 'kty' in value && 'd' in value,
-  'must be a private key: a CryptoKey or a JWK',
+const oneSigner: WholeCheck = ({ key: own, sign, alg }, add) => {
+  if ((own === undefined) === (sign === undefined))
+    return add([], 'must have either a key or a sign function')
+  if (!isPrivateKey(own) || (alg !== undefined && typeof alg !== 'string')) return
+  const problem = keyProblem(own, alg ?? algorithmOf(own))
+  if (problem !== undefined) add([], `key ${problem}`)
+}
+
+const secretMethods = ['client_secret_basic', 'client_secret_post', 'client_secret_jwt'] as const
+const methodNames = ['none', ...secretMethods, 'private_key_jwt'] as const
+
+const noAuthentication: Schema<ClientAuthentication> = object({ method: oneOf('none') })
+const secretAuthentication: Schema<ClientAuthentication> = object({
+  method: oneOf(...secretMethods),
+  clientSecret: secret,
+})
+const keyAuthentication = object(
+  {
+    method: oneOf('private_key_jwt'),
+    key: z.optional(key),
+    sign: z.optional(aFunction<Extract<ClientAuthentication, { sign: unknown }>['sign']>()),
+    alg: z.optional(text),
+    kid: z.optional(text),
+    audience: z.optional(text),
+  },
+  oneSigner,
+  // The check says what the type cannot: that there is a key or a sign function.
+) as Schema<ClientAuthentication>
+const unknownAuthentication: Schema<never> = z.pipe(
+  z.unknown(),
+  z.custom<never>(() => false, { error: `must be one of ${methodNames.join(', ')}`, path: ['method'] }),
 )
-const secretMethods = ['client_secret_basic', 'client_secret_post', 'client_secret_jwt']
-const authenticationMethods = ['none', ...secretMethods, 'private_key_jwt']
 
-const clientAuthentication: Check = (value, path, problems) => {
-  const method = isObject(value) && 'method' in value ? value.method : undefined
-  if (!authenticationMethods.some((known) => known === method)) {
-    return problems.add(`${path}.method`, `must be one of ${authenticationMethods.join(', ')}`)
-  }
-  if (method === 'none') return object({ method: text }, {})(value, path, problems)
-  if (method !== 'private_key_jwt')
-    return object({ method: text, clientSecret: text }, {})(value, path, problems)
-  const members = { key, sign: aFunction, alg: text, kid: text, audience: text }
-  return object({ method: text }, members, ({ key: own, sign, alg }) => {
-    if ((own === undefined) === (sign === undefined)) return 'must have either a key or a sign function'
-    if (own === undefined) return undefined
-    // Checked just now: a private key, and a string if anything.
-    const { key: given, alg: named } = { key: own, alg } as PrivateKeyAuthentication
-    const problem = keyProblem(given, named ?? algorithmOf(given))
-    return problem && `key ${problem}`
-  })(value, path, problems)
-}
+const clientAuthentication = choiceBy<ClientAuthentication>('method', (method) => {
+  if (method === 'none') return noAuthentication
+  if (method === 'private_key_jwt') return keyAuthentication
+  return secretMethods.some((known) => known === method) ? secretAuthentication : unknownAuthentication
+})
 
-/** Checks one {@link ServerRegistration}. */
-export const registration: Check = object(
-  { issuer, clientId: text },
-  { clientSecret: text, clientAuthentication, tokenEndpoint: httpUrl },
-  ({ clientSecret, clientAuthentication: other }) =>
-    clientSecret !== undefined && other !== undefined
-      ? 'must have clientSecret or clientAuthentication, not both'
-      : undefined,
+// ---- Registrations ---------------------------------------------------------------------------------------------------
+
+type ClientSecret = NonNullable<ServerRegistration['clientSecret']>
+
+const secretFunction = aFunction<ClientSecret>()
+const clientSecret = choice<ClientSecret>((value) => (typeof value === 'function' ? secretFunction : secret))
+
+const parameters = texts((name) =>
+  isFlowParameter(name) ? 'is a parameter of the flow itself, which sets it' : undefined,
 )
 
-/** A registration of our own: a copy of a JWK too, so that a later change has no effect. */
-export function ownRegistration(options: ServerRegistration): ServerRegistration {
-  const { clientAuthentication: authentication } = options
-  if (authentication === undefined) return Object.freeze(options)
-  const copied =
-    'key' in authentication && !isCryptoKey(authentication.key)
-      ? { ...authentication, key: frozenJson(authentication.key) }
-      : authentication
-  return Object.freeze({ ...options, clientAuthentication: Object.freeze(copied) })
+const oneAuthentication: WholeCheck = ({ clientSecret, clientAuthentication }, add) => {
+  if (clientSecret !== undefined && clientAuthentication !== undefined)
+    add([], 'must have clientSecret or clientAuthentication, not both')
 }
+
+/** One {@link ServerRegistration}: a frozen copy, a JWK included. */
+export const registration: Schema<Registration> = object(
+  {
+    issuer,
+    clientId: text,
+    clientSecret: z.optional(clientSecret),
+    clientAuthentication: z.optional(clientAuthentication),
+    tokenEndpoint: z.optional(url),
+    parameters: z.optional(parameters),
+  },
+  oneAuthentication,
+)
+
+/** A {@link ServerRegistration} whose URLs have been read. */
+export type Registration = ServerRegistration & { tokenEndpoint?: string | undefined }

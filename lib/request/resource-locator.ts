@@ -1,30 +1,23 @@
-import type { Configuration, ResourceConfiguration } from '../options/options.ts'
-import { isPathPrefix } from '../protocol/discovery.ts'
+import type { Configuration } from '../options/configuration.ts'
+import type { ResourceConfiguration } from '../options/resources.ts'
+import { covers } from '../options/resources.ts'
 import type { Client } from '../token/client.ts'
 import type { MetadataCache } from '../token/metadata-cache.ts'
 import { urlOfRequest } from './fetch-input.ts'
 
 /**
- * The resource that a URL lies under: same origin, and its path or below it at a segment boundary.
+ * The resource that a URL lies under: same origin, and its path or below it at a segment boundary (A1).
  *
- * None for a URL with a user name or password, for a path that hides separators by encoding them, for `.well-known`
- * documents and for the configured token endpoints.
+ * None for a URL with a user name or password, for a path that hides separators below the configured one, for
+ * `.well-known` documents and for the configured token endpoints (A4).
  */
 export function resourceOf(configuration: Configuration, url: URL): ResourceConfiguration | undefined {
   const { origin, pathname } = url
-  const found = configuration.resources.find(
-    (entry) => entry.origin === origin && isPathPrefix(entry.path, pathname),
-  )
-  if (found === undefined) return undefined
-  if (url.username !== '' || url.password !== '' || hasHiddenSegments(pathname)) return undefined
+  const found = configuration.resources.find((entry) => entry.origin === origin && covers(entry, pathname))
+  if (found === undefined || url.username !== '' || url.password !== '') return undefined
   if (pathname.includes('/.well-known/') || configuration.tokenEndpoints.has(origin + pathname))
     return undefined
   return found
-}
-
-/** Whether a path hides a separator or dots, encoded or before a parameter (`..;`): servers do not agree what it means. */
-export function hasHiddenSegments(path: string): boolean {
-  return /%(?:2f|5c|2e)|\/\.{1,2};/i.test(path)
 }
 
 /** A URL as `URL` serialises it, and the resource that it lies under. */

@@ -1,5 +1,5 @@
 import { EventSink } from '../events.ts'
-import type { Configuration } from '../options/options.ts'
+import type { Configuration } from '../options/configuration.ts'
 import { Accounts } from './account.ts'
 import { MetadataCache } from './metadata-cache.ts'
 import { SharedStore } from './shared-store.ts'

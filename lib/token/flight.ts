@@ -1,5 +1,5 @@
 import { CrossAppAccessError, withRetryAfter } from '../errors.ts'
-import type { ResourceConfiguration } from '../options/options.ts'
+import type { ResourceConfiguration } from '../options/resources.ts'
 import { acquire } from '../protocol/acquire.ts'
 import type { AcquireContext, AcquireRequest, Acquired, KeptIdJag, Target } from '../protocol/acquire.ts'
 import { scopeTokens } from '../protocol/challenge.ts'

@@ -1,4 +1,5 @@
-import type { Configuration, ResourceConfiguration } from '../options/options.ts'
+import type { Configuration } from '../options/configuration.ts'
+import type { ResourceConfiguration } from '../options/resources.ts'
 import { firstConfigured } from '../protocol/acquire.ts'
 import type { Target } from '../protocol/acquire.ts'
 import { scopeTokens } from '../protocol/challenge.ts'

@@ -1,4 +1,4 @@
-import type { ResourceConfiguration } from '../options/options.ts'
+import type { ResourceConfiguration } from '../options/resources.ts'
 import { secretsOf } from '../protocol/client-authentication.ts'
 import type { Client } from './client.ts'
 import type { Subject } from './subject.ts'

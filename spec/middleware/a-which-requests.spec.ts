@@ -62,9 +62,10 @@ describe('a request is given a token', () => {
     expect(await isTouched(setUp(resource), url)).toBe(touched)
   })
 
-  it('(A1) under /mcp/ only below it', async () => {
+  it('(A1) under /mcp/ as under /mcp', async () => {
     const setup = setUp(`${resource}/`)
-    expect(await isTouched(setup, resource)).toBe(false)
+    expect(await isTouched(setup, resource)).toBe(true)
+    expect(await isTouched(setup, `${resource}x`)).toBe(false)
     expect(await isTouched(setup, `${resource}/`)).toBe(true)
     expect(await isTouched(setup, `${resource}/a`)).toBe(true)
   })

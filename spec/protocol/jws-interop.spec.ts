@@ -15,7 +15,7 @@ import { dpopProof, dpopThumbprint } from '../../lib/protocol/dpop.ts'
 import { signJwt } from '../../lib/protocol/jwt.ts'
 import { sha256 } from '../../lib/protocol/sha256.ts'
 import type { PrivateKeyAuthentication } from '../../lib/protocol/registration.ts'
-import { parseOptions } from '../../lib/options/options.ts'
+import { parseOptions } from '../../lib/options/configuration.ts'
 import { clock, serverIssuer, serverMetadata } from './support/parties.ts'
 import { rejection } from './support/wire.ts'
 

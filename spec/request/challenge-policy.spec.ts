@@ -1,4 +1,4 @@
-import { parseOptions } from '../../lib/options/options.ts'
+import { parseOptions } from '../../lib/options/configuration.ts'
 import type { CrossAppAccessOptions } from '../../lib/options/options.ts'
 import { ChallengePolicy } from '../../lib/request/challenge-policy.ts'
 import type { Answer } from '../../lib/request/replayable.ts'

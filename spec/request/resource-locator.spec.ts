@@ -1,4 +1,4 @@
-import { parseOptions } from '../../lib/options/options.ts'
+import { parseOptions } from '../../lib/options/configuration.ts'
 import { ResourceLocator } from '../../lib/request/resource-locator.ts'
 import { Client } from '../../lib/token/client.ts'
 

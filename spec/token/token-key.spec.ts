@@ -1,4 +1,4 @@
-import { parseOptions } from '../../lib/options/options.ts'
+import { parseOptions } from '../../lib/options/configuration.ts'
 import type { CrossAppAccessOptions, ResourceOptions } from '../../lib/options/options.ts'
 import type { Target } from '../../lib/protocol/acquire.ts'
 import type { Demand } from '../../lib/protocol/challenge.ts'

@@ -42,6 +42,7 @@ export const all: Required<CrossAppAccessOptions> = {
   idp: { ...idp, tokenEndpoint: 'https://idp.example/token' },
   authorizationServers: [
     { ...idp, clientAuthentication: { method: 'none' } },
+    { ...idp, clientSecret: () => Promise.resolve('secret'), parameters: { organization: 'acme' } },
     { ...idp, clientAuthentication: { method: 'client_secret_post', clientSecret: 'secret' } },
     { ...idp, clientAuthentication: { method: 'private_key_jwt', key, alg: 'ES256', kid: '1' } },
     { ...idp, clientAuthentication: { method: 'private_key_jwt', key: jwk, audience: 'token_endpoint' } },
@@ -53,6 +54,7 @@ export const all: Required<CrossAppAccessOptions> = {
   ],
   resources: [
     'https://mcp.example/mcp',
+    new URL('https://mcp.example/mcp'),
     {
       url: 'https://mcp.example/mcp',
       match: 'origin',
@@ -65,6 +67,7 @@ export const all: Required<CrossAppAccessOptions> = {
   ],
   getIdToken: ({ reason, signal, acrValues }) =>
     reason === 'step_up' && !signal.aborted ? { token: acrValues ?? '', type: 'refresh_token' } : 'token',
+  subject: () => undefined,
   fetch,
   acquire: 'eager',
   stepUp: false,

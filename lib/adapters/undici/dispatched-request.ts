@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream'
 import type { Replayable } from '../../request/replayable.ts'
-import type { Configuration } from '../../options/options.ts'
+import type { Configuration } from '../../options/configuration.ts'
 import type { AnyFetch } from '../../protocol/context.ts'
 import { dpopProof } from '../../protocol/dpop.ts'
 import { RecordedBody, isOneShot } from '../../request/recorded-body.ts'

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { createCrossAppAccess, sourcesOf } from '../../cross-app-access.ts'
+import { createMiddlewareAccess, sourcesOf } from '../../cross-app-access.ts'
 import type { CrossAppAccess } from '../../cross-app-access.ts'
 import { deliver } from '../../middleware.ts'
 import type { CrossAppAccessOptions } from '../../options/options.ts'
@@ -81,7 +81,7 @@ export function crossAppAccessInterceptor(
 
 function newSources(options: CrossAppAccessOptions | CrossAppAccess): TokenSources {
   // An access of another copy of this package is refused here, as the options it is not.
-  const sources = sourcesOf(createCrossAppAccess(options as CrossAppAccessOptions))
+  const sources = sourcesOf(createMiddlewareAccess(options as CrossAppAccessOptions))
   if (sources === undefined) throw new TypeError('options: must be options or a CrossAppAccess')
   return sources
 }
@@ -142,5 +142,5 @@ function locationOf(
 /** undici sends paths as they are: one that `URL` would write otherwise may mean something else to the server. */
 function isPlain(path: string): boolean {
   const [pathname = ''] = path.split('?', 1)
-  return !/[\\#]|%(?:2e|2f|5c)|\/\.{1,2}(?:\/|$)/i.test(pathname)
+  return !/[\\#]|%2e|\/\.{1,2}(?:\/|$)/i.test(pathname)
 }

@@ -5,7 +5,7 @@ import { importPKCS8 } from 'jose/key/import'
 import type { JWK } from 'jose'
 import * as z from 'zod/mini'
 import type { ResourceOptions } from '../../options/options.ts'
-import { isPathPrefix } from '../../protocol/discovery.ts'
+import { covers, placeOf } from '../../options/resources.ts'
 import { isSecureUrl } from '../../protocol/http.ts'
 import type { ClientAuthentication, ServerRegistration } from '../../protocol/registration.ts'
 import type { Arguments } from './flags.ts'
@@ -395,8 +395,8 @@ function resourcesOf(
     (entry) => (typeof entry === 'string' ? { url: entry } : entry) as ResourceOptions,
   )
   const closest = entries
-    .filter((entry) => covers(entry, url))
-    .sort((a, b) => b.url.length - a.url.length)
+    .filter((entry) => isUnder(url, entry))
+    .sort((a, b) => String(b.url).length - String(a.url).length)
     .at(0)
   if (closest !== undefined) {
     const resources = entries.map((entry) => (entry === closest ? { ...entry, ...overrides } : entry))
@@ -407,10 +407,12 @@ function resourcesOf(
   return { resources: [...entries, { url, ...overrides }], notes: entries.length === 0 ? [] : [note] }
 }
 
-function covers({ url: outer, match }: ResourceOptions, url: string): boolean {
+function isUnder(url: string, resource: ResourceOptions): boolean {
+  const outer = String(resource.url)
   if (!URL.canParse(outer)) return false
-  const [a, b] = [new URL(outer), new URL(url)]
-  return a.origin === b.origin && (match === 'origin' || isPathPrefix(a.pathname, b.pathname))
+  const place = placeOf(outer, resource.match)
+  const { origin, pathname } = new URL(url)
+  return place.origin === origin && covers(place, pathname)
 }
 
 function idTokenOf(

@@ -1,34 +1,10 @@
 import { generateKeyPair } from 'jose'
 import { createCrossAppAccess, withCrossAppAccess } from '../../lib/index.ts'
 import type { CrossAppAccessOptions } from '../../lib/index.ts'
-import { parseOptions } from '../../lib/options/options.ts'
-import { resourceOf } from '../../lib/request/resource-locator.ts'
-
-const valid: CrossAppAccessOptions = {
-  idp: { issuer: 'https://acme.okta.com', clientId: 'wiki', clientSecret: 'idp-secret' },
-  authorizationServers: [{ issuer: 'https://auth.chat.example/', clientId: 'f53f191f9311af35' }],
-  resources: ['https://mcp.chat.example/mcp'],
-  getIdToken: () => 'token',
-}
-
-/** The mistakes that are found in options, one a line. */
-function mistakesIn(options: unknown): string[] {
-  try {
-    parseOptions(options as CrossAppAccessOptions)
-    return []
-  } catch (error) {
-    expect(error).toBeInstanceOf(TypeError)
-    const [title, ...lines] = (error as TypeError).message.split('\n  - ')
-    expect(title).toBe('Invalid options for xaa-fetch:')
-    return lines
-  }
-}
-const mistakesWith = (members: object) => mistakesIn({ ...valid, ...members })
-const withIdp = (members: object) => mistakesWith({ idp: { ...valid.idp, ...members } })
-const withAuthentication = (clientAuthentication: unknown) =>
-  withIdp({ clientSecret: undefined, clientAuthentication })
-const withResource = (members: object) =>
-  mistakesWith({ resources: [{ url: 'https://mcp.chat.example/mcp', ...members }] })
+import { crossAppAccessInterceptor } from '../../lib/adapters/undici/index.ts'
+import { parseOptions } from '../../lib/options/configuration.ts'
+import type { Configuration } from '../../lib/options/configuration.ts'
+import { mistakesIn, mistakesWith, valid } from './support/mistakes.ts'
 
 describe('options', () => {
   it('that are right are taken, as few as there may be', () => {
@@ -87,6 +63,7 @@ describe('options', () => {
           url: 'https://x.example',
           resource: 'urn:x',
           audience: 'api',
+          authorizationServer: 'https://a.example',
           authorizationDetails: [{ type: 'a' }],
         },
       ],
@@ -133,11 +110,11 @@ describe('options', () => {
       timeouts: { requestMs: 0, acquireMS: 1 },
     }
     expect(mistakesIn(wrong)).toEqual([
-      'timeout: is no option',
-      'idp.clientID: is no option',
+      'timeout: is no option, did you mean "timeouts"?',
+      'idp.clientID: is no option, did you mean "clientId"?',
       'idp.issuer: must be an absolute URL',
       'idp.clientId: is missing',
-      'authorizationServers[0].issuer: must be an https: URL (http: on loopback alone)',
+      'authorizationServers[0].issuer: must be an https: URL (http: only on loopback)',
       'authorizationServers[0].clientId: must be a non-empty string',
       'authorizationServers[1]: must be an object',
       'resources[1]: must be an absolute URL',
@@ -145,7 +122,7 @@ describe('options', () => {
       'resources[2].match: must be "path" or "origin"',
       'getIdToken: must be a function',
       'acquire: must be "auto" or "eager" or "challenge"',
-      'timeouts.acquireMS: is no option',
+      'timeouts.acquireMS: is no option, did you mean "acquireMs"?',
       'timeouts.requestMs: must be a number of milliseconds greater than 0',
     ])
   })
@@ -183,168 +160,9 @@ describe('options', () => {
     [{ ...valid, resources: [] }, ['resources: must name at least one MCP server']],
     [{ ...valid, resources: 'https://x.example' }, ['resources: must be a list']],
     [{ ...valid, resources: new Array(1) }, ['resources[0]: must be an object']],
-    [{ ...valid, resources: [new URL('https://x.example')] }, ['resources[0].url: is missing']],
     [{ ...valid, idp: 'https://acme.okta.com' }, ['idp: must be an object']],
   ])('%j have these mistakes', (options, mistakes) => {
     expect(mistakesIn(options)).toEqual(mistakes)
-  })
-
-  describe('for a server', () => {
-    it.each([
-      ['http://acme.okta.com', 'must be an https: URL (http: on loopback alone)'],
-      ['ftp://localhost', 'must be an https: URL (http: on loopback alone)'],
-      ['https://me@acme.okta.com', 'must have no user name, password or fragment'],
-      ['https://:pass@acme.okta.com', 'must have no user name, password or fragment'],
-      ['https://acme.okta.com/#x', 'must have no user name, password or fragment'],
-      ['https://acme.okta.com?a=b', 'must have no query'],
-      [' https://acme.okta.com', 'must be an absolute URL'],
-      ['/idp', 'must be an absolute URL'],
-      [new URL('https://acme.okta.com'), 'must be an absolute URL'],
-    ])('refuse the issuer %s', (issuer, mistake) => {
-      expect(withIdp({ issuer })).toEqual([`idp.issuer: ${mistake}`])
-    })
-
-    it('refuse a token endpoint that would carry secrets in the open', () => {
-      expect(withIdp({ tokenEndpoint: 'http://acme.okta.com/token' })).toEqual([
-        'idp.tokenEndpoint: must be an https: URL (http: on loopback alone)',
-      ])
-    })
-
-    it('refuse two ways to authenticate at once', () => {
-      expect(withIdp({ clientAuthentication: { method: 'none' } })).toEqual([
-        'idp: must have clientSecret or clientAuthentication, not both',
-      ])
-    })
-
-    it.each<[string, unknown, string[]]>([
-      [
-        'no object',
-        'none',
-        [
-          '.method: must be one of none, client_secret_basic, client_secret_post, client_secret_jwt, private_key_jwt',
-        ],
-      ],
-      [
-        'an unknown method',
-        { method: 'tls_client_auth' },
-        [
-          '.method: must be one of none, client_secret_basic, client_secret_post, client_secret_jwt, private_key_jwt',
-        ],
-      ],
-      [
-        'a method that is none',
-        { method: ['none'] },
-        [
-          '.method: must be one of none, client_secret_basic, client_secret_post, client_secret_jwt, private_key_jwt',
-        ],
-      ],
-      [
-        'a method that cannot be read',
-        { method: Object.create(null) },
-        [
-          '.method: must be one of none, client_secret_basic, client_secret_post, client_secret_jwt, private_key_jwt',
-        ],
-      ],
-      ['a secret for none', { method: 'none', clientSecret: 'x' }, ['.clientSecret: is no option']],
-      ['no secret', { method: 'client_secret_post' }, ['.clientSecret: is missing']],
-      [
-        'an empty secret',
-        { method: 'client_secret_basic', clientSecret: '' },
-        ['.clientSecret: must be a non-empty string'],
-      ],
-      [
-        'neither key nor signer',
-        { method: 'private_key_jwt' },
-        [': must have either a key or a sign function'],
-      ],
-      [
-        'both key and signer',
-        { method: 'private_key_jwt', sign: () => 'x', key: { kty: 'EC', d: 'x' } },
-        [': must have either a key or a sign function'],
-      ],
-      [
-        'a secret for a key',
-        { method: 'private_key_jwt', sign: () => 'x', clientSecret: 'x' },
-        ['.clientSecret: is no option'],
-      ],
-      [
-        'a public JWK',
-        { method: 'private_key_jwt', key: { kty: 'EC', x: 'x' } },
-        ['.key: must be a private key: a CryptoKey or a JWK'],
-      ],
-      [
-        'a PEM',
-        { method: 'private_key_jwt', key: '-----BEGIN PRIVATE KEY-----' },
-        ['.key: must be a private key: a CryptoKey or a JWK'],
-      ],
-    ])('refuse %s', (_, authentication, mistakes) => {
-      const found = withAuthentication(authentication).filter(
-        (line) => !line.includes('either') || !mistakes.some((own) => own.startsWith('.key')),
-      )
-      expect(found).toEqual(mistakes.map((mistake) => `idp.clientAuthentication${mistake}`))
-    })
-
-    it('refuse a public CryptoKey', async () => {
-      const { publicKey } = await generateKeyPair('ES256')
-      expect(withAuthentication({ method: 'private_key_jwt', key: publicKey })).toContain(
-        'idp.clientAuthentication.key: must be a private key: a CryptoKey or a JWK',
-      )
-    })
-  })
-
-  describe('for a resource', () => {
-    it.each<[string, object, string]>([
-      [
-        'a URL in the open',
-        { url: 'http://mcp.chat.example/mcp' },
-        '.url: must be an https: URL (http: on loopback alone)',
-      ],
-      [
-        'a fragment',
-        { url: 'https://mcp.chat.example/mcp#a' },
-        '.url: must have no user name, password or fragment',
-      ],
-      [
-        'an encoded slash',
-        { url: 'https://mcp.chat.example/a%2Fb' },
-        '.url: must have no encoded slash, backslash or dot in its path',
-      ],
-      ['a scope with two spaces', { scope: 'a  b' }, '.scope: must be scopes separated by single spaces'],
-      ['a scope with a quote', { scope: 'a"b' }, '.scope: must be scopes separated by single spaces'],
-      ['an empty scope', { scope: '' }, '.scope: must be scopes separated by single spaces'],
-      ['true for its identifier', { resource: true }, '.resource: must be a string or false'],
-      ['an empty identifier', { resource: '' }, '.resource: must be a string or false'],
-      [
-        'an authorization server without its slash',
-        { authorizationServer: 'https://auth.chat.example' },
-        '.authorizationServer: is the issuer of none of authorizationServers',
-      ],
-      [
-        'details that are no list',
-        { authorizationDetails: {} },
-        '.authorizationDetails: must be a list of JSON objects',
-      ],
-      [
-        'details of strings',
-        { authorizationDetails: ['a'] },
-        '.authorizationDetails: must be a list of JSON objects',
-      ],
-      [
-        'details that JSON cannot hold',
-        { authorizationDetails: [{ a: 1n }] },
-        '.authorizationDetails: must be a list of JSON objects',
-      ],
-    ])('refuse %s', (_, members, mistake) => {
-      expect(withResource(members)).toEqual([`resources[0]${mistake}`])
-    })
-
-    it('refuse what covers the same URLs twice, by path and by origin', () => {
-      const url = 'https://x.example'
-      expect(mistakesWith({ resources: [url, { url: `${url}/a`, match: 'origin' }] })).toEqual([
-        'resources[1]: covers the same URLs as an earlier entry',
-      ])
-      expect(mistakesWith({ resources: [`${url}/a`, `${url}/a/`, `${url}/A`] })).toEqual([])
-    })
   })
 
   it.each<[string, unknown, string]>([
@@ -493,71 +311,139 @@ describe('options', () => {
     expect(() => createCrossAppAccess({ ...options, resources: [] })).toThrow(TypeError)
     expect(called).toEqual([])
   })
-})
 
-describe('the resource of a URL (A1, A4)', () => {
-  const configuration = parseOptions({
-    ...valid,
-    idp: { ...valid.idp, tokenEndpoint: 'https://mcp.example/mcp/idp/token?a=b' },
-    authorizationServers: [{ ...valid.authorizationServers[0], tokenEndpoint: 'https://all.example/token' }],
-    resources: [
-      'https://mcp.example/mcp',
-      'https://mcp.example/mcp/deep',
-      'https://mcp.example/slash/',
-      'https://mcp.example:8443/',
-      { url: 'https://all.example/mcp', match: 'origin' },
-      { url: 'https://all.example/special' },
-      'http://127.0.0.1:3000/mcp',
-    ],
-  })
-  const labelOf = (url: string) => resourceOf(configuration, new URL(url))?.url
-
-  it.each([
-    ['https://mcp.example/mcp', 'https://mcp.example/mcp'],
-    ['https://mcp.example/mcp/', 'https://mcp.example/mcp'],
-    ['https://mcp.example/mcp/tools?x=1#y', 'https://mcp.example/mcp'],
-    ['HTTPS://MCP.example:443/mcp', 'https://mcp.example/mcp'],
-    ['https://mcp.example/other/../mcp', 'https://mcp.example/mcp'],
-    ['https://mcp.example/mcp//x', 'https://mcp.example/mcp'],
-    ['https://mcp.example/mcp/%20', 'https://mcp.example/mcp'],
-    ['https://mcp.example/mcp/deep/x', 'https://mcp.example/mcp/deep'],
-    ['https://mcp.example/mcp/deeper', 'https://mcp.example/mcp'],
-    ['https://mcp.example/slash/x', 'https://mcp.example/slash/'],
-    ['https://mcp.example:8443/anything', 'https://mcp.example:8443/'],
-    ['https://all.example/', 'https://all.example/mcp'],
-    ['https://all.example/x/y', 'https://all.example/mcp'],
-    ['https://all.example/special/x', 'https://all.example/special'],
-    ['http://127.0.0.1:3000/mcp', 'http://127.0.0.1:3000/mcp'],
-  ])('%s is %s', (url, resource) => {
-    expect(labelOf(url)).toBe(resource)
+  it('read own members only, whatever is on Object.prototype, before or afterwards (G7)', () => {
+    const polluted = [
+      'tokenEndpoint',
+      'clientSecret',
+      'store',
+      'resource',
+      'authorizationServer',
+      'parameters',
+    ]
+    const pollute = (): void => {
+      for (const name of polluted) Object.assign(Object.prototype, { [name]: 'https://evil.example' })
+    }
+    const clean = (): void => {
+      for (const name of polluted) Reflect.deleteProperty(Object.prototype, name)
+    }
+    const seenIn = ({ idp, authorizationServers, resources, store }: Configuration) => ({
+      ...{ store, endpoint: idp.tokenEndpoint, secret: authorizationServers[0]?.clientSecret },
+      ...{ parameters: idp.parameters, identifier: resources[0]?.resource },
+      ...{ server: resources[0]?.authorizationServer },
+    })
+    const nothing = {
+      ...{ store: undefined, endpoint: undefined, secret: undefined },
+      ...{ parameters: undefined, identifier: undefined, server: undefined },
+    }
+    const options = { ...valid, resources: [{ url: 'https://x.example' }] }
+    const before = parseOptions(options)
+    pollute()
+    try {
+      expect(seenIn(before)).toEqual(nothing)
+      expect(seenIn(parseOptions(options))).toEqual(nothing)
+    } finally {
+      clean()
+    }
   })
 
+  it('inherit nothing from a class or a prototype either (G7)', () => {
+    const inherited: unknown = Object.create(valid)
+    expect(mistakesIn(inherited)).toEqual([
+      'idp: is missing',
+      'authorizationServers: is missing',
+      'resources: is missing',
+    ])
+  })
+
+  it('that cannot be read are a problem like any other', () => {
+    const fail = () => {
+      throw new Error('cnry-secret')
+    }
+    const unreadable = Object.defineProperties(
+      { ...valid, acquire: 'x' },
+      {
+        fetch: { get: fail },
+        resources: { get: fail },
+        idp: { value: Object.defineProperty({ issuer: 'x' }, 'clientId', { get: fail }) },
+      },
+    )
+    expect(mistakesIn(unreadable)).toEqual([
+      'idp.issuer: must be an absolute URL',
+      'idp.clientId: cannot be read: reading it throws an error',
+      'resources: cannot be read: reading it throws an error',
+      'fetch: cannot be read: reading it throws an error',
+      'acquire: must be "auto" or "eager" or "challenge"',
+    ])
+    const { proxy, revoke } = Proxy.revocable({}, {})
+    revoke()
+    expect(mistakesIn(proxy)).toEqual(['options: cannot be read: reading it throws an error'])
+    for (const name of ['getIdToken', 'resources', 'timeouts', 'store', 'clock'])
+      expect(mistakesWith({ [name]: proxy })).toEqual([expect.stringMatching(`^${name}: `)])
+    expect(mistakesWith({ resources: [proxy] })).toEqual([expect.stringMatching(/^resources\[0\]: /)])
+    expect(mistakesWith({ dpop: { keyPair: { privateKey: proxy, publicKey: proxy } } })).toHaveLength(1)
+    expect(mistakesWith({ idp: proxy })).toEqual(['idp: cannot be read: reading it throws an error'])
+  })
+
   it.each([
-    'https://mcp.example/',
-    'https://mcp.example/mcpx',
-    'https://mcp.example/MCP',
-    'https://mcp.example/mcp/../admin',
-    'https://mcp.example/slash',
-    'https://evil.example/mcp',
-    'https://mcp.example.evil.example/mcp',
-    'https://sub.mcp.example/mcp',
-    'https://mcp.example:444/mcp',
-    'http://mcp.example/mcp',
-    'http://127.0.0.1:3001/mcp',
-    'http://localhost:3000/mcp',
-    'https://you@mcp.example/mcp',
-    'https://:pass@mcp.example/mcp',
-    'https://mcp.example/mcp/%2e%2e/admin%2Fx',
-    'https://mcp.example/mcp/a%2fb',
-    'https://mcp.example/mcp/a%5Cb',
-    'https://mcp.example/mcp/a%2Eb',
-    'https://mcp.example/.well-known/oauth-protected-resource/mcp',
-    'https://mcp.example/mcp/.well-known/openid-configuration',
-    'https://all.example/.well-known/oauth-authorization-server',
-    'https://mcp.example/mcp/idp/token',
-    'https://mcp.example/mcp/idp/token?c=d',
-    'https://all.example/token',
-  ])('%s lies under none', (url) => {
-    expect(labelOf(url)).toBeUndefined()
+    ['resource', 'resources'],
+    ['get_id_token', 'getIdToken'],
+    ['getidtoken', 'getIdToken'],
+    ['authorisationServers', 'authorizationServers'],
+    ['authorizationServer', 'authorizationServers'],
+    ['onevent', 'onEvent'],
+    ['backoff', 'backOff'],
+  ])('that are misspelt are told their name: %s', (name, meant) => {
+    expect(mistakesWith({ [name]: 1 })).toEqual([`${name}: is no option, did you mean "${meant}"?`])
+  })
+
+  it.each(['retries', 'cookies', 'x', 'dop', '__proto__', 'toString', 'idpClientSecretOfMyCompany'])(
+    'that are unlike any other are only refused: %s',
+    (name) => {
+      expect(mistakesWith(Object.fromEntries([[name, 1]]))).toEqual(
+        name === 'dop' ? [`dop: is no option, did you mean "dpop"?`] : [`${name}: is no option`],
+      )
+    },
+  )
+
+  it('have their names printed so that they do nothing to a terminal, and no more than a name', () => {
+    expect(mistakesWith({ 'a\u001b[31m\nb': 1, ['x'.repeat(500)]: 1 })).toEqual([
+      'a [31m b: is no option',
+      '(a name of 500 characters): is no option',
+    ])
+  })
+
+  it.each([2 ** 31, Number.MAX_SAFE_INTEGER, 1e300])(
+    'refuse a time that no timer can take: %d (E4)',
+    (ms) => {
+      const mistake = 'must be at most 2147483647 milliseconds, the longest a timer can take'
+      expect(
+        mistakesWith({
+          timeouts: { requestMs: ms, acquireMs: ms },
+          renewal: { softWindowMs: ms, hardWindowMs: ms },
+          backOff: { minMs: ms, maxMs: ms, terminalMs: ms },
+        }),
+      ).toEqual(
+        [
+          ...['timeouts.requestMs', 'timeouts.acquireMs', 'renewal.softWindowMs', 'renewal.hardWindowMs'],
+          ...['backOff.minMs', 'backOff.maxMs', 'backOff.terminalMs'],
+        ].map((path) => `${path}: ${mistake}`),
+      )
+      expect(mistakesWith({ timeouts: { acquireMs: 2 ** 31 - 1 } })).toEqual([])
+    },
+  )
+
+  it('of a middleware need a getIdToken, which nothing else can give it', () => {
+    const { getIdToken: _, ...without } = valid
+    expect(() => withCrossAppAccess(without)).toThrow(/^Invalid options.*\n {2}- getIdToken: is missing$/)
+    expect(() => withCrossAppAccess({ ...without, resources: [] })).toThrow(/resources: .*\n.*getIdToken: is/)
+    expect(() => crossAppAccessInterceptor(without)).toThrow('getIdToken: is missing')
+    expect(() => createCrossAppAccess(without)).not.toThrow()
+  })
+
+  it('may say for whom a request is', () => {
+    const subject = () => 'bob'
+    expect(parseOptions({ ...valid, subject }).subject).toBe(subject)
+    expect(mistakesWith({ subject: 'bob' })).toEqual(['subject: must be a function'])
   })
 })

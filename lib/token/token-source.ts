@@ -1,4 +1,5 @@
-import type { ResourceConfiguration } from '../options/options.ts'
+import { longestMs } from '../options/option-schema.ts'
+import type { ResourceConfiguration } from '../options/resources.ts'
 import { scopeTokens } from '../protocol/challenge.ts'
 import type { Demand } from '../protocol/challenge.ts'
 import { abortable } from '../protocol/http.ts'
@@ -314,7 +315,8 @@ export class TokenSource {
   }
 
   get #patience(): number {
-    return this.client.configuration.timeouts.acquireMs + watchdogGrace
+    // The sum, too, has to be a time that a timer can take (E4).
+    return Math.min(this.client.configuration.timeouts.acquireMs + watchdogGrace, longestMs)
   }
 
   /** Waits for a flight; undefined if it has not settled although its time was long over. */

@@ -144,6 +144,16 @@ describe('one flight for all who need the same', () => {
     expect(setup.grants).toBe(1)
   })
 
+  it('(E4) the longest time that is accepted is waited for, and not cut to nothing by a timer', async () => {
+    const longest = 2 ** 31 - 1
+    const setup = new Setup({ acquire: 'eager', timeouts: { requestMs: longest, acquireMs: longest } })
+    // Long enough for a timer that ran over, which fires after one millisecond.
+    setup.answerBack = () => new Promise((resolve) => setTimeout(() => resolve(undefined as never), 15))
+    const calls = await Promise.all([setup.fetch(resource), setup.fetch(resource), setup.fetch(resource)])
+    expect(calls.every(({ status }) => status === 200)).toBe(true)
+    expect([setup.exchanges, setup.grants]).toEqual([1, 1])
+  })
+
   it('(E4) a flight that never comes to an end ends by its own time, for all', async () => {
     const setup = new Setup({ acquire: 'eager', timeouts: { requestMs: 30, acquireMs: 30 } })
     setup.answerBack = () => new Promise(() => undefined)

@@ -1,9 +1,9 @@
-import type { Configuration } from '../options/options.ts'
+import type { Configuration } from '../options/configuration.ts'
+import { storedToken } from '../options/stored-token.ts'
 import type { StoredToken, TokenStore } from '../options/token-store.ts'
 import { abortable } from '../protocol/http.ts'
 import type { AccessTokenGrant } from '../protocol/jwt-bearer.ts'
 import { Secrets, copyOfCause } from '../protocol/redaction.ts'
-import { isHeaderSafe } from '../protocol/token-endpoint.ts'
 
 /** Told of an operation of the store that failed. */
 export type StoreReport = (operation: 'get' | 'set' | 'lock', error: unknown) => void
@@ -30,14 +30,15 @@ export class SharedStore {
     report: StoreReport,
   ): Promise<AccessTokenGrant | undefined> {
     if (this.#store === undefined) return undefined
-    let stored: StoredToken | undefined
+    let given: unknown
     try {
-      stored = await abortable(this.#store.get(key), this.#signal())
+      given = await abortable(this.#store.get(key), this.#signal())
     } catch (error) {
       report('get', error)
       return undefined
     }
-    if (!isStoredToken(stored) || stored.value === sent?.value || !this.#isAlive(stored)) return undefined
+    const stored = storedToken.safeParse(given).data
+    if (stored === undefined || stored.value === sent?.value || !this.#isAlive(stored)) return undefined
     return this.#toGrant(stored)
   }
 
@@ -96,7 +97,8 @@ export class SharedStore {
 
   #toGrant({ value, expiresAt, lifetimeMs, scope }: StoredToken): AccessTokenGrant {
     const { clock } = this.#configuration
-    const age = lifetimeMs - (expiresAt - clock.now())
+    // No token ends later than its lifetime from now, whatever the store says.
+    const age = Math.max(0, lifetimeMs - (expiresAt - clock.now()))
     return {
       value,
       tokenType: 'Bearer',
@@ -110,9 +112,4 @@ export class SharedStore {
   #signal(): AbortSignal {
     return AbortSignal.timeout(this.#configuration.timeouts.requestMs)
   }
-}
-
-// Boundary: what a store gives comes from outside of the process.
-function isStoredToken(stored: Partial<StoredToken> | null | undefined): stored is StoredToken {
-  return isHeaderSafe(stored?.value) && Number.isFinite(stored?.expiresAt) && Number(stored?.lifetimeMs) > 0
 }

@@ -165,4 +165,38 @@ describe('a token store shared by processes', () => {
     await wrapped(resource)
     expect(asked).toBe(1)
   })
+
+  it.each([
+    ['a scope as a list', { scope: ['read'] }],
+    ['a token that never ends', { lifetimeMs: Infinity }],
+    ['an end as a string', { expiresAt: '300000' }],
+    ['a token of a hundred years', { lifetimeMs: 3e12, expiresAt: Date.now() + 3e12 }],
+    ['a token that no header can carry', { value: 'a\nb' }],
+  ])('is not believed when it gives %s (G6)', async (_, members) => {
+    const { state, fetch } = enterprise()
+    const store = memoryStore()
+    await processOf(fetch, { store })(resource)
+    const lying = { ...store, get: async (key: string) => ({ ...store.entries.get(key), ...members }) }
+    const wrapped = processOf(fetch, { store: lying as unknown as TokenStore })
+    expect(await (await wrapped(resource)).json()).toEqual({ token: 'Bearer token-2' })
+    expect(state.grants).toBe(2)
+  })
+
+  it('gives no token more time than its lifetime (G6)', async () => {
+    const { state, fetch } = enterprise()
+    const store = memoryStore()
+    await processOf(fetch, { store })(resource)
+    const inHundredYears = Date.now() + 3e12
+    const lying: TokenStore = {
+      ...store,
+      get: async (key) => {
+        const token = store.entries.get(key)
+        return token && { ...token, expiresAt: inHundredYears }
+      },
+    }
+    const { xaa } = processOf(fetch, { store: lying })
+    const { expiresAt = Infinity } = await xaa.getAccessToken(resource)
+    expect(expiresAt).toBeLessThanOrEqual(Date.now() + 3_600_000)
+    expect(state.grants).toBe(1)
+  })
 })

@@ -6,9 +6,9 @@ import type { CrossAppAccessOptions } from './options/options.ts'
 import type { GetIdToken } from './protocol/subject-token.ts'
 import { resourceOf } from './request/resource-locator.ts'
 import { Client } from './token/client.ts'
-import { Subject } from './token/subject.ts'
 import type { CachedToken } from './token/token-cache.ts'
-import { TokenSources } from './token/token-sources.ts'
+import { NamedUsers, oneUser } from './token/users.ts'
+import type { Users } from './token/users.ts'
 
 /** An access token, as {@link CrossAppAccess.getAccessToken} gives it. A secret. */
 export interface AccessToken {
@@ -39,6 +39,9 @@ export interface CrossAppAccess {
   /**
    * Forgets this subject's tokens: of the resource that a URL lies under, or all. Does nothing where there is none. What
    * is being obtained right now still serves those who wait for it, and nobody after them. Nothing is revoked anywhere.
+   * With the option `subject`, the user is the one that it names at this moment.
+   *
+   * @throws {@link CrossAppAccessError} `id_token_unavailable` if the option `subject` names no user.
    */
   invalidate(url?: string | URL): void
   /**
@@ -128,52 +131,54 @@ export function createMiddlewareAccess(options: CrossAppAccessOptions): CrossApp
   return accessFor(parseOptions(options, 'middleware'))
 }
 
-const internals = new WeakMap<object, TokenSources>()
+const internals = new WeakMap<object, Users>()
 
 /**
- * The token sources behind an access, for the adapters; undefined for anything else.
+ * The users of an access, for the adapters; undefined for anything else.
  *
  * @internal
  */
-export function sourcesOf(access: object): TokenSources | undefined {
+export function usersOf(access: object): Users | undefined {
   return internals.get(access)
 }
 
 function accessFor(configuration: Configuration): CrossAppAccess {
+  const client = new Client(configuration)
+  const { subject, getIdToken } = configuration
   return accessOf(
-    new TokenSources(new Subject(new Client(configuration), undefined, configuration.getIdToken)),
+    subject === undefined ? oneUser(client, undefined, getIdToken) : new NamedUsers(client, subject),
   )
 }
 
-function accessOf(sources: TokenSources): CrossAppAccess {
-  const { client } = sources
+function accessOf(users: Users): CrossAppAccess {
+  const { client } = users
   const resourceAt = (url: string | URL) =>
     URL.canParse(String(url)) ? resourceOf(client.configuration, new URL(String(url))) : undefined
   const access: CrossAppAccess = {
-    middleware: createMiddleware(sources),
+    middleware: createMiddleware(users),
 
     async getAccessToken(url, init) {
       const resource = resourceAt(url)
       if (resource === undefined) throw new TypeError('The URL lies under none of the configured resources')
-      const source = sources.of(resource)
+      const source = users.current().of(resource)
       const request = { url: new URL(String(url)).href, signal: init?.signal, fetch: globalThis.fetch }
       return toAccessToken(source.current(request) ?? (await source.obtain(request, { reason: 'missing' })))
     },
 
     invalidate(url) {
-      if (url === undefined) return sources.forget()
+      if (url === undefined) return users.current().forget()
       const resource = resourceAt(url)
-      if (resource !== undefined) sources.forget(resource)
+      if (resource !== undefined) users.current().forget(resource)
     },
 
     forSubject(subject, getIdToken) {
       if (typeof subject !== 'string' || subject === '')
         throw new TypeError('subject: must be a non-empty string: users without a name would share one token')
       if (typeof getIdToken !== 'function') throw new TypeError('getIdToken: must be a function')
-      return accessOf(new TokenSources(new Subject(client, subject, getIdToken)))
+      return accessOf(oneUser(client, subject, getIdToken))
     },
   }
-  internals.set(access, sources)
+  internals.set(access, users)
   return access
 }
 

@@ -54,7 +54,7 @@ export type CrossAppAccessEvent = EventBase &
         error?: CrossAppAccessError
       }
     | { type: 'gate_opened'; reason: 'time' | 'subject_token' | 'answer' }
-    | { type: 'passed_through'; reason: 'authorization_present' }
+    | { type: 'passed_through'; reason: 'authorization_present' | 'no_resource' }
     | { type: 'store_failed'; operation: 'get' | 'set' | 'delete' | 'lock'; error: Error }
   )
 

@@ -1,3 +1,4 @@
+import { isOfTheFlow } from './protocol/http.ts'
 import { ChallengePolicy } from './request/challenge-policy.ts'
 import { copyOfInit, effectiveHeaders, isIterator } from './request/fetch-input.ts'
 import type { Init } from './request/fetch-input.ts'
@@ -6,36 +7,41 @@ import { imitate } from './fetch-middleware.ts'
 import type { FetchMiddleware } from './fetch-middleware.ts'
 import { hasHeader } from './request/headers.ts'
 import type { Answer, Replayable } from './request/replayable.ts'
+import { PassThrough } from './request/pass-through.ts'
 import { ResourceLocator } from './request/resource-locator.ts'
 import type { TokenSource } from './token/token-source.ts'
-import type { TokenSources } from './token/token-sources.ts'
+import type { Users } from './token/users.ts'
 
-const behind = new WeakMap<FetchMiddleware, TokenSources>()
+const behind = new WeakMap<FetchMiddleware, Users>()
 
 /** Whether two middlewares are of one access, but of different users. */
 export function areOfDifferentUsers(one: FetchMiddleware, other: FetchMiddleware): boolean {
   const [first, second] = [behind.get(one), behind.get(other)]
-  return first !== undefined && first.client === second?.client && first.user !== second.user
+  return first !== undefined && first.client === second?.client && first.name !== second.name
 }
 
-/** Makes the middleware of one user. What is not ours goes to `next` with the very same arguments (A1, A2). */
-export function createMiddleware(sources: TokenSources): FetchMiddleware {
-  const { client } = sources
-  const locator = new ResourceLocator(client)
+/** Makes the middleware of an access. What is not ours goes to `next` with the very same arguments (A1, A2). */
+export function createMiddleware(users: Users): FetchMiddleware {
+  const { client } = users
+  const locator = new ResourceLocator(client.configuration)
+  const passThrough = new PassThrough(users)
   const middleware: FetchMiddleware = (next) => {
     const fetch: (...args: unknown[]) => Promise<unknown> = next
     return imitate(next, (input: unknown, init?: Init, ...rest: unknown[]) => {
       // No async function: with a token in memory `next` is called in the caller's own tick (B3).
       try {
         const location = locator.locate(input)
-        if (location === undefined) return fetch(input, init, ...rest)
-        const source = sources.of(location.resource)
+        if (isOfTheFlow(init)) return fetch(input, init, ...rest)
+        if (location === undefined)
+          return passThrough.uncovered(locator.missed, () => fetch(input, init, ...rest))
         const own = copyOfInit(init)
         const headers = effectiveHeaders(input, own)
         if (hasHeader(headers, 'authorization')) {
-          source.emit({ type: 'passed_through', reason: 'authorization_present' })
-          return fetch(input, isIterator(init?.headers) ? own : init, ...rest)
+          // An iterator has been read, and what was read stands in for it.
+          const asGiven = isIterator(init?.headers) ? own : init
+          return passThrough.authorized(location.resource, () => fetch(input, asGiven, ...rest))
         }
+        const source = users.current().of(location.resource)
         const number = client.nextRequest()
         const call = { fetch, input, init: own, headers, rest, url: location.url, number }
         return deliver(source, new FetchRequest(call, client.configuration))
@@ -46,7 +52,7 @@ export function createMiddleware(sources: TokenSources): FetchMiddleware {
       }
     })
   }
-  behind.set(middleware, sources)
+  behind.set(middleware, users)
   return middleware
 }
 

@@ -3,7 +3,7 @@ import { getEventListeners } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { createCrossAppAccess } from '../lib/index.ts'
-import { sourcesOf } from '../lib/cross-app-access.ts'
+import { usersOf } from '../lib/cross-app-access.ts'
 import { Loopback } from './model/loopback.ts'
 import { Rig, resource } from './model/rig.ts'
 
@@ -18,7 +18,7 @@ describe('what is kept', () => {
     for (const fetch of fetches.slice(0, 3)) await fetch(resource)
     await fetches[0](resource)
     await fetches[3](resource)
-    expect(sourcesOf(rig.xaa)!.client.cache.size).toBe(3)
+    expect(usersOf(rig.xaa)!.client.cache.size).toBe(3)
     expect(rig.grants).toBe(4)
     // The second was used longest ago.
     for (const i of [0, 2, 3]) await fetches[i](resource)

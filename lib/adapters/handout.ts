@@ -1,4 +1,4 @@
-import { sourcesOf } from '../cross-app-access.ts'
+import { usersOf } from '../cross-app-access.ts'
 import type { CrossAppAccess } from '../cross-app-access.ts'
 import type { ResourceConfiguration } from '../options/resources.ts'
 import { acceptableScope, scopeTokens } from '../protocol/challenge.ts'
@@ -9,6 +9,7 @@ import { resourceOf } from '../request/resource-locator.ts'
 import type { RequestContext } from '../token/request-context.ts'
 import type { CachedToken } from '../token/token-cache.ts'
 import type { TokenSource } from '../token/token-source.ts'
+import type { Users } from '../token/users.ts'
 
 /** For this many milliseconds after the last use of a token, a refusal may still speak of that one. */
 const leastLateFor = 5_000
@@ -19,13 +20,56 @@ interface Given {
   readonly givenAt: number
 }
 
+/** The handouts of all users of one access, at one URL. */
+export class Handouts {
+  readonly resource: ResourceConfiguration
+  readonly #users: Users
+  readonly #url: string
+  readonly #handouts = new WeakMap<TokenSource, Handout>()
+
+  constructor(xaa: CrossAppAccess, url: string | URL) {
+    const users = usersOf(xaa)
+    if (users === undefined) throw new TypeError('xaa: must come from createCrossAppAccess of this package')
+    const { configuration } = users.client
+    const resource = URL.canParse(String(url)) ? resourceOf(configuration, new URL(String(url))) : undefined
+    if (resource === undefined) throw new TypeError('url: must lie under one of the configured resources')
+    if (configuration.dpop !== undefined)
+      throw new TypeError(
+        'dpop: an authProvider cannot send proofs; give the transport a wrapped fetch instead',
+      )
+    this.#users = users
+    this.resource = resource
+    this.#url = new URL(String(url)).href
+  }
+
+  /** The handout of the user whose request is under way (H6). */
+  current(): Handout {
+    const source = this.#users.current().of(this.resource)
+    const handout = this.#handouts.get(source) ?? new Handout(source, this.#url)
+    this.#handouts.set(source, handout)
+    return handout
+  }
+
+  /** The authorization server, as far as the options tell: for labels alone. */
+  get registration(): { issuer: string; clientId: string } {
+    const { authorizationServers } = this.#users.client.configuration
+    const { authorizationServer } = this.resource
+    const named = authorizationServers.find(({ issuer }) => issuer === authorizationServer)
+    // The options have at least one.
+    return (named ?? authorizationServers[0]) as { issuer: string; clientId: string }
+  }
+
+  now(): number {
+    return this.#users.client.configuration.clock.now()
+  }
+}
+
 /**
- * The tokens that one client was given. It tells which of them a refusal speaks of, though the client does not say: soon
+ * The tokens that one user's client was given. It tells which of them a refusal speaks of, though the client does not say: soon
  * after a change of tokens, a refusal is taken to speak of the token before. The newer one is then sent again, and
  * nothing is exchanged (E2).
  */
 export class Handout {
-  readonly resource: ResourceConfiguration
   readonly #source: TokenSource
   readonly #url: string
   #latest: Given | undefined
@@ -36,36 +80,9 @@ export class Handout {
   /** The token with the last stronger authentication behind it. */
   #steppedUp: CachedToken | undefined
 
-  static of(xaa: CrossAppAccess, url: string | URL): Handout {
-    const sources = sourcesOf(xaa)
-    if (sources === undefined) throw new TypeError('xaa: must come from createCrossAppAccess of this package')
-    const { configuration } = sources.client
-    const resource = URL.canParse(String(url)) ? resourceOf(configuration, new URL(String(url))) : undefined
-    if (resource === undefined) throw new TypeError('url: must lie under one of the configured resources')
-    if (configuration.dpop !== undefined)
-      throw new TypeError(
-        'dpop: an authProvider cannot send proofs; give the transport a wrapped fetch instead',
-      )
-    return new Handout(sources.of(resource), new URL(String(url)).href)
-  }
-
-  private constructor(source: TokenSource, url: string) {
+  constructor(source: TokenSource, url: string) {
     this.#source = source
-    this.resource = source.resource
     this.#url = url
-  }
-
-  /** The authorization server, as far as the options tell: for labels alone. */
-  get registration(): { issuer: string; clientId: string } {
-    const { authorizationServers } = this.#source.client.configuration
-    const { authorizationServer } = this.resource
-    const named = authorizationServers.find(({ issuer }) => issuer === authorizationServer)
-    // The options have at least one.
-    return (named ?? authorizationServers[0]) as { issuer: string; clientId: string }
-  }
-
-  now(): number {
-    return this.#source.client.configuration.clock.now()
   }
 
   async token(): Promise<CachedToken> {

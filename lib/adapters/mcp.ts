@@ -6,7 +6,7 @@
  * @module
  */
 import type { CrossAppAccess } from '../cross-app-access.ts'
-import { Handout } from './handout.ts'
+import { Handouts } from './handout.ts'
 
 /** What a client names in its capabilities to say that it knows enterprise-managed authorization. */
 export const enterpriseManagedAuthorizationExtension =
@@ -82,11 +82,11 @@ export interface McpAuthProvider {
  *   Its methods reject with {@link CrossAppAccessError}.
  */
 export function toAuthProvider(xaa: CrossAppAccess, url: string | URL): McpAuthProvider {
-  const handout = Handout.of(xaa, url)
+  const handouts = new Handouts(xaa, url)
   return {
-    token: async () => (await handout.token()).value,
+    token: async () => (await handouts.current().token()).value,
 
-    onUnauthorized: ({ response }) => handout.answer(response),
+    onUnauthorized: async ({ response }) => handouts.current().answer(response),
   }
 }
 
@@ -148,8 +148,8 @@ export interface McpOAuthClientProvider {
  *   Its methods reject with {@link CrossAppAccessError}.
  */
 export function toOAuthClientProvider(xaa: CrossAppAccess, url: string | URL): McpOAuthClientProvider {
-  const handout = Handout.of(xaa, url)
-  const { issuer, clientId } = handout.registration
+  const handouts = new Handouts(xaa, url)
+  const { issuer, clientId } = handouts.registration
   return {
     // None: the SDK takes it for a flow without a user.
     redirectUrl: undefined,
@@ -157,8 +157,8 @@ export function toOAuthClientProvider(xaa: CrossAppAccess, url: string | URL): M
     clientInformation: () => ({ client_id: clientId }),
 
     async tokens() {
-      const { value, expiresAt, scope } = await handout.token()
-      const expiresIn = Math.max(0, Math.floor((expiresAt - handout.now()) / 1000))
+      const { value, expiresAt, scope } = await handouts.current().token()
+      const expiresIn = Math.max(0, Math.floor((expiresAt - handouts.now()) / 1000))
       return {
         access_token: value,
         token_type: 'Bearer',
@@ -172,7 +172,7 @@ export function toOAuthClientProvider(xaa: CrossAppAccess, url: string | URL): M
     // Complete as the SDK sees it, so that it asks nobody; our own discovery has its own rules.
     discoveryState: () => ({
       authorizationServerUrl: issuer,
-      resourceMetadata: { resource: handout.resource.url },
+      resourceMetadata: { resource: handouts.resource.url },
       authorizationServerMetadata: {
         issuer,
         authorization_endpoint: issuer,
@@ -183,7 +183,7 @@ export function toOAuthClientProvider(xaa: CrossAppAccess, url: string | URL): M
     validateResourceURL: () => Promise.resolve(undefined),
 
     async prepareTokenRequest(scope) {
-      await handout.answerScope(scope)
+      await handouts.current().answerScope(scope)
       return new URLSearchParams({ grant_type: jwtBearer })
     },
     addClientAuthentication(_headers, _parameters, tokenEndpoint) {

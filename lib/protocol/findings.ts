@@ -8,6 +8,12 @@ import type { ServerRegistration } from './registration.ts'
  * ranks the same ones first.
  */
 export const findings = {
+  noSubject: (): Finding =>
+    finding(
+      'no_subject',
+      'Let the option subject name the user of every request to an MCP server, for example from an AsyncLocalStorage that is entered before the request is made.',
+      'client',
+    ),
   noProtectedResourceMetadata: (): Finding =>
     finding(
       'no_protected_resource_metadata',

@@ -38,6 +38,14 @@ export function failure(context: ProtocolContext, init: CrossAppAccessErrorInit)
   })
 }
 
+/** Marks a request of the flow. In the global registry, since two copies of this package may be in one program. */
+const flowMark = Symbol.for('xaa-fetch.flow')
+
+/** Whether this is the init of a request of the flow, which carries no token and waits for none (A4). */
+export function isOfTheFlow(init: unknown): boolean {
+  return typeof init === 'object' && init !== null && Object.hasOwn(init, flowMark)
+}
+
 /**
  * Sends one request of the flow and reads at most 1 MiB of JSON.
  *
@@ -64,6 +72,8 @@ export async function requestJson(
         ...init,
         headers: { accept: 'application/json', ...init.headers },
         redirect: 'manual',
+        // It survives a copy of the init, and no fetch minds it.
+        [flowMark]: true,
         ...noCookies(),
         ...(signal && { signal }),
       }) as Promise<Response>,

@@ -28,6 +28,8 @@ export type SubjectTokenReason =
 export interface SubjectTokenContext {
   /** Why it is asked for. Anything but `'initial'` means that the token that was given last will not do again. */
   reason: SubjectTokenReason
+  /** The user that the option `subject` or `forSubject` names. Absent for the base instance. */
+  subject?: string
   /** The audience of the token exchange: the issuer identifier of the MCP server's authorization server. */
   audience: string
   /** Identifier of the MCP server. */

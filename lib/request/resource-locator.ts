@@ -1,8 +1,6 @@
 import type { Configuration } from '../options/configuration.ts'
 import type { ResourceConfiguration } from '../options/resources.ts'
 import { covers } from '../options/resources.ts'
-import type { Client } from '../token/client.ts'
-import type { MetadataCache } from '../token/metadata-cache.ts'
 import { urlOfRequest } from './fetch-input.ts'
 
 /**
@@ -26,40 +24,63 @@ export interface Location {
   readonly resource: ResourceConfiguration
 }
 
+/** A URL at the origin of resources, none of which covers it (A6). */
+export interface NearMiss {
+  /** Origin and path. */
+  readonly label: string
+  /** The resources at that origin; the first is the closest. */
+  readonly near: readonly ResourceConfiguration[]
+  /** Why none of them covers it. */
+  readonly difference: string
+}
+
 /** Finds the resource that a request goes to (A1). */
 export class ResourceLocator {
   readonly #configuration: Configuration
-  readonly #metadata: MetadataCache
   // Clients ask for one URL again and again, and parsing costs most: the last answer is kept (1.6 us a call on Node 20).
   #text: string | undefined
-  #tokenEndpoints: ReadonlySet<string> | undefined
   #location: Location | undefined
+  #missed: NearMiss | undefined
 
-  constructor({ configuration, metadata }: Client) {
+  constructor(configuration: Configuration) {
     this.#configuration = configuration
-    this.#metadata = metadata
   }
 
   /** Of a string, a `URL` or a `Request` of any realm; undefined if it lies under no resource. */
   locate(input: unknown): Location | undefined {
     const text = typeof input === 'string' ? input : (urlOfRequest(input) ?? String(input))
-    const { tokenEndpoints } = this.#metadata
-    if (text !== this.#text || tokenEndpoints !== this.#tokenEndpoints) {
-      const found = this.#find(text)
-      // A token endpoint under a resource is asked by the flow, which must not wait for itself (A4).
-      this.#location = found !== undefined && tokenEndpoints.has(found.url) ? undefined : found
-      // What a relative URL stands for changes with the page.
-      this.#text = URL.canParse(text) ? text : undefined
-      this.#tokenEndpoints = tokenEndpoints
-    }
+    if (text === this.#text) return this.#location
+    const url = parse(text)
+    const resource = url && resourceOf(this.#configuration, url)
+    this.#location = url && resource && { url: url.href, resource }
+    this.#missed = resource === undefined && url ? nearMiss(this.#configuration, url) : undefined
+    // What a relative URL stands for changes with the page.
+    this.#text = URL.canParse(text) ? text : undefined
     return this.#location
   }
 
-  #find(text: string): Location | undefined {
-    const url = parse(text)
-    const resource = url && resourceOf(this.#configuration, url)
-    return url && resource && { url: url.href, resource }
+  /** What the URL that was located last has missed, if it lies under no resource. */
+  get missed(): NearMiss | undefined {
+    return this.#missed
   }
+}
+
+/** Why a URL at the origin of resources is covered by none of them; undefined if it was not meant to be (A4, A6). */
+export function nearMiss(configuration: Configuration, url: URL): NearMiss | undefined {
+  const { origin, pathname } = url
+  const near = configuration.resources.filter((resource) => resource.origin === origin)
+  const isOfTheFlow =
+    pathname.includes('/.well-known/') || configuration.tokenEndpoints.has(origin + pathname)
+  if (near.length === 0 || isOfTheFlow) return undefined
+  return { label: origin + pathname, near, difference: differenceOf(url, near) }
+}
+
+function differenceOf({ username, password, pathname }: URL, near: readonly ResourceConfiguration[]): string {
+  if (username !== '' || password !== '') return 'the URL has a user name or password'
+  const above = near.find(({ path }) => pathname.startsWith(`${path}/`))
+  if (above !== undefined)
+    return `what follows ${above.path === '' ? 'the origin' : above.path} in its path hides a separator by encoding it`
+  return `its path is ${pathname}, which is not at or below ${near.map(({ path }) => path).join(' or ')}`
 }
 
 /** In a page, relative URLs count too. What is no URL is left for `next` to refuse. */

@@ -22,7 +22,7 @@ export class Subject {
   constructor(client: Client, name: string | undefined, getIdToken: GetIdToken | undefined) {
     this.client = client
     this.name = name
-    this.getIdToken = getIdToken ?? noGetIdToken
+    this.getIdToken = getIdToken === undefined ? noGetIdToken : telling(name, getIdToken)
   }
 
   /** The key made for this user when it is first needed, or the one that the options give for all users. */
@@ -47,4 +47,9 @@ export class Subject {
       ...event,
     })
   }
+}
+
+/** The same `getIdToken`, which is told whose token is wanted. */
+function telling(subject: string | undefined, getIdToken: GetIdToken): GetIdToken {
+  return subject === undefined ? getIdToken : (context) => getIdToken({ ...context, subject })
 }

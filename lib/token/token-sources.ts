@@ -16,11 +16,6 @@ export class TokenSources {
     this.#subject = subject
   }
 
-  /** The user's name; undefined for the base instance. */
-  get user(): string | undefined {
-    return this.#subject.name
-  }
-
   of(resource: ResourceConfiguration): TokenSource {
     const { index } = resource
     return (this.#sources[index] ??= new TokenSource(this.#subject, resource, () => this.secrets()))

@@ -1,7 +1,7 @@
 import * as fc from 'fast-check'
 import { createCrossAppAccess, isCrossAppAccessError } from '../../lib/index.ts'
 import type { CrossAppAccess } from '../../lib/index.ts'
-import { sourcesOf } from '../../lib/cross-app-access.ts'
+import { usersOf } from '../../lib/cross-app-access.ts'
 import type { CachedToken } from '../../lib/token/token-cache.ts'
 import { BackChannel, asIssuer, idpIssuer, json, mcpOrigin } from './back-channel.ts'
 import type { Arrival } from './back-channel.ts'
@@ -475,7 +475,7 @@ export class World {
   // ---- Cache ---------------------------------------------------------------------------------------------------------
 
   #watchCache(access: CrossAppAccess): void {
-    const { cache } = sourcesOf(access)!.client
+    const { cache } = usersOf(access)!.client
     const set = cache.set.bind(cache)
     cache.set = (key, token, now) => {
       const issued = this.backChannel.find(token.value)

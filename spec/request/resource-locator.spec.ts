@@ -1,6 +1,5 @@
 import { parseOptions } from '../../lib/options/configuration.ts'
 import { ResourceLocator } from '../../lib/request/resource-locator.ts'
-import { Client } from '../../lib/token/client.ts'
 
 const url = 'https://mcp.example/mcp'
 const issuer = 'https://mcp.example/mcp/as'
@@ -12,14 +11,7 @@ function locatorOf() {
     resources: [url, 'https://second.example/'],
     getIdToken: () => 'x',
   })
-  const client = new Client(configuration)
-  const learn = (tokenEndpoint: string) =>
-    client.metadata.server(
-      { issuer, clientId: 'b' },
-      { fetch: async () => Response.json({ issuer, token_endpoint: tokenEndpoint }) },
-      { refresh: true },
-    )
-  return { locator: new ResourceLocator(client), learn }
+  return { locator: new ResourceLocator(configuration) }
 }
 
 describe('where a request goes (A1)', () => {
@@ -43,20 +35,37 @@ describe('where a request goes (A1)', () => {
     },
   )
 
-  it('is not the token endpoint that metadata names under the resource, also where it has been asked before', async () => {
-    const { locator, learn } = locatorOf()
-    const endpoint = 'https://mcp.example/mcp/as/token'
-    expect(locator.locate(endpoint)).toBeDefined()
-    await learn(endpoint)
-    expect(locator.locate(endpoint)).toBeUndefined()
-    expect(locator.locate(`${endpoint}/other`)).toBeDefined()
-    expect(locator.locate(endpoint)).toBeUndefined()
-    await learn('https://mcp.example/mcp/as/token2')
-    expect(locator.locate(endpoint)).toBeDefined()
-    expect(locator.locate('HTTPS://MCP.example:443/mcp/as/token2')).toBeUndefined()
+  it('is not a token endpoint of the options (A4)', () => {
+    expect(locatorOf().locator.locate('https://mcp.example/mcp/idp/token')).toBeUndefined()
+  })
+})
+
+describe('what a request has missed (A6)', () => {
+  const missed = (text: string) => {
+    const { locator } = locatorOf()
+    expect(locator.locate(text)).toBeUndefined()
+    return locator.missed
+  }
+
+  it.each([
+    ['https://mcp.example/mpc', 'https://mcp.example/mpc', 'its path is /mpc'],
+    ['https://mcp.example/mcp2?q=secret', 'https://mcp.example/mcp2', 'its path is /mcp2'],
+    ['https://user:secret@mcp.example/mcp', 'https://mcp.example/mcp', 'user name or password'],
+    ['https://mcp.example/mcp/a%2fb', 'https://mcp.example/mcp/a%2fb', 'hides a separator'],
+  ])('is said of %s, without its query and its user', (text, label, difference) => {
+    const found = missed(text)
+    expect(found).toMatchObject({ label, near: [{ url }], difference: expect.stringContaining(difference) })
+    expect(JSON.stringify(found)).not.toContain('secret')
   })
 
-  it('is not the token endpoint of the options either', () => {
-    expect(locatorOf().locator.locate('https://mcp.example/mcp/idp/token')).toBeUndefined()
+  it.each([
+    'https://other.example/mcp',
+    'http://mcp.example/mcp',
+    'https://mcp.example:8443/mcp',
+    'https://mcp.example/.well-known/oauth-protected-resource/mcp',
+    'https://mcp.example/mcp/idp/token',
+    'no URL',
+  ])('is nothing for %s: another origin, or a request of the flow', (text) => {
+    expect(missed(text)).toBeUndefined()
   })
 })

@@ -3,15 +3,17 @@
  *
  * @module
  */
-import { createMiddlewareAccess, sourcesOf } from '../../cross-app-access.ts'
+import { createMiddlewareAccess, usersOf } from '../../cross-app-access.ts'
 import type { CrossAppAccess } from '../../cross-app-access.ts'
 import { deliver } from '../../middleware.ts'
 import type { CrossAppAccessOptions } from '../../options/options.ts'
+import { PassThrough } from '../../request/pass-through.ts'
 import { ResourceLocator } from '../../request/resource-locator.ts'
 import type { Location } from '../../request/resource-locator.ts'
 import type { TokenSource } from '../../token/token-source.ts'
-import type { TokenSources } from '../../token/token-sources.ts'
-import type { AnyDispatch, Dispatch, DispatchOptions } from './dispatch.ts'
+import type { Users } from '../../token/users.ts'
+import { Caller } from './caller.ts'
+import type { AnyDispatch, Dispatch, DispatchHandler, DispatchOptions } from './dispatch.ts'
 import { DispatchedRequest } from './dispatched-request.ts'
 import { headerOf, rereadable } from './headers.ts'
 import { InnerFetch } from './inner-fetch.ts'
@@ -70,36 +72,41 @@ export type DispatchInterceptor = <D extends AnyDispatch>(dispatch: D, origin?: 
 export function crossAppAccessInterceptor(
   access: CrossAppAccessOptions | CrossAppAccess,
 ): DispatchInterceptor {
-  const sources = sourcesOf(access) ?? newSources(access)
+  const users = usersOf(access) ?? newUsers(access)
   return <D extends AnyDispatch>(dispatch: D, origin?: string | null): D => {
     // The dispatch functions of all versions of undici are alike in what is used of them here, and the one given back
     // takes what the one taken does: that is type D.
     const next = dispatch as unknown as Dispatch
-    return intercept(sources, next, origin ?? undefined) as unknown as D
+    return intercept(users, next, origin ?? undefined) as unknown as D
   }
 }
 
-function newSources(options: CrossAppAccessOptions | CrossAppAccess): TokenSources {
+function newUsers(options: CrossAppAccessOptions | CrossAppAccess): Users {
   // An access of another copy of this package is refused here, as the options it is not.
-  const sources = sourcesOf(createMiddlewareAccess(options as CrossAppAccessOptions))
-  if (sources === undefined) throw new TypeError('options: must be options or a CrossAppAccess')
-  return sources
+  const users = usersOf(createMiddlewareAccess(options as CrossAppAccessOptions))
+  if (users === undefined) throw new TypeError('options: must be options or a CrossAppAccess')
+  return users
 }
 
-function intercept(sources: TokenSources, dispatch: Dispatch, boundTo: string | undefined): Dispatch {
-  const { client } = sources
-  const locator = new ResourceLocator(client)
+function intercept(users: Users, dispatch: Dispatch, boundTo: string | undefined): Dispatch {
+  const { client } = users
+  const locator = new ResourceLocator(client.configuration)
   const innerFetch = new InnerFetch(dispatch, boundTo)
   return (asked, handler) => {
     const location = locationOf(locator, asked, boundTo)
     if (location === undefined) return dispatch(asked, handler)
     const { resource, url } = location
-    const source = sources.of(resource)
     const headers = rereadable(asked.headers)
     const options = headers === asked.headers ? asked : { ...asked, headers: headers ?? null }
     if (headerOf(headers, 'authorization') !== undefined) {
-      source.emit({ type: 'passed_through', reason: 'authorization_present' })
+      new PassThrough(users).tell(resource.label, 'authorization_present')
       return dispatch(options, handler)
+    }
+    let source: TokenSource
+    try {
+      source = users.current().of(resource)
+    } catch (error) {
+      return refuse(handler, error)
     }
     const number = client.nextRequest()
     const next = { dispatch, fetch: innerFetch.for(resource.origin) }
@@ -111,6 +118,15 @@ function intercept(sources: TokenSources, dispatch: Dispatch, boundTo: string | 
     )
     return start(source, request)
   }
+}
+
+/** A request that is nobody's fails, as undici tells of a request that cannot be sent (H6). */
+function refuse(handler: DispatchHandler, error: unknown): boolean {
+  const caller = new Caller(handler, () => undefined)
+  caller.start()
+  // Users throw errors of our own.
+  caller.fail(error as Error)
+  return true
 }
 
 /** Tells the caller first, so that it can abort whatever follows. */

@@ -198,7 +198,10 @@ export const secret: Schema<string> = text.check(
   ),
 )
 
-export const flag: Schema<boolean> = z.boolean('must be true or false')
+export const flag: Schema<boolean> = that<boolean>(
+  (value) => typeof value === 'boolean',
+  'must be true or false',
+)
 
 /** A function; its parameters and its result cannot be seen. */
 export const aFunction = <T>(): Schema<T> =>
@@ -213,12 +216,18 @@ export const oneOf = <const T extends string>(...values: readonly T[]): Schema<T
 /** The longest time that a timer can take: 24 days (E4). */
 export const longestMs: number = 2 ** 31 - 1
 
-export const milliseconds: Schema<number> = z
-  .number('must be a number of milliseconds greater than 0')
-  .check(
-    z.positive({ error: 'must be a number of milliseconds greater than 0', abort: true }),
-    z.maximum(longestMs, `must be at most ${longestMs} milliseconds, the longest a timer can take`),
-  )
+const isPositive = (value: unknown): boolean =>
+  typeof value === 'number' && Number.isFinite(value) && value > 0
+
+export const milliseconds: Schema<number> = that<number>(
+  isPositive,
+  'must be a number of milliseconds greater than 0',
+).check(
+  z.refine(
+    (value) => !isPositive(value) || value <= longestMs,
+    `must be at most ${longestMs} milliseconds, the longest a timer can take`,
+  ),
+)
 
 export const countFrom = (least: number): Schema<number> =>
   that<number>(
@@ -245,13 +254,18 @@ export function isTrimmed(value: string): boolean {
   return value === value.trim()
 }
 
-const absolute = 'must be an absolute URL'
+/** Whether a value is an absolute URL as a string, with nothing around it. */
+export const isAbsolute = (value: unknown): value is string =>
+  typeof value === 'string' && isTrimmed(value) && URL.canParse(value)
 
 /** A URL as a string, character by character, that may carry tokens: `https:`, or loopback (A3). */
-export const urlText: Schema<string> = z.string(absolute).check(
-  z.refine((value) => isTrimmed(value) && URL.canParse(value), { error: absolute, abort: true }),
-  z.refine(isSecureUrl, 'must be an https: URL (http: only on loopback)'),
+export const urlText: Schema<string> = that<string>(isAbsolute, 'must be an absolute URL').check(
+  z.refine(
+    (value) => !isAbsolute(value) || isSecureUrl(value),
+    'must be an https: URL (http: only on loopback)',
+  ),
   z.refine((value) => {
+    if (!isAbsolute(value)) return true
     const { username, password, hash } = new URL(value)
     return username === '' && password === '' && hash === ''
   }, 'must have no user name, password or fragment'),

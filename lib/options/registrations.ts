@@ -11,6 +11,7 @@ import {
   aFunction,
   choice,
   choiceBy,
+  isAbsolute,
   json,
   object,
   oneOf,
@@ -26,7 +27,9 @@ import type { Schema, WholeCheck } from './option-schema.ts'
 type PrivateKey = PrivateKeyAuthentication['key']
 
 /** Compared code point by code point: a `URL` object would have changed it already. */
-const issuer: Schema<string> = urlText.check(z.refine((value) => !value.includes('?'), 'must have no query'))
+const issuer: Schema<string> = urlText.check(
+  z.refine((value) => !isAbsolute(value) || !value.includes('?'), 'must have no query'),
+)
 
 // ---- Client authentication -------------------------------------------------------------------------------------------
 

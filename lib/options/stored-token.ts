@@ -9,6 +9,11 @@ const controlCharacter = /[\u0000-\u001f\u007f-\u009f]/
 /** A server's lifetime is taken as a day at most (E5), and so is a store's. */
 const longestLifetimeMs = 86_400_000
 
+const isLifetime = (value: unknown): boolean =>
+  typeof value === 'number' && value > 0 && value <= longestLifetimeMs
+
+const isScope = (value: unknown): boolean => typeof value === 'string' && !controlCharacter.test(value)
+
 /**
  * What a store gives, checked like a server's answer (G6). A token of another kind, without an end or that no header can
  * carry is as good as none.
@@ -19,9 +24,9 @@ export const storedToken: Schema<StoredToken> = z.pipe(
     z.object({
       value: that<string>(isHeaderSafe, 'must be a token that a header can carry'),
       tokenType: oneOf('Bearer'),
-      expiresAt: z.number().check(z.positive()),
-      lifetimeMs: z.number().check(z.positive(), z.maximum(longestLifetimeMs)),
-      scope: z.optional(z.string().check(z.refine((scope) => !controlCharacter.test(scope)))),
+      expiresAt: that<number>(Number.isFinite, 'must be a time'),
+      lifetimeMs: that<number>(isLifetime, 'must be a lifetime of a day at most'),
+      scope: z.optional(that<string>(isScope, 'must be a scope')),
     }),
   ),
   z.transform(withoutPrototype),

@@ -773,6 +773,18 @@ describe.each(versions)('what goes over the wire, %s', (_, undici) => {
     expect(channel.tokens).toBe(0)
   })
 
+  it('knows a resource whose own path holds an encoded slash, as it is written (A1)', async () => {
+    serve = (__, response) => response.end()
+    const url = `${origin}/runtimes/a%2Fb/mcp`
+    const resources = [{ url, authorizationServer: 'https://as.example' }]
+    const dispatcher = agent({ acquire: 'eager', resources })
+    const paths = ['/runtimes/a%2Fb/mcp', '/runtimes/a%2fb/mcp', '/runtimes/a%2Fb/mcp/x%2Fy']
+    for (const path of paths) await dispatcher.request({ origin, path, method: 'GET' })
+    expect(seen.map(({ url, headers }) => [url, headers.authorization !== undefined])).toEqual(
+      paths.map((path, index) => [path, index === 0]),
+    )
+  })
+
   describe('sends the token to what was looked at, and not to what the caller', () => {
     it.each<[what: string, change: (asked: Dispatcher.DispatchOptions, elsewhere: string) => void]>([
       ['makes of the options', (asked, elsewhere) => Object.assign(asked, { origin: elsewhere, path: '/x' })],

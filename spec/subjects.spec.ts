@@ -146,6 +146,34 @@ describe('many users in one process (forSubject)', () => {
     expect(new Set(events.map(({ subject }) => subject))).toEqual(new Set(['bob']))
   })
 
+  it.each(['a refusal that is remembered', 'a token that another call has renewed'])(
+    'lets no challenge that pointed one user to another origin lead the next one there, after %s (E0, F3)',
+    async (situation) => {
+      const xaa = platform()
+      const { behaviour } = enterprise.mcp
+      const mallory = xaa.forSubject('alice', idTokenOf('alice'))
+      const elsewhere = 'Bearer resource_metadata="https://evil.example/metadata"'
+      if (situation === 'a refusal that is remembered') {
+        behaviour.challenge = () => elsewhere
+        for (const cached of [false, true])
+          await expect(whoami(mallory)).rejects.toMatchObject({ code: 'metadata_mismatch', cached })
+      } else {
+        await whoami(mallory)
+        // Two calls with one token: by the time the second is refused, the first has brought another.
+        enterprise.authorizationServer.revokeAll()
+        const late = mallory.middleware(async (url: string, init?: RequestInit) => {
+          const response = await fetch(url, init)
+          if (response.status !== 401) return response
+          await whoami(mallory)
+          return new Response(null, { status: 401, headers: { 'www-authenticate': elsewhere } })
+        })
+        expect((await late(enterprise.mcp.url, toolCall('whoami'))).status).toBe(200)
+      }
+      behaviour.challenge = 'standard'
+      expect(await whoami(xaa.forSubject('bob', idTokenOf('bob')))).toBe('bob')
+    },
+  )
+
   it('keeps no more tokens than it may, those used last (E1)', async () => {
     const xaa = platform({ cache: { maxEntries: 4 } })
     const access = users.map((user) => xaa.forSubject(user, idTokenOf(user)))

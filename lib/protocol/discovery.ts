@@ -196,14 +196,25 @@ function unusable(
   })
 }
 
+/**
+ * The place that a challenge names for the metadata of `url`, or nothing if it is on another origin than `url` (F3).
+ *
+ * @see [RFC 9728 §3.3](https://www.rfc-editor.org/rfc/rfc9728#section-3.3)
+ */
+export function metadataUrlOnOrigin(metadataUrl: string, url: string): URL | undefined {
+  if (!URL.canParse(metadataUrl, url)) return undefined
+  const resolved = new URL(metadataUrl, url)
+  const hasUserinfo = resolved.username !== '' || resolved.password !== ''
+  return !hasUserinfo && resolved.origin === new URL(url).origin ? resolved : undefined
+}
+
 function sameOrigin(metadataUrl: string, url: string, context: ProtocolContext): string {
-  const resolved = URL.canParse(metadataUrl, url) ? new URL(metadataUrl, url) : undefined
-  const named = resolved !== undefined && (resolved.username !== '' || resolved.password !== '')
-  if (resolved !== undefined && !named && resolved.origin === new URL(url).origin) return resolved.href
+  const usable = metadataUrlOnOrigin(metadataUrl, url)
+  if (usable !== undefined) return usable.href
   throw failure(context, {
     code: 'metadata_mismatch',
     step: 'discovery',
-    ...(resolved !== undefined && { endpoint: resolved.href }),
+    ...(URL.canParse(metadataUrl, url) && { endpoint: new URL(metadataUrl, url).href }),
     detail: 'the challenge points to metadata on another origin',
     finding: findings.foreignMetadata(),
   })

@@ -116,7 +116,10 @@ export class Flight implements FlightUnderWay {
       idp: configuration.idp,
       authorizationServers: configuration.authorizationServers,
       getIdToken: this.#subject.getIdToken,
-      resourceMetadata: metadata.known(resource).resourceMetadata,
+      // What the challenge that started this flight names, which need not be what others have learned.
+      resourceMetadata:
+        (need.demand?.kind === 'token' ? need.demand.resourceMetadata : undefined) ??
+        metadata.known(resource).resourceMetadata,
       scope,
       stepUp,
       previousSubject: account.subjectToken,

@@ -4,7 +4,11 @@ import type { Configuration } from '../options/configuration.ts'
 import type { ResourceConfiguration } from '../options/resources.ts'
 import type { AcquireRequest, MetadataSource } from '../protocol/acquire.ts'
 import type { ProtocolContext } from '../protocol/context.ts'
-import { discoverAuthorizationServer, discoverProtectedResource } from '../protocol/discovery.ts'
+import {
+  discoverAuthorizationServer,
+  discoverProtectedResource,
+  metadataUrlOnOrigin,
+} from '../protocol/discovery.ts'
 import type {
   AuthorizationServerMetadata,
   Discovered,
@@ -55,10 +59,16 @@ export class MetadataCache implements MetadataSource {
     return this.#known[index] ?? nothing
   }
 
-  /** Notes that the resource has asked for a token, and where it says that its metadata are. */
+  /**
+   * Notes that the resource has asked for a token, and where it says that its metadata are.
+   *
+   * A place on another origin is not kept: the flight that the challenge starts fails for it, and no other user's (E0, F3).
+   */
   learnChallenge(resource: ResourceConfiguration, resourceMetadata: string | undefined): void {
     const known = this.known(resource)
-    const moved = resourceMetadata !== undefined && resourceMetadata !== known.resourceMetadata
+    const usable =
+      resourceMetadata !== undefined && metadataUrlOnOrigin(resourceMetadata, resource.url) !== undefined
+    const moved = usable && resourceMetadata !== known.resourceMetadata
     if (known.challenged && !moved) return
     this.#learn(resource, { challenged: true, ...(moved && { resourceMetadata }) })
   }

@@ -93,9 +93,42 @@ export function dice(seed: number): () => number {
   }
 }
 
-/** Does one of all these things, by the dice. Gives its name. */
-export function doHarm(req: IncomingMessage, res: ServerResponse, roll: () => number): string {
-  const name = faultNames[Math.floor(roll() * faultNames.length)]
-  faults[name](req, res, roll)
-  return name
+/**
+ * Deals all faults in an order of chance, and begins anew when they have been dealt. Those that keep a request waiting
+ * until its time is over are dealt once: they cost real time and nothing else.
+ */
+export class Deck {
+  /** Faults that have been dealt. */
+  readonly dealt = new Set<string>()
+  readonly #roll: () => number
+  #cards: string[]
+
+  constructor(roll: () => number) {
+    this.#roll = roll
+    this.#cards = shuffled(faultNames, roll)
+  }
+
+  get isThrough(): boolean {
+    return this.dealt.size === faultNames.length
+  }
+
+  /** Does the next thing to a request. */
+  deal(req: IncomingMessage, res: ServerResponse): void {
+    if (this.#cards.length === 0)
+      this.#cards = shuffled(
+        faultNames.filter((name) => !stalling.has(name)),
+        this.#roll,
+      )
+    // A deck is never empty here.
+    const name = this.#cards.pop()!
+    this.dealt.add(name)
+    faults[name](req, res, this.#roll)
+  }
+}
+
+const stalling = new Set(['stall before the headers', 'stall in the body', 'drip the body'])
+
+function shuffled<T>(cards: readonly T[], roll: () => number): T[] {
+  const rest = [...cards]
+  return cards.map(() => rest.splice(Math.floor(roll() * rest.length), 1)[0])
 }

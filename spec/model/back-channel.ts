@@ -125,11 +125,16 @@ export class BackChannel {
     body: unknown,
     signal?: AbortSignal,
   ): Promise<Response> {
-    const form = typeof body === 'string' && url.endsWith('/token') ? new URLSearchParams(body) : undefined
-    const arrival: Arrival = { kind: this.#kindOf(url), url, authorization, form }
+    const arrival = this.arrivalOf(url, authorization, body)
     this.arrivals.push(arrival)
     signal?.throwIfAborted()
     return (await this.interfere?.(arrival, signal)) ?? this.serve(arrival)
+  }
+
+  /** What a request is, before anything is done about it. */
+  arrivalOf(url: string, authorization: string | null, body: unknown): Arrival {
+    const form = typeof body === 'string' && url.endsWith('/token') ? new URLSearchParams(body) : undefined
+    return { kind: this.#kindOf(url), url, authorization, form }
   }
 
   /** Does what a request asks for, whatever becomes of the answer. */

@@ -2,9 +2,10 @@ import { createServer } from 'node:http'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { BackChannel } from './back-channel.ts'
+import type { Arrival } from './back-channel.ts'
 
-/** What happens on the wire instead of an answer; true where it did. */
-export type Sabotage = (req: IncomingMessage, res: ServerResponse) => boolean
+/** What happens on the wire instead of an answer; true if it did. */
+export type Sabotage = (req: IncomingMessage, res: ServerResponse, arrival: Arrival) => boolean
 
 /** The servers of a {@link BackChannel}, each on a port of the loopback interface. */
 export class Loopback implements AsyncDisposable {
@@ -46,8 +47,11 @@ export class Loopback implements AsyncDisposable {
 
   async #serve(origin: string, req: IncomingMessage, res: ServerResponse): Promise<void> {
     const body = await textOf(req)
-    if (body === undefined || this.sabotage?.(req, res) === true) return
-    const answer = await this.servers.receive(origin + req.url!, req.headers.authorization ?? null, body)
+    if (body === undefined) return
+    const url = origin + req.url!
+    const authorization = req.headers.authorization ?? null
+    if (this.sabotage?.(req, res, this.servers.arrivalOf(url, authorization, body)) === true) return
+    const answer = await this.servers.receive(url, authorization, body)
     res.writeHead(answer.status, Object.fromEntries(answer.headers))
     res.end(await answer.text())
   }

@@ -11,7 +11,7 @@ export default {
   modulePathIgnorePatterns: ['<rootDir>/spec/clients/node_modules/', '<rootDir>/spec/runtimes/node_modules/'],
   setupFiles: ['<rootDir>/spec/support/property-seed.ts'],
   // No spec measures time: this only ends one that hangs, on machines of any speed.
-  testTimeout: 60_000,
+  testTimeout: 180_000,
   // Most specs wait for sockets and child processes: both cores of a small machine are of use.
   maxWorkers: '100%',
   transform: {

@@ -106,7 +106,7 @@ describe('what is kept', () => {
     expect(growth.calls).toBeLessThan(0.75 * mebibyte)
     expect(growth.renewals).toBeLessThan(0.75 * mebibyte)
     expect(growth.users).toBeLessThan(1.5 * mebibyte)
-  }, 60_000)
+  })
 })
 
 describe('listeners on a signal that lives long', () => {
@@ -137,7 +137,7 @@ describe('listeners on a signal that lives long', () => {
 })
 
 describe('sockets', () => {
-  it('are as many after 10 000 discarded 401s as there were requests at once (C4)', async () => {
+  it('are as many after 1000 discarded 401s as there were requests at once (C4)', async () => {
     const loopback = await Loopback.start()
     try {
       const { servers } = loopback
@@ -158,7 +158,7 @@ describe('sockets', () => {
       const atOnce = 50
       let refusals = 0
       await call()
-      while (refusals < 10_000) {
+      while (refusals < 1000) {
         servers.revokeAll()
         servers.reset()
         const statuses = await Promise.all(Array.from({ length: atOnce }, call))
@@ -166,9 +166,10 @@ describe('sockets', () => {
         refusals += servers.count('resource') - atOnce
         expect([servers.count('exchange'), servers.count('grant')]).toEqual([1, 1])
       }
+      // One that is not released for each refusal would be ten times as many.
       expect(loopback.connections).toBeLessThanOrEqual(2 * atOnce)
     } finally {
       await loopback[Symbol.asyncDispose]()
     }
-  }, 60_000)
+  })
 })

@@ -76,6 +76,5 @@ describe('the official conformance scenario auth/enterprise-managed-authorizatio
         'valid-bearer-token',
       ])
     },
-    60_000,
   )
 })

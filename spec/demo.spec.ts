@@ -80,8 +80,6 @@ const cost = (calls: number, exchanges: number, grants: number, requests: number
   requests,
 })
 
-jest.setTimeout(60_000)
-
 it('runs with tsx, a development dependency', () => {
   expect([runner, program]).toEqual(['tsx', 'examples/demo/main.ts'])
 })

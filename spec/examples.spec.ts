@@ -39,8 +39,6 @@ function environmentOf({ idp, authorizationServer, mcp }: Enterprise): Record<st
   }
 }
 
-jest.setTimeout(30_000)
-
 let enterprise: Enterprise
 beforeAll(async () => {
   enterprise = await startEnterprise()

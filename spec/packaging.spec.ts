@@ -16,7 +16,7 @@ describe('the packed package', () => {
     folder = mkdtempSync(join(tmpdir(), 'xaa-fetch-pack-'))
     files = JSON.parse(String(execFileSync(process.execPath, [join(root, '.ci/pack.mjs'), folder])))
     installed = join(folder, 'node_modules', 'xaa-fetch')
-  }, 60_000)
+  })
 
   afterAll(() => rmSync(folder, { recursive: true, force: true }))
 

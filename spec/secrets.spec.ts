@@ -221,7 +221,7 @@ describe('a secret is seen in no error, event or message (G5), when', () => {
       ),
       { numRuns: 100 },
     )
-  }, 60_000)
+  })
 
   describe('the client authenticates by', () => {
     const refusals: Reply[] = [

@@ -277,7 +277,7 @@ it('the flow does not wait for itself where a discovered token endpoint lies und
     authorizationServers: [{ issuer: origin, clientId: 'client-at-as' }],
     resources: [{ url: `${origin}/`, match: 'origin' }],
     getIdToken: () => 'id-token',
-    timeouts: { requestMs: 300, acquireMs: 500 },
+    timeouts: { requestMs: 5000, acquireMs: 6000 },
   })
   const installed = installGlobalFetch(xaa.middleware)
   try {

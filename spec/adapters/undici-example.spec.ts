@@ -87,4 +87,4 @@ it('examples/corporate-network.ts: through a proxy, with an authority of its own
   expect(log).toContain('login.acme.example/token wiki.acme.example')
   // The MCP server is not shown who this client is by its certificate.
   expect(log).toContain('mcp.chat.example/mcp nobody')
-}, 30_000)
+})

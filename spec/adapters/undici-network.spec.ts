@@ -357,7 +357,7 @@ describe.each(versions)('the interceptor in a network, %s', (_, undici) => {
       .request({ origin, path: '/mcp', method: 'GET' })
     await expect(answer).rejects.toMatchObject({ code: 'temporarily_unavailable' })
     expect(paths).toEqual([])
-  }, 20_000)
+  })
 
   const tellsOrigin = undici !== versions[0]?.[1]
   ;(tellsOrigin ? it : it.skip)(

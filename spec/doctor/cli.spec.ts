@@ -8,8 +8,6 @@ import { callTool } from '../support/wire.ts'
 import { buildCommand } from './support/command.ts'
 import type { RunOptions } from './support/command.ts'
 
-jest.setTimeout(60_000)
-
 const command = buildCommand()
 const xaa = command.run
 

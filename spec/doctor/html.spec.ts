@@ -8,8 +8,6 @@ import { startEnterprise } from '../support/enterprise.ts'
 import type { Enterprise } from '../support/enterprise.ts'
 import { chromium, startBrowser } from './support/browser.ts'
 
-jest.setTimeout(60_000)
-
 let enterprise: Enterprise
 let directory: string
 

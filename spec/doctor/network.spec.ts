@@ -9,8 +9,6 @@ import { certificateAuthority, startProxy } from '../adapters/undici-tls.ts'
 import type { Report } from '../../lib/doctor/index.ts'
 import { buildCommand } from './support/command.ts'
 
-jest.setTimeout(60_000)
-
 const host = 'mcp.acme.example'
 const url = `https://${host}/mcp`
 const registrations = [

@@ -3,6 +3,8 @@ import { createRequire } from 'node:module'
 import { pathToFileURL } from 'node:url'
 import { startEnterprise } from '../support/enterprise.ts'
 
+const hour = 3_600_000
+
 const tsx = pathToFileURL(createRequire(__filename).resolve('tsx')).href
 
 /** Runs a TypeScript program to its own end. */
@@ -26,7 +28,8 @@ it('leaves nothing behind: a program ends by itself, after success, abort and fa
   const { getIdToken: _, ...options } = enterprise.options()
   const program = require.resolve('./program.ts')
   const { code, stdout, stderr } = await run(program, {
-    PROGRAM_OPTIONS: JSON.stringify({ idToken, ...options }),
+    // A time limit that is not cleared would keep the program for an hour.
+    PROGRAM_OPTIONS: JSON.stringify({ idToken, ...options, timeouts: { requestMs: hour, acquireMs: hour } }),
   })
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
   expect(JSON.parse(stdout)).toEqual([
@@ -35,4 +38,4 @@ it('leaves nothing behind: a program ends by itself, after success, abort and fa
     ['CrossAppAccessError', 'CrossAppAccessError'],
     'gone',
   ])
-}, 20_000)
+})

@@ -14,10 +14,21 @@ const answers = await Promise.all([1, 2, 3].map(() => xaaFetch(`${url}/raw/echo`
 // One body is read, the others are left for the collector.
 await answers[0]?.text()
 
+/** Takes a request of the flow as the moment to give up. */
+const abortingAtToken =
+  (controller: AbortController, reason: string): typeof fetch =>
+  (input, init) => {
+    if (init?.method === 'POST') controller.abort(reason)
+    return fetch(input, init)
+  }
+
 const controller = new AbortController()
-const aborted = withCrossAppAccess({ ...options, getIdToken: () => idToken })(fetch)
+const aborted = withCrossAppAccess({
+  ...options,
+  getIdToken: () => idToken,
+  fetch: abortingAtToken(controller, 'enough'),
+})(fetch)
 const outcome = aborted(url, { ...init, signal: controller.signal }).catch((reason: unknown) => reason)
-setTimeout(() => controller.abort('enough'), 5)
 
 const failing = withCrossAppAccess({ ...options, getIdToken: () => '' })(fetch)
 const errors = await Promise.all(
@@ -25,13 +36,13 @@ const errors = await Promise.all(
 )
 
 // Whose failure nobody looks at.
+const gone = new AbortController()
 const forgotten = withCrossAppAccess({
   ...options,
   idp: { issuer: options.idp.issuer, clientId: 'nobody' },
   getIdToken: () => idToken,
+  fetch: abortingAtToken(gone, 'gone'),
 })(fetch)
-const gone = new AbortController()
 const left = forgotten(url, { ...init, signal: gone.signal }).catch((reason: unknown) => reason)
-setTimeout(() => gone.abort('gone'), 10)
 
 console.log(JSON.stringify([answers.map(({ status }) => status), await outcome, errors, await left]))

@@ -355,7 +355,7 @@ describe('what the servers refuse, each with its documented error', () => {
     ['gives nothing', { getIdToken: () => '' }],
     // @ts-expect-error: what untyped code may do
     ['gives something else', { getIdToken: () => undefined }],
-    ['never answers', { getIdToken: () => new Promise(() => undefined), timeouts: { acquireMs: 1000 } }],
+    ['never answers', { getIdToken: () => new Promise(() => undefined), timeouts: { acquireMs: 3000 } }],
   ])('a getIdToken that %s', async (_, options) => {
     const error = await failureOf(options)
     expectError(error, {

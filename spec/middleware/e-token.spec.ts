@@ -100,7 +100,7 @@ describe('one flight for all who need the same', () => {
 
   it('(E3) users and resources do not wait for each other', async () => {
     const other = 'https://other.example/mcp'
-    const timeouts = { requestMs: 500, acquireMs: 500 }
+    const timeouts = { requestMs: 5000, acquireMs: 5000 }
     const setup = new Setup({ resources: [resource, other], acquire: 'eager', timeouts })
     const never = new Promise<Response>(() => undefined)
     setup.answerBack = (url) => (url.startsWith('https://mcp.example') ? never : undefined)

@@ -206,7 +206,7 @@ export const setUps: SetUp[] = [
     outcome: 'unreachable',
     arrange: ({ authorizationServer }) => {
       authorizationServer.inject(authorizationServer.tokenPath, { hang: true })
-      return { timeouts: { requestMs: 250, acquireMs: 5_000 } }
+      return { timeouts: { requestMs: 1000, acquireMs: 2500 } }
     },
   },
   {

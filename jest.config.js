@@ -8,7 +8,9 @@ export default {
   roots: ['<rootDir>/spec'],
   testMatch: ['**/*.spec.ts'],
   // They have a package.json and packages of their own, and are run by commands of their own.
-  modulePathIgnorePatterns: ['<rootDir>/spec/clients/node_modules/', '<rootDir>/spec/runtimes/node_modules/'],
+  modulePathIgnorePatterns: ['clients', 'runtimes', 'undici8'].map(
+    (name) => `<rootDir>/spec/${name}/node_modules/`,
+  ),
   setupFiles: ['<rootDir>/spec/support/property-seed.ts'],
   // No spec measures time: this only ends one that hangs, on machines of any speed.
   testTimeout: 180_000,

@@ -16,6 +16,7 @@ const checks = [
   'check:package',
   'check:size',
   'check:types',
+  'test:undici8',
   'test:clients',
   'test:runtimes',
 ]

@@ -1,5 +1,6 @@
 // A program that makes the interceptor global, so that Node's own fetch goes through it. Run by a spec.
-import { getGlobalDispatcher, setGlobalDispatcher } from 'undici'
+import { createRequire } from 'node:module'
+import * as undici7 from 'undici'
 import { crossAppAccessInterceptor } from '../../lib/adapters/undici/index.ts'
 import type { CrossAppAccessOptions } from '../../lib/index.ts'
 
@@ -8,10 +9,11 @@ const { idToken, ...options } = JSON.parse(
 ) as CrossAppAccessOptions & {
   idToken: string
 }
-const undici8 = process.env['PROGRAM_UNDICI'] === '8' ? await import('undici8') : undefined
+// Alike enough for what is done with it.
+const require = createRequire(new URL('../undici8/package.json', import.meta.url))
+const undici = process.env['PROGRAM_UNDICI'] === '8' ? (require('undici8') as typeof undici7) : undici7
 const interceptor = crossAppAccessInterceptor({ ...options, getIdToken: () => idToken })
-if (undici8) undici8.setGlobalDispatcher(undici8.getGlobalDispatcher().compose(interceptor))
-else setGlobalDispatcher(getGlobalDispatcher().compose(interceptor))
+undici.setGlobalDispatcher(undici.getGlobalDispatcher().compose(interceptor))
 
 const [url] = options.resources as [string]
 const init = { method: 'POST', body: '{"ö":1}', headers: { 'content-type': 'application/json' } }

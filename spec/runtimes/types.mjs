@@ -1,38 +1,35 @@
 // Compiles the type specs as a user of the packed tarball would, with the oldest TypeScript still common and the newest.
 import { spawnSync } from 'node:child_process'
-import {
-  existsSync,
-  mkdtempSync,
-  readFileSync,
-  readdirSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { installPacked } from '../../.ci/pack.mjs'
 
 const here = fileURLToPath(new URL('.', import.meta.url))
-const specs = join(here, '..', 'types')
+const specs = ['types/middleware.ts', 'types/options.ts', 'undici8/types.ts']
 const modules = join(here, '../..', 'node_modules')
 
-if (!existsSync(join(here, 'node_modules'))) spawnSync('npm', ['ci'], { cwd: here, stdio: 'inherit' })
+const undici8 = join(here, '../undici8')
+const install = ['ci', '--no-audit', '--no-fund', '--loglevel=error']
+for (const cwd of [here, undici8]) {
+  if (!existsSync(join(cwd, 'node_modules'))) spawnSync('npm', install, { cwd, stdio: 'inherit' })
+}
 
 const folder = mkdtempSync(join(tmpdir(), 'xaa-fetch-types-'))
 let failed = 0
 try {
   installPacked(folder)
-  for (const name of ['@modelcontextprotocol', '@types', 'undici8', 'undici-types']) {
+  for (const name of ['@modelcontextprotocol', '@types', 'undici-types']) {
     symlinkSync(join(modules, name), join(folder, 'node_modules', name))
   }
-  for (const name of readdirSync(specs).filter((file) => file.endsWith('.ts'))) {
-    const code = readFileSync(join(specs, name), 'utf8')
+  symlinkSync(join(undici8, 'node_modules/undici8'), join(folder, 'node_modules/undici8'))
+  for (const path of specs) {
+    const code = readFileSync(join(here, '..', path), 'utf8')
       .replaceAll("'../../lib/index.ts'", "'xaa-fetch'")
       .replaceAll(/'\.\.\/\.\.\/lib\/adapters\/(\w+)(?:\/index)?\.ts'/g, "'xaa-fetch/$1'")
       .replaceAll(/'\.\.\/\.\.\/lib\/protocol\/index\.ts'/g, "'xaa-fetch/protocol'")
-    writeFileSync(join(folder, name), code)
+    writeFileSync(join(folder, path.replace('/', '-')), code)
   }
   const compilerOptions = {
     noEmit: true,

@@ -1,4 +1,4 @@
-// Compiled, never run: the interceptor and the fetch fit undici 7 and 8, without a cast. `tsc -p spec/types`.
+// Compiled, never run: the interceptor and the fetch fit undici 7 and 8, without a cast. `npm run check:types`.
 import * as undici7 from 'undici'
 import * as undici8 from 'undici8'
 import { createFetch, crossAppAccessInterceptor } from '../../lib/adapters/undici/index.ts'

@@ -40,7 +40,7 @@ describe.each(versions)('Node’s own fetch over a global dispatcher, %s', (name
   })
 })
 
-describe.each(versions)('order of interceptors (H1), %s', (_, undici) => {
+describe.each(versions)('order of interceptors (H1), %s', (name, undici) => {
   let origin: string
   let close: () => Promise<void>
   let serve: RequestListener
@@ -78,10 +78,10 @@ describe.each(versions)('order of interceptors (H1), %s', (_, undici) => {
     }
     const order: string[] = []
     const named =
-      (name: string): Dispatcher.DispatcherComposeInterceptor =>
+      (label: string): Dispatcher.DispatcherComposeInterceptor =>
       (dispatch) =>
       (options, handler) => {
-        order.push(`${name} ${JSON.stringify(options.headers ?? null)}`)
+        order.push(`${label} ${JSON.stringify(options.headers ?? null)}`)
         return dispatch(options, handler)
       }
     await get(base.compose(named('inside'), ours(), named('outside')))
@@ -235,6 +235,26 @@ describe.each(versions)('order of interceptors (H1), %s', (_, undici) => {
       return (await get(dispatcher)).body.text()
     })
     expect(await Promise.all(answers)).toEqual(expected)
+  })
+
+  it('works outside of a cache outside of redirects, in the one order that undici 8 takes, and the token stays at home', async () => {
+    const away = createServer((request, response) => {
+      seen.push(request)
+      response.end('away')
+    })
+    const other = await listen(away)
+    closers.push(other.close)
+    serve = (request, response) => {
+      if (refuses(request, response, 't1')) return
+      response.writeHead(307, { location: `http://127.0.0.1:${other.port}/` }).end()
+    }
+    const { redirect, cache } = undici.interceptors
+    const dispatcher = base.compose(redirect({ maxRedirections: 3 }), cache(), ours())
+    expect(await (await get(dispatcher)).body.text()).toBe('away')
+    expect(seen.map(({ headers }) => headers.authorization)).toEqual([undefined, 'Bearer t1', undefined])
+    const swapped = () => base.compose(cache(), redirect({ maxRedirections: 3 }), ours())
+    if (name === 'undici 8') expect(swapped).toThrow('must be composed after the redirect interceptor')
+    else expect(swapped).not.toThrow()
   })
 
   it('fails a request with the error of the flow, and a fetch with a TypeError that has it as its cause (G4)', async () => {

@@ -16,6 +16,7 @@ export default {
   testTimeout: 180_000,
   // Most specs wait for sockets and child processes: both cores of a small machine are of use.
   maxWorkers: '100%',
+  testSequencer: '<rootDir>/.ci/slow-first.mjs',
   transform: {
     '^.+\\.m?[jt]s$': [
       '@swc/jest',

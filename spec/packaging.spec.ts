@@ -1,10 +1,27 @@
-import { execFileSync } from 'node:child_process'
-import { cpSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { cpSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 
 const root = resolve(__dirname, '..')
 const packageJson = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+
+const program = `
+import { createCrossAppAccess, installGlobalFetch, type CrossAppAccessOptions } from 'xaa-fetch'
+import { acquire, inspectIdJag, requestIdJag } from 'xaa-fetch/protocol'
+
+declare const text: string | undefined
+declare const options: CrossAppAccessOptions
+const access = createCrossAppAccess({
+  ...options,
+  idp: { issuer: 'https://idp.example', clientId: 'wiki', clientSecret: text, tokenEndpoint: text },
+  resources: [{ url: 'https://mcp.example/mcp', scope: text, audience: text }],
+  timeouts: undefined,
+  onEvent: undefined,
+})
+export const token: Promise<{ value: string; scope?: string }> = access.getAccessToken('https://mcp.example/mcp')
+export { acquire, inspectIdJag, installGlobalFetch, requestIdJag }
+`
 
 /** The packed tarball, unpacked as npm would install it, beside links to its dependencies. */
 describe('the packed package', () => {
@@ -90,5 +107,33 @@ describe('the packed package', () => {
     // Of jose only what reads a JWT; signing is loaded on first use.
     // Node's own fetch is loaded by the first request, not by the import.
     expect(loaded.filter((url) => /\/(undici|zod|doctor|adapters)\/|\/jws\/|jwk/.test(url))).toEqual([])
+  })
+
+  /** The declarations as a user's compiler sees them, in its strictest mood: the libraries are checked too. */
+  describe('its declarations', () => {
+    beforeAll(() => {
+      for (const name of ['@types', 'undici-types'])
+        symlinkSync(join(root, 'node_modules', name), join(folder, 'node_modules', name))
+      writeFileSync(join(folder, 'main.mts'), program)
+    })
+
+    it.each([
+      ['Node, without the library of browsers', { lib: ['ES2022'], types: ['node'] }],
+      ['browsers, without the types of Node', { lib: ['ES2022', 'DOM'], types: [] }],
+    ])('compile for %s, and take undefined for every option that may be absent', (_, platform) => {
+      const compilerOptions = {
+        ...platform,
+        target: 'ES2022',
+        module: 'NodeNext',
+        strict: true,
+        exactOptionalPropertyTypes: true,
+        skipLibCheck: false,
+        noEmit: true,
+      }
+      writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: ['main.mts'] }))
+      const tsc = join(root, 'node_modules/typescript/bin/tsc')
+      const { stdout } = spawnSync(process.execPath, [tsc, '-p', folder], { encoding: 'utf8' })
+      expect(stdout).toBe('')
+    })
   })
 })

@@ -1,7 +1,7 @@
 import type { CrossAppAccessStep } from '../errors.ts'
 import { systemClock } from './context.ts'
 import type { ProtocolContext } from './context.ts'
-import type { AuthorizationServerMetadata } from './discovery.ts'
+import type { AuthorizationServerMetadata } from './metadata.ts'
 import { findings } from './findings.ts'
 import { abortable, failure, guarded, isTimeout } from './http.ts'
 import { loadSigner, signJwt } from './jwt.ts'

@@ -5,24 +5,9 @@ import type { ProtocolContext } from './context.ts'
 import { findings } from './findings.ts'
 import { failure, isSecureUrl, requestJson } from './http.ts'
 import type { JsonAnswer } from './http.ts'
+import { readAuthorizationServer, readProtectedResource } from './metadata.ts'
+import type { AuthorizationServerMetadata, ProtectedResourceMetadata } from './metadata.ts'
 import { Secrets } from './redaction.ts'
-
-/** Members of protected-resource metadata that the flow reads. */
-export interface ProtectedResourceMetadata {
-  readonly resource: string
-  readonly authorization_servers: readonly string[]
-  readonly scopes_supported?: readonly string[]
-}
-
-/** Members of authorization-server or OpenID provider metadata that the flow reads. Only two are required. */
-export interface AuthorizationServerMetadata {
-  readonly issuer: string
-  readonly token_endpoint: string
-  readonly token_endpoint_auth_methods_supported?: readonly string[]
-  readonly grant_types_supported?: readonly string[]
-  readonly authorization_grant_profiles_supported?: readonly string[]
-  readonly identity_chaining_requested_token_types_supported?: readonly string[]
-}
 
 /** A document, where it was found, and how long it may be used. */
 export interface Discovered<T> {
@@ -86,9 +71,10 @@ export async function discoverProtectedResource(
       ? protectedResourceMetadataUrls(resource)
       : [sameOrigin(metadataUrl, url, context)]
   return await firstUsable(urls, context, (answer, source) => {
-    const document = readProtectedResource(answer.body, context)
-    if (document === undefined)
+    const described = readProtectedResource(answer.body)
+    if (described === undefined)
       throw unusable(context, source, answer, findings.noProtectedResourceMetadata())
+    const document = withAcceptableScopes(described, context)
     if (!covers(document.resource, url)) {
       throw failure(context, {
         code: 'metadata_mismatch',
@@ -257,46 +243,12 @@ function freshness(headers: Headers, now: number): number {
 
 const clamp = (ms: number): number => Math.min(Math.max(ms, 0), day)
 
-function readProtectedResource(
-  body: Record<string, unknown> | undefined,
+/** The document without scopes that are never asked for, so that nobody counts on them either (G5). */
+function withAcceptableScopes(
+  document: ProtectedResourceMetadata,
   context: ProtocolContext,
-): ProtectedResourceMetadata | undefined {
-  const resource = body?.['resource']
-  if (typeof resource !== 'string') return undefined
-  const { authorization_servers = [] } = strings(body, 'authorization_servers')
-  const { scopes_supported } = strings(body, 'scopes_supported')
-  // Scopes that are not asked for are not to be counted on either.
-  const scope = acceptableScope(scopes_supported?.join(' '), context.secrets ?? new Secrets())
-  return {
-    resource,
-    authorization_servers,
-    ...(scope !== undefined && { scopes_supported: scope.split(' ') }),
-  }
-}
-
-function readAuthorizationServer(
-  body: Record<string, unknown> | undefined,
-): AuthorizationServerMetadata | undefined {
-  const issuer = body?.['issuer']
-  const endpoint = body?.['token_endpoint']
-  if (typeof issuer !== 'string' || typeof endpoint !== 'string') return undefined
-  return {
-    issuer,
-    token_endpoint: endpoint,
-    ...strings(body, 'token_endpoint_auth_methods_supported'),
-    ...strings(body, 'grant_types_supported'),
-    ...strings(body, 'authorization_grant_profiles_supported'),
-    ...strings(body, 'identity_chaining_requested_token_types_supported'),
-  }
-}
-
-/** A member that is a list of strings. One of another kind is as good as absent: these are hints. */
-function strings<K extends string>(
-  body: Record<string, unknown> | undefined,
-  name: K,
-): { [P in K]?: string[] } {
-  const value = body?.[name]
-  const fits = Array.isArray(value) && value.every((entry) => typeof entry === 'string')
-  // One computed member, whose name is K.
-  return (fits ? { [name]: value } : {}) as { [P in K]?: string[] }
+): ProtectedResourceMetadata {
+  const secrets = context.secrets ?? new Secrets()
+  const scope = acceptableScope(document.scopes_supported?.join(' '), secrets)
+  return { ...document, scopes_supported: scope?.split(' ') }
 }

@@ -1,6 +1,6 @@
 import type { Finding, Place } from '../errors.ts'
 import { quoted } from './redaction.ts'
-import type { AuthorizationServerMetadata } from './discovery.ts'
+import type { AuthorizationServerMetadata } from './metadata.ts'
 import type { ServerRegistration } from './registration.ts'
 
 /**

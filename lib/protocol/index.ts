@@ -27,7 +27,8 @@ export {
   discoverProtectedResource,
   protectedResourceMetadataUrls,
 } from './discovery.ts'
-export type { AuthorizationServerMetadata, Discovered, ProtectedResourceMetadata } from './discovery.ts'
+export type { Discovered } from './discovery.ts'
+export type { AuthorizationServerMetadata, ProtectedResourceMetadata } from './metadata.ts'
 export { dpopProof, dpopThumbprint, generateDpopKeyPair } from './dpop.ts'
 export type { DpopKey, DpopKeyPair } from './dpop.ts'
 export { inspectIdJag } from './id-jag.ts'

@@ -3,7 +3,7 @@ import type { CrossAppAccessStep, Finding, OAuthErrorFields } from '../errors.ts
 import { acceptableScope } from './challenge.ts'
 import { authenticateClient, withCurrentSecret } from './client-authentication.ts'
 import type { ProtocolContext } from './context.ts'
-import type { AuthorizationServerMetadata } from './discovery.ts'
+import type { AuthorizationServerMetadata } from './metadata.ts'
 import { dpopProof, nonceFor, rememberNonce } from './dpop.ts'
 import type { DpopKey } from './dpop.ts'
 import { findings } from './findings.ts'

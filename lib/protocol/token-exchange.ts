@@ -1,6 +1,6 @@
 import type { CrossAppAccessError } from '../errors.ts'
 import type { ProtocolContext } from './context.ts'
-import type { AuthorizationServerMetadata } from './discovery.ts'
+import type { AuthorizationServerMetadata } from './metadata.ts'
 import type { DpopKey } from './dpop.ts'
 import { findings } from './findings.ts'
 import { failure, guarded } from './http.ts'

@@ -9,11 +9,8 @@ import {
   discoverProtectedResource,
   metadataUrlOnOrigin,
 } from '../protocol/discovery.ts'
-import type {
-  AuthorizationServerMetadata,
-  Discovered,
-  ProtectedResourceMetadata,
-} from '../protocol/discovery.ts'
+import type { Discovered } from '../protocol/discovery.ts'
+import type { AuthorizationServerMetadata, ProtectedResourceMetadata } from '../protocol/metadata.ts'
 import { abortable, unreachable } from '../protocol/http.ts'
 import type { ServerRegistration } from '../protocol/registration.ts'
 

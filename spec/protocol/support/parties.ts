@@ -1,5 +1,5 @@
 import type { AcquireRequest } from '../../../lib/protocol/acquire.ts'
-import type { AuthorizationServerMetadata } from '../../../lib/protocol/discovery.ts'
+import type { AuthorizationServerMetadata } from '../../../lib/protocol/metadata.ts'
 import type { ServerRegistration } from '../../../lib/protocol/registration.ts'
 import { Wire, json } from './wire.ts'
 

@@ -2,39 +2,23 @@ import { scopeTokens } from '../protocol/challenge.ts'
 import { effectiveMethod } from '../protocol/client-authentication.ts'
 import { isPathPrefix } from '../protocol/discovery.ts'
 import type { ServerRegistration } from '../protocol/registration.ts'
-import type { Body } from './recorder.ts'
-import type { Comparison, Report } from './report.ts'
-
-/** Everything that was seen and is to be held against each other. */
-export interface Facts {
-  /** Origin and path. */
-  url: string
-  idp: ServerRegistration
-  /** Every authorization server that is configured. */
-  authorizationServers: readonly ServerRegistration[]
-  /** The one that was used, or would have been. */
-  server?: ServerRegistration | undefined
-  /** Metadata as it was served. */
-  resourceMetadata?: Body | undefined
-  idpMetadata?: Body | undefined
-  serverMetadata?: Body | undefined
-  /** What was sent to the identity provider. */
-  asked: { audience?: string | undefined; resource?: string | undefined; scope?: string | undefined }
-  /** What was sent to the authorization server. */
-  redeemed: { scope?: string | undefined }
-  /** What the identity provider, and the authorization server, said they granted. */
-  granted: { idJag?: Body | undefined; accessToken?: Body | undefined }
-  tokens: Report['tokens']
-  /** Seconds since the epoch. */
-  now: number
-}
+import {
+  comparison,
+  expiry,
+  inList,
+  issuedNow,
+  optionalTexts,
+  signatureComparison,
+  texts,
+} from './comparison.ts'
+import type { Facts } from './facts.ts'
+import type { Body } from './answer-body.ts'
+import type { Comparison } from './report.ts'
 
 const tokenExchange = 'urn:ietf:params:oauth:grant-type:token-exchange'
 const jwtBearer = 'urn:ietf:params:oauth:grant-type:jwt-bearer'
 const idJagType = 'urn:ietf:params:oauth:token-type:id-jag'
 const idJagProfile = 'urn:ietf:params:oauth:grant-profile:id-jag'
-/** Clocks may differ by this much, in seconds. */
-const tolerance = 60
 
 /** Holds against each other what has to agree: documents, options, requests and tokens. */
 export function compare(facts: Facts): Comparison[] {
@@ -244,131 +228,6 @@ function scopeComparisons({ asked, redeemed, granted }: Facts): Comparison[] {
     ...of('scope.id_jag', 'Scope of the ID-JAG', asked.scope, granted.idJag),
     ...of('scope.access_token', 'Scope of the access token', redeemed.scope, granted.accessToken),
   ]
-}
-
-function comparison(
-  id: string,
-  title: string,
-  [expectedSource, expectedValue]: [source: string, value: unknown],
-  [actualSource, actualValue]: [source: string, value: unknown],
-): Comparison {
-  const [expected, actual] = [shown(expectedValue), shown(actualValue)]
-  const verdict =
-    expectedValue === undefined || actualValue === undefined
-      ? 'unknown'
-      : expected === actual
-        ? 'match'
-        : 'mismatch'
-  const slash = verdict === 'mismatch' && expected.replace(/\/$/, '') === actual.replace(/\/$/, '')
-  return {
-    id,
-    title,
-    expected: { source: expectedSource, value: expected },
-    actual: { source: actualSource, value: actual },
-    verdict,
-    ...(slash && { note: 'They differ by a trailing slash only.' }),
-  }
-}
-
-function inList(
-  id: string,
-  title: string,
-  wanted: string,
-  member: string,
-  list: string[] | undefined,
-): Comparison {
-  return {
-    ...comparison(id, title, ['to be used', wanted], [member, list?.join(', ')]),
-    verdict: list === undefined ? 'unknown' : list.includes(wanted) ? 'match' : 'mismatch',
-  }
-}
-
-function expiry(token: string, title: string, exp: unknown, now: number): Comparison {
-  const left = typeof exp === 'number' ? Math.round(exp - now) : undefined
-  return {
-    ...comparison(`${token}.exp`, title, ['this machine’s clock', timeOf(now)], ['exp', timeOf(exp)]),
-    verdict: left === undefined ? 'unknown' : left > 0 ? 'match' : 'mismatch',
-    ...(left !== undefined && {
-      note: left > 0 ? `${duration(left)} left.` : `Over for ${duration(-left)}.`,
-    }),
-  }
-}
-
-function issuedNow(iat: unknown, now: number): Comparison {
-  const age = typeof iat === 'number' ? Math.round(now - iat) : undefined
-  const off = age !== undefined && Math.abs(age) > tolerance
-  return {
-    ...comparison(
-      'id_jag.iat',
-      'Age of the ID-JAG',
-      ['this machine’s clock', timeOf(now)],
-      ['iat', timeOf(iat)],
-    ),
-    verdict: age === undefined ? 'unknown' : off ? 'mismatch' : 'match',
-    ...(off && {
-      note: `Issued ${duration(Math.abs(age))} ${age < 0 ? 'in the future' : 'ago'}, though it was asked for just now.`,
-    }),
-  }
-}
-
-function signatureComparison(
-  token: string,
-  title: string,
-  signature: 'valid' | 'invalid' | 'unknown_key' | undefined,
-): Comparison[] {
-  if (signature === undefined) return []
-  const words = {
-    valid: 'signed with one of them',
-    invalid: 'signed with another key of the same name',
-    unknown_key: 'signed with a key that is not among them',
-  }
-  return [
-    {
-      ...comparison(
-        `${token}.signature`,
-        title,
-        ['keys', 'published by the identity provider'],
-        ['signature', words[signature]],
-      ),
-      verdict: signature === 'valid' ? 'match' : 'mismatch',
-    },
-  ]
-}
-
-/** Seconds in words that are easy to take in. */
-export function duration(seconds: number): string {
-  const units: [number, string][] = [
-    [86_400, 'day'],
-    [3600, 'hour'],
-    [60, 'minute'],
-    [1, 'second'],
-  ]
-  // A second is the smallest unit: one is found.
-  const [size, unit] = units.find(([length]) => seconds >= 2 * length) ?? [1, 'second']
-  const count = Math.round(seconds / size)
-  return `${count} ${unit}${count === 1 ? '' : 's'}`
-}
-
-function timeOf(seconds: unknown): string | undefined {
-  if (typeof seconds !== 'number' || Math.abs(seconds) > 8.64e12) return undefined
-  return new Date(seconds * 1000).toISOString().replace(/\.\d+Z$/, 'Z')
-}
-
-function shown(value: unknown): string {
-  if (typeof value === 'string') return value
-  if (value === undefined) return '(absent)'
-  const list: unknown[] | undefined = Array.isArray(value) ? value : undefined
-  return list?.length === 1 && typeof list[0] === 'string' ? list[0] : JSON.stringify(value)
-}
-
-/** A text or a list of texts, as a list. */
-function texts(value: unknown): string[] {
-  const list: unknown[] = Array.isArray(value) ? value : [value]
-  return list.filter((entry) => typeof entry === 'string')
-}
-
-function optionalTexts(value: unknown): string[] | undefined {
-  return Array.isArray(value) ? texts(value) : undefined
 }
 
 function isPrefix(resource: string, url: string): boolean {

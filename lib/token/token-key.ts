@@ -4,7 +4,7 @@ import { firstConfigured } from '../protocol/acquire.ts'
 import type { Target } from '../protocol/acquire.ts'
 import { scopeTokens } from '../protocol/challenge.ts'
 import type { Demand } from '../protocol/challenge.ts'
-import type { ProtectedResourceMetadata } from '../protocol/discovery.ts'
+import type { ProtectedResourceMetadata } from '../protocol/metadata.ts'
 import type { LearnedScopes } from './account.ts'
 
 /** Who asks, and for which resource: what a token's key depends on before the flow has run. */

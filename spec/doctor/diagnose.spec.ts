@@ -1,6 +1,6 @@
 import { diagnose, renderHtml, renderText } from '../../lib/doctor/index.ts'
 import type { Progress, Report } from '../../lib/doctor/index.ts'
-import { observeClocks } from '../../lib/doctor/observations.ts'
+import { observeClocks } from '../../lib/doctor/clocks.ts'
 import { startEnterprise } from '../support/enterprise.ts'
 import type { Enterprise } from '../support/enterprise.ts'
 import { jwtBearer } from '../support/urns.ts'

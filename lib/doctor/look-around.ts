@@ -1,0 +1,54 @@
+import { CrossAppAccessError } from '../errors.ts'
+import { askForSubjectToken } from '../protocol/subject-token.ts'
+import { startDeadline } from '../token/deadline.ts'
+import type { Documents } from './documents.ts'
+import type { Seen } from './seen.ts'
+import { subjectTokenReader } from './subject-token-reader.ts'
+import { contextOf } from './walk.ts'
+import type { Walk } from './walk.ts'
+
+/** At most so many authorization servers are looked at. */
+const mostServers = 4
+
+/** Looks at what the library did not come to. Only public documents are asked for; the ID token goes nowhere. */
+export async function lookAround(walk: Walk, documents: Documents): Promise<void> {
+  const { seen, signal } = walk
+  const { idp, authorizationServers } = seen.configuration
+  signal?.throwIfAborted()
+  if (seen.error === undefined && seen.acquired !== undefined) return
+  const registrations = [idp, ...authorizationServers.slice(0, mostServers)]
+  const missing = registrations.filter(({ issuer }) => !documents.has(issuer))
+  const context = contextOf(walk, signal)
+  const found: PromiseSettledResult<unknown>[] = await Promise.allSettled(
+    missing.map((registration) => documents.server(registration, context)),
+  )
+  if (await isIdTokenWorthALook(seen, documents))
+    found.push(...(await Promise.allSettled([readSubjectToken(walk)])))
+  signal?.throwIfAborted()
+  for (const outcome of found) {
+    if (outcome.status === 'rejected' && outcome.reason instanceof CrossAppAccessError)
+      seen.laterErrors.push(outcome.reason)
+  }
+}
+
+/** Whether nobody has asked for the ID token yet, and the identity provider is the right one. */
+async function isIdTokenWorthALook(
+  { configuration: { idp, getIdToken }, error, subjectToken }: Seen,
+  documents: Documents,
+): Promise<boolean> {
+  if (subjectToken !== undefined || getIdToken === undefined || error?.step === 'id_token') return false
+  return idp.tokenEndpoint !== undefined || (await documents.isUsable(idp.issuer))
+}
+
+async function readSubjectToken(walk: Walk): Promise<unknown> {
+  const { configuration, resource } = walk.seen
+  const audience =
+    resource.audience ?? resource.authorizationServer ?? configuration.authorizationServers[0]?.issuer ?? ''
+  const deadline = startDeadline(configuration.timeouts.acquireMs, walk.signal)
+  try {
+    const context = { ...contextOf(walk, walk.signal), signal: deadline.signal }
+    return await askForSubjectToken(subjectTokenReader(walk), { reason: 'initial', audience }, context)
+  } finally {
+    deadline.clear()
+  }
+}

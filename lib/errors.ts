@@ -3,30 +3,75 @@
  *
  * @module
  */
-/** What went wrong, as a stable string to branch on. The table in the README says what to do about each. */
+
+/**
+ * What went wrong, as a stable string to branch on.
+ *
+ * - `discovery_failed`: a server publishes no usable metadata, or its token endpoint does not exist.
+ * - `metadata_mismatch`: a document names another issuer or resource than the one asked for, or lies on another origin.
+ * - `untrusted_authorization_server`: the MCP server names no authorization server that is configured.
+ * - `insecure_url`: an endpoint that a document names is neither https nor loopback.
+ * - `id_token_unavailable`: `getIdToken` threw, took too long or gave nothing. Not remembered.
+ * - `login_required`: the user has to sign in again.
+ * - `step_up_required`: the user has to sign in again, stronger or more recently: see `acrValues` and `maxAge`.
+ * - `interaction_required`: the user has to do something at the server first, if it names one at `interactionUri`.
+ * - `policy_denied`: the policy of a server does not allow this. Do not retry, and do not fall back on another flow.
+ * - `flow_unsupported`: the server does not do this flow. The only case in which another flow may be tried.
+ * - `client_rejected`: a server does not accept this client's credentials.
+ * - `invalid_id_jag`: what the identity provider issued cannot work.
+ * - `grant_rejected`: the authorization server refuses the ID-JAG. The hint says why, if the server does.
+ * - `invalid_response`: an answer breaks the protocol.
+ * - `temporarily_unavailable`: no answer, no answer in time, or one of the statuses 408, 425, 429 and 5xx. Try again
+ *   after `retryAfter` seconds.
+ */
 export type CrossAppAccessErrorCode =
+  /** A server publishes no usable metadata, or its token endpoint does not exist. */
   | 'discovery_failed'
+  /** A document names another issuer or resource than the one asked for, or lies on another origin. */
   | 'metadata_mismatch'
+  /** The MCP server names no authorization server that is configured. */
   | 'untrusted_authorization_server'
+  /** An endpoint that a document names is neither https nor loopback. */
   | 'insecure_url'
+  /** `getIdToken` threw, took too long or gave nothing. Not remembered: the next request asks it again. */
   | 'id_token_unavailable'
+  /** The user has to sign in again: the identity provider refuses the subject token, or a server asks for it. */
   | 'login_required'
+  /** The user has to sign in again, stronger or more recently: see `acrValues` and `maxAge`. */
   | 'step_up_required'
+  /** The user has to do something at the server first, such as to consent: see `interactionUri`. */
+  | 'interaction_required'
+  /** The policy of a server does not allow this. Do not retry, and do not fall back on another flow. */
   | 'policy_denied'
+  /** The server does not do this flow. The only case in which another flow may be tried. */
   | 'flow_unsupported'
+  /** A server does not accept this client's credentials. */
   | 'client_rejected'
+  /** What the identity provider issued cannot work: its `typ`, `aud`, `client_id`, `resource`, `exp` or `cnf`. */
   | 'invalid_id_jag'
+  /** The authorization server refuses the ID-JAG. The hint says why, if the server does. */
   | 'grant_rejected'
+  /** An answer breaks the protocol. */
   | 'invalid_response'
+  /** No answer, no answer in time, or one of the statuses 408, 425, 429 and 5xx. Try again after `retryAfter`. */
   | 'temporarily_unavailable'
 
-/** The part of the flow in which it went wrong. */
+/**
+ * The part of the flow in which it went wrong: `discovery` of metadata, `id_token` for what `getIdToken` gives,
+ * `token_exchange` at the identity provider, or `access_token` at the authorization server.
+ */
 export type CrossAppAccessStep = 'discovery' | 'id_token' | 'token_exchange' | 'access_token'
 
-/** The members of an OAuth error response, scrubbed of secrets and cut to 256 characters. */
+/**
+ * The members of an OAuth error response (RFC 6749 §5.2). Secrets and query strings are taken out, and each text is cut in
+ * the middle at 512 characters.
+ */
 export interface OAuthErrorFields {
+  /** The code, such as `invalid_grant`. */
   readonly error: string
+  /** What the server says about it. */
   readonly error_description?: string
+  /** A page about it: origin and path. */
   readonly error_uri?: string
 }
 
@@ -36,10 +81,11 @@ export type Place =
 
 /** One explanation: what is wrong, what to change, and where. */
 export interface Finding {
-  /** Stable, for documents and tests. */
+  /** A stable name, for documents and tests. */
   readonly id: string
   /** What to change, in one sentence. */
   readonly advice: string
+  /** Where to change it. */
   readonly place: Place
 }
 
@@ -56,6 +102,7 @@ export interface CrossAppAccessErrorInit {
   retryAfter?: number | undefined
   acrValues?: string | undefined
   maxAge?: number | undefined
+  interactionUri?: string | undefined
   cached?: boolean | undefined
   cause?: unknown
 }
@@ -86,29 +133,43 @@ const inits = new WeakMap<CrossAppAccessError, CrossAppAccessErrorInit>()
  *   if (!isCrossAppAccessError(error)) throw error
  *   if (error.code === 'login_required') await signIn()
  *   else if (error.code === 'step_up_required') await signIn(error.acrValues)
+ *   else if (error.code === 'interaction_required') console.log('Please open', error.interactionUri)
  *   else console.error(error.message)
  * }
  * ```
  */
 export class CrossAppAccessError extends Error {
   declare readonly name: 'CrossAppAccessError'
+  /**
+   * What went wrong: `discovery_failed`, `metadata_mismatch`, `untrusted_authorization_server`, `insecure_url`,
+   * `id_token_unavailable`, `login_required`, `step_up_required`, `interaction_required`, `policy_denied`,
+   * `flow_unsupported`, `client_rejected`, `invalid_id_jag`, `grant_rejected`, `invalid_response` or
+   * `temporarily_unavailable`. {@link CrossAppAccessErrorCode} says what each of them means.
+   */
   readonly code: CrossAppAccessErrorCode
+  /** The part of the flow in which it went wrong. */
   readonly step: CrossAppAccessStep
-  /** What to change, in one sentence. */
+  /** What to change. If a server says why it refuses, the hint begins with that. */
   readonly hint: string
-  /** True when it was remembered, and nothing was asked again. */
+  /** True if the failure was remembered: nothing was sent this time. */
   readonly cached: boolean
   /** Origin and path of the endpoint concerned. */
   declare readonly endpoint?: string
   /** HTTP status of its answer. */
   declare readonly status?: number
+  /** The OAuth error in its answer. */
   declare readonly oauthError?: OAuthErrorFields
   /** Seconds to wait before it is worth trying again. */
   declare readonly retryAfter?: number
-  /** Authentication context classes the user has to sign in with (RFC 9470). */
+  /** With `step_up_required`: authentication context classes, of which the user has to sign in with one (RFC 9470). */
   declare readonly acrValues?: string
-  /** Greatest age of the user's authentication, in seconds (RFC 9470). */
+  /** With `step_up_required`: greatest age of the user's authentication, in seconds (RFC 9470). */
   declare readonly maxAge?: number
+  /**
+   * With `interaction_required`: where the user can do what the server wants, if it says so. An https or loopback address,
+   * with its query. It was never opened; show it to the user, and say whose it is.
+   */
+  declare readonly interactionUri?: string
 
   static {
     const hidden = (value: unknown) => ({ value, enumerable: false, configurable: true, writable: true })
@@ -124,21 +185,24 @@ export class CrossAppAccessError extends Error {
   /** @internal */
   constructor(init: CrossAppAccessErrorInit)
   constructor(init: CrossAppAccessErrorInit) {
-    super(
-      `${sentence(init)}. ${init.finding.advice}`,
-      init.cause === undefined ? undefined : { cause: init.cause },
-    )
+    super(`${sentence(init)}. ${hintOf(init)}`, init.cause === undefined ? undefined : { cause: init.cause })
     this.code = init.code
     this.step = init.step
-    this.hint = init.finding.advice
+    this.hint = hintOf(init)
     this.cached = init.cached ?? false
-    const { endpoint, status, oauthError, retryAfter, acrValues, maxAge } = init
-    const optional = { endpoint, status, oauthError, retryAfter, acrValues, maxAge }
+    const { endpoint, status, oauthError, retryAfter, acrValues, maxAge, interactionUri } = init
+    const optional = { endpoint, status, oauthError, retryAfter, acrValues, maxAge, interactionUri }
     for (const [key, value] of Object.entries(optional)) {
       if (value !== undefined) Object.defineProperty(this, key, { value, enumerable: true })
     }
     inits.set(this, init)
   }
+}
+
+/** The advice; before it what the server says itself (F13). */
+function hintOf({ finding, oauthError }: CrossAppAccessErrorInit): string {
+  const said = oauthError?.error_description?.trim() ?? ''
+  return said === '' ? finding.advice : `${JSON.stringify(said)}, says the server. ${finding.advice}`
 }
 
 function sentence(init: CrossAppAccessErrorInit): string {
@@ -147,9 +211,7 @@ function sentence(init: CrossAppAccessErrorInit): string {
     init.status === undefined ? undefined : `HTTP ${init.status}`,
     init.oauthError === undefined ? undefined : init.oauthError.error,
   ].filter((part) => part !== undefined)
-  const said = init.oauthError?.error_description
-  const answer =
-    what.length === 0 ? '' : ` (${what.join(', ')}${said === undefined ? '' : `: ${JSON.stringify(said)}`})`
+  const answer = what.length === 0 ? '' : ` (${what.join(', ')})`
   const remembered = init.cached === true ? ', remembered' : ''
   return `${init.code} in step ${init.step}${where}${remembered}: ${init.detail}${answer}`
 }

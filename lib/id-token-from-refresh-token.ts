@@ -8,6 +8,7 @@ import { findings } from './protocol/findings.ts'
 import { abortable, failure } from './protocol/http.ts'
 import { jwtExpiry, readClaims } from './protocol/id-jag.ts'
 import { Secrets, copyOfCause } from './protocol/redaction.ts'
+import { sharedMeaning } from './protocol/refusal.ts'
 import type { ServerRegistration } from './protocol/registration.ts'
 import type { GetIdToken } from './protocol/subject-token.ts'
 import { requestToken } from './protocol/token-endpoint.ts'
@@ -176,16 +177,25 @@ async function refreshIdToken(
     context,
   )
   if (!answer.granted) {
-    const { status, oauthError } = answer.refusal
-    const rejected = oauthError.error === 'invalid_client'
+    const { refusal } = answer
+    const { status, oauthError, acrValues, maxAge, interactionUri } = refusal
+    const refused = { party: 'identity_provider', registration: idp, server, hasProof: false } as const
+    // What a refusal means does not depend on where it was met (F13).
+    const { code, finding } = sharedMeaning(refusal, refused) ?? {
+      code: 'login_required',
+      finding: findings.idTokenExpired(),
+    }
     throw failure(context, {
-      code: rejected ? 'client_rejected' : 'login_required',
+      code,
       step: 'id_token',
       endpoint: server.token_endpoint,
       status,
       oauthError,
+      acrValues,
+      maxAge,
+      interactionUri,
       detail: 'the identity provider refuses the refresh token',
-      finding: rejected ? findings.clientRejected(idp, server) : findings.idTokenExpired(),
+      finding,
     })
   }
   const { id_token, refresh_token } = answer.body

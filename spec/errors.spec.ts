@@ -34,7 +34,7 @@ function anotherCopy(): Errors {
 describe('CrossAppAccessError', () => {
   it('says in its message where, what, with which answer, and what to change', () => {
     expect(error.message).toBe(
-      'policy_denied in step token_exchange at https://idp.example/token: the identity provider does not allow this (HTTP 400, access_denied: "not \\"you\\""). Ask the administrator.',
+      'policy_denied in step token_exchange at https://idp.example/token: the identity provider does not allow this (HTTP 400, access_denied). "not \\"you\\"", says the server. Ask the administrator.',
     )
     expect(
       new CrossAppAccessError({ ...init, endpoint: undefined, status: undefined, oauthError: undefined })
@@ -53,7 +53,10 @@ describe('CrossAppAccessError', () => {
         status: 400,
         cached: false,
       },
-      ...{ endpoint: 'https://idp.example/token', hint: 'Ask the administrator.' },
+      ...{
+        endpoint: 'https://idp.example/token',
+        hint: '"not \\"you\\"", says the server. Ask the administrator.',
+      },
       oauthError: { error: 'access_denied', error_description: 'not "you"' },
     })
     expect(Object.keys(error).sort()).toEqual([
@@ -87,7 +90,7 @@ describe('CrossAppAccessError', () => {
         step: 'token_exchange',
         status: 400,
         cached: false,
-        hint: 'Ask the administrator.',
+        hint: '"not \\"you\\"", says the server. Ask the administrator.',
       },
       ...{ endpoint: 'https://idp.example/token', oauthError: init.oauthError },
     })

@@ -128,6 +128,7 @@ export interface ReportedError {
   retryAfter?: number
   acrValues?: string
   maxAge?: number
+  interactionUri?: string
 }
 
 /** What {@link diagnose} found. Plain data, without a token or a secret; claims of the user are in it. */

@@ -45,7 +45,19 @@ function oktaServer(issuer: string): Report['okta'] {
 }
 
 function reported(error: CrossAppAccessError): ReportedError {
-  const { code, step, message, hint, endpoint, status, oauthError, retryAfter, acrValues, maxAge } = error
+  const {
+    code,
+    step,
+    message,
+    hint,
+    endpoint,
+    status,
+    oauthError,
+    retryAfter,
+    acrValues,
+    maxAge,
+    interactionUri,
+  } = error
   return {
     code,
     step,
@@ -57,6 +69,7 @@ function reported(error: CrossAppAccessError): ReportedError {
     ...(retryAfter !== undefined && { retryAfter }),
     ...(acrValues !== undefined && { acrValues }),
     ...(maxAge !== undefined && { maxAge }),
+    ...(interactionUri !== undefined && { interactionUri }),
   }
 }
 

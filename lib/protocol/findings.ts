@@ -148,10 +148,12 @@ export const findings = {
       'Sign the user in again: the identity provider gave the ID token of another user, or of another issuer, for this refresh token.',
       'identity_provider',
     ),
-  interactionWanted: (error: string): Finding =>
+  interactionWanted: (error: string, interactionUri: string | undefined): Finding =>
     finding(
       'interaction_wanted',
-      `Sign the user in again, interactively: the identity provider answers ${quoted(error)}.`,
+      interactionUri === undefined
+        ? `Sign the user in again, interactively: the server answers ${quoted(error)}, and names no address to go to.`
+        : `Show the user the address in interactionUri of this error, and try again once the user has been there: the server answers ${quoted(error)}.`,
       'user',
     ),
   strongerAuthentication: (): Finding =>
@@ -160,18 +162,33 @@ export const findings = {
       'Sign the user in again with acrValues and maxAge of this error, and let getIdToken give the new ID token.',
       'user',
     ),
+  accessDenied: (party: 'identity_provider' | 'authorization_server', audience: string): Finding =>
+    finding(
+      'policy_denied',
+      `Ask the administrator of the ${party.replace('_', ' ')} to allow this user and client the use of ${quoted(audience)}.`,
+      party,
+    ),
   policyDenied: (error: string, parameters: Record<string, string | undefined>): Finding =>
     finding('policy_denied', policyAdvice(error, parameters), 'identity_provider'),
-  idJagNotIssuedHere: (issuer: string): Finding =>
+  idJagNotIssuedHere: (issuer: string, server: AuthorizationServerMetadata): Finding =>
     finding(
       'id_jag_not_issued_here',
       /\/oauth2\/[^/]+\/?$/.test(issuer)
         ? 'Use the org authorization server as idp.issuer, the one without /oauth2/ in its path: custom authorization servers of Okta issue no ID-JAGs.'
-        : 'Enable token exchange for ID-JAGs (Cross App Access) for this client at the identity provider, or use the issuer that offers it.',
+        : `${lists(server, 'token-exchange') ? '' : `The metadata of ${quoted(issuer)} does not list the grant type at all. `}Enable token exchange for ID-JAGs (Cross App Access) for this client at the identity provider, or use the issuer that offers it.`,
       'identity_provider',
     ),
-  clientRejected: (registration: ServerRegistration, server: AuthorizationServerMetadata): Finding =>
-    finding('client_rejected', clientAdvice(registration, server), 'client'),
+  clientRejected: (
+    registration: ServerRegistration,
+    server: AuthorizationServerMetadata,
+    method: string,
+  ): Finding => finding('client_rejected', clientAdvice(registration, server, method), 'client'),
+  dpopWanted: (party: 'identity_provider' | 'authorization_server'): Finding =>
+    finding(
+      'dpop_wanted',
+      `Set dpop: true in the options: the ${party.replace('_', ' ')} wants a token that is bound to a key, and no proof was sent.`,
+      'client',
+    ),
   proofRejected: (): Finding => finding('dpop_proof_rejected', proofAdvice, 'client'),
   signerFailed: (): Finding =>
     finding(
@@ -220,15 +237,18 @@ export const findings = {
   jwtBearerUnsupported: (server: AuthorizationServerMetadata): Finding =>
     finding(
       'jwt_bearer_unsupported',
-      `Enable the grant type urn:ietf:params:oauth:grant-type:jwt-bearer for this client at ${quoted(server.issuer)}.`,
+      lists(server, 'jwt-bearer')
+        ? `Enable the grant type urn:ietf:params:oauth:grant-type:jwt-bearer for this client at ${quoted(server.issuer)}.`
+        : `Let ${quoted(server.issuer)} offer the grant type urn:ietf:params:oauth:grant-type:jwt-bearer, or use an authorization server that does: its metadata does not list it for any client.`,
       'authorization_server',
     ),
   grantRejected: (
     error: string,
-    description: string | undefined,
     parameters: Record<string, string | undefined>,
+    server: AuthorizationServerMetadata,
+    clientMethod: string,
   ): Finding =>
-    finding('grant_rejected', grantAdvice(error, description, parameters), 'authorization_server'),
+    finding('grant_rejected', grantAdvice(error, parameters, server, clientMethod), 'authorization_server'),
   notOAuth: (): Finding =>
     finding(
       'not_oauth',
@@ -289,31 +309,37 @@ function policyAdvice(
         : `Let the identity provider allow this client the scope ${quoted(scope)}, or ask for another in resources[].scope.`
     case 'unauthorized_client':
       return `Let the identity provider allow this client the token exchange for ${quoted(audience)} with the scope ${quoted(scope)}.`
-    case 'access_denied':
-      return `Ask the administrator of the identity provider to allow this user and client the use of ${quoted(audience)}.`
     default:
       return `Look ${quoted(error)} up in the documentation of the identity provider: its policy for this client and ${quoted(audience)} does not allow the exchange.`
   }
 }
 
-function clientAdvice(registration: ServerRegistration, server: AuthorizationServerMetadata): string {
+function clientAdvice(
+  registration: ServerRegistration,
+  server: AuthorizationServerMetadata,
+  method: string,
+): string {
+  const issuer = quoted(registration.issuer)
   const listed = server.token_endpoint_auth_methods_supported
-  const used =
-    registration.clientAuthentication?.method ??
-    (registration.clientSecret === undefined ? 'none' : undefined)
-  const contradiction = used !== undefined && listed !== undefined && !listed.includes(used)
   const methods =
     listed === undefined ? '' : ` (the server lists ${listed.slice(0, 6).map(quoted).join(', ')})`
-  if (used === 'none') {
-    return `Authenticate this client at ${quoted(registration.issuer)}: no credentials were sent, since clientSecret and clientAuthentication are absent or undefined${methods}.`
+  if (method === 'none') {
+    return `Authenticate this client at ${issuer}: no credentials were sent, since clientSecret and clientAuthentication are absent or undefined${methods}.`
   }
-  if (contradiction) {
-    return `Authenticate at ${quoted(registration.issuer)} by a method that it knows${methods}: clientAuthentication.method is ${quoted(used)}.`
+  if (listed !== undefined && !listed.includes(method)) {
+    return `Authenticate at ${issuer} by a method that it knows${methods}: ${quoted(method)} was used.`
   }
-  if (used === 'private_key_jwt' && signsForIssuer(registration)) {
-    return `Check the key of this client at ${quoted(registration.issuer)}; where the key is right, set clientAuthentication.audience to 'token_endpoint': some servers, Okta's among them, refuse an assertion made out to the issuer${methods}.`
+  if (method === 'private_key_jwt') {
+    return signsForIssuer(registration)
+      ? `Check the key of this client at ${issuer}; if the key is right, set clientAuthentication.audience to 'token_endpoint': some servers, Okta's among them, refuse an assertion made out to the issuer${methods}.`
+      : `Check clientId and key of this client at ${issuer}, and whether it is to authenticate by private_key_jwt${methods}.`
   }
-  return `Check clientId and credentials of this client at ${quoted(registration.issuer)}, and the method by which it is to authenticate${methods}.`
+  const place = { client_secret_basic: 'the Authorization header', client_secret_post: 'the form' }
+  const how = Object.hasOwn(place, method)
+    ? `was sent in ${place[method as keyof typeof place]}`
+    : 'signed an assertion'
+  const other = method === 'client_secret_basic' ? 'client_secret_post' : 'client_secret_basic'
+  return `Check clientId and the secret of this client at ${issuer}, and that the secrets of idp and authorizationServers are not swapped; the secret ${how} (${method}), so if the client is registered for another method, such as ${other}, set clientAuthentication${methods}.`
 }
 
 function signsForIssuer({ clientAuthentication: used }: ServerRegistration): boolean {
@@ -323,7 +349,12 @@ function signsForIssuer({ clientAuthentication: used }: ServerRegistration): boo
 }
 
 const proofAdvice =
-  'Switch dpop on in the options, for a server that wants it; if it is on, set the clock of this machine right.'
+  'Set the clock of this machine right, and let the server take proofs by the key of dpop: it refuses the DPoP proof that was sent.'
+
+/** Whether the metadata lists a grant type, or lists none at all, which says nothing. */
+function lists({ grant_types_supported: listed }: AuthorizationServerMetadata, grantType: string): boolean {
+  return listed === undefined || listed.some((each) => each.endsWith(`:${grantType}`))
+}
 
 function idJagAdvice(claim: string, actual: unknown, wanted: string): string {
   switch (claim) {
@@ -340,26 +371,28 @@ function idJagAdvice(claim: string, actual: unknown, wanted: string): string {
 
 function grantAdvice(
   error: string,
-  description: string | undefined,
   { resource, scope }: Record<string, string | undefined>,
+  server: AuthorizationServerMetadata,
+  method: string,
 ): string {
   switch (error) {
-    case 'invalid_grant':
-      if (/proof of possession|sender-constrained|dpop/i.test(description ?? '')) {
-        return 'Switch dpop on in the options: the authorization server wants a token that is bound to a key.'
-      }
-      return 'Check at the authorization server that it trusts the issuer and keys of the identity provider, knows this user, and maps this client; it does not say which of them it misses.'
-    case 'invalid_dpop_proof':
-    case 'use_dpop_nonce':
-      return proofAdvice
+    case 'invalid_grant': {
+      const without =
+        resource === undefined ? '' : '; if it knows no resources, set resources[].resource to false'
+      return `Check at the authorization server that it trusts the issuer and keys of the identity provider, knows this user, and maps this client${without}; if it wants its token endpoint as the audience of ID-JAGs, as Ory Hydra does, set resources[].audience to that, ${quoted(server.token_endpoint)}; it does not say which of them it misses.`
+    }
     case 'unauthorized_client':
-      return 'Allow this client the grant type urn:ietf:params:oauth:grant-type:jwt-bearer at the authorization server, and check its credentials: some servers, Keycloak among them, answer wrong ones alike.'
+      return method === 'none'
+        ? 'Give the credentials of this client in clientSecret or clientAuthentication: none were sent, and many authorization servers allow the grant type urn:ietf:params:oauth:grant-type:jwt-bearer to clients that authenticate alone.'
+        : 'Allow this client the grant type urn:ietf:params:oauth:grant-type:jwt-bearer at the authorization server.'
     case 'invalid_scope':
       return `Let the authorization server allow this client the scope ${quoted(scope)}, or ask for another in resources[].scope.`
     case 'invalid_target':
       return `Let the authorization server know the resource ${quoted(resource)}, or set resources[].resource to the identifier that it knows, or to false.`
     case 'invalid_request':
       return 'Compare the request with what the authorization server expects: some refuse a resource parameter (set resources[].resource to false) or want a scope (set resources[].scope).'
+    case 'insufficient_claims':
+      return 'Let the identity provider put the claims into the ID-JAG that the authorization server asks for.'
     default:
       return `Look ${quoted(error)} up in the documentation of the authorization server.`
   }

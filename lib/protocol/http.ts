@@ -115,7 +115,8 @@ const noCookies = (): { credentials?: 'omit' } =>
 function isTransient(status: number, body: Record<string, unknown> | undefined): boolean {
   if (status === 408 || status === 425 || status === 429 || status >= 500) return true
   // Some say so with a 400.
-  return ['server_error', 'temporarily_unavailable', 'slow_down'].some((error) => error === body?.['error'])
+  const [said] = body === undefined ? [] : errorMembers(body)
+  return ['server_error', 'temporarily_unavailable', 'slow_down'].some((error) => error === said)
 }
 
 function transient(
@@ -227,13 +228,17 @@ function tooLarge(
 export function parseObject(text: string): Record<string, unknown> | undefined {
   try {
     const value: unknown = JSON.parse(text)
-    // A JSON object's members are of unknown type, and are checked where they are used.
-    if (typeof value === 'object' && value !== null && !Array.isArray(value))
-      return value as Record<string, unknown>
+    // Without a prototype: what is on `Object.prototype` is no part of an answer (G7).
+    if (typeof value === 'object' && value !== null && !Array.isArray(value)) return ownMembers(value)
   } catch {
     // Not JSON: HTML of a gateway, an empty body. The caller says what it expected.
   }
   return undefined
+}
+
+function ownMembers(value: object): Record<string, unknown> {
+  // Of unknown type: each member is checked where it is used.
+  return Object.assign(Object.create(null) as Record<string, unknown>, value)
 }
 
 /** The OAuth error in a body, scrubbed, or nothing. */
@@ -241,7 +246,8 @@ export function oauthErrorOf(
   body: Record<string, unknown>,
   context: ProtocolContext,
 ): OAuthErrorFields | undefined {
-  const { error, error_description, error_uri } = body
+  const [error, error_description] = errorMembers(body)
+  const { error_uri } = body
   if (typeof error !== 'string' || error === '') return undefined
   const secrets = context.secrets ?? new Secrets()
   return {
@@ -249,6 +255,23 @@ export function oauthErrorOf(
     ...(typeof error_description === 'string' && { error_description: secrets.scrub(error_description) }),
     ...(typeof error_uri === 'string' && { error_uri: secrets.scrub(withoutQuery(error_uri)) }),
   }
+}
+
+/** Code and description of an error: OAuth's members, or what Okta and others call them instead (F13). */
+function errorMembers(body: Record<string, unknown>): [error: unknown, description: unknown] {
+  const { error, error_description, errorCode, errorSummary, access_token: token } = body
+  if (typeof error === 'string') return [error, error_description]
+  if (token !== undefined) return [undefined, undefined]
+  if (typeof error === 'object' && error !== null) {
+    const { code, message } = ownMembers(error)
+    return isErrorCode(code) ? [code, message] : [undefined, undefined]
+  }
+  return isErrorCode(errorCode) ? [errorCode, errorSummary] : [undefined, undefined]
+}
+
+/** Whether a value is a code as OAuth has them. Okta's own, such as E0000011, say nothing about the flow. */
+function isErrorCode(value: unknown): boolean {
+  return typeof value === 'string' && /^[a-z]+(?:_[a-z]+)*$/.test(value)
 }
 
 /** Seconds of a `Retry-After`, which is a number of seconds or a date. */

@@ -98,6 +98,11 @@ function isIdJagType(typ: unknown): boolean {
   return typeof typ === 'string' && /^(?:application\/)?oauth-id-jag\+jwt$/i.test(typ)
 }
 
+/** Whether a token says of itself that it is an ID-JAG. */
+export function isIdJag(token: string): boolean {
+  return isIdJagType(decode(token)?.typ)
+}
+
 function names(claim: unknown, resource: string): boolean {
   return Array.isArray(claim) ? claim.includes(resource) : claim === resource
 }

@@ -1,14 +1,17 @@
-import type { Finding } from '../errors.ts'
+import type { CrossAppAccessError, Finding } from '../errors.ts'
 import { systemClock } from './context.ts'
 import type { ProtocolContext } from './context.ts'
 import type { AuthorizationServerMetadata } from './metadata.ts'
 import type { DpopKey } from './dpop.ts'
 import { findings } from './findings.ts'
 import { failure, guarded } from './http.ts'
-import { jwtExpiry, timeProblem } from './id-jag.ts'
+import { jwtExpiry, readClaims, timeProblem } from './id-jag.ts'
+import { sharedMeaning } from './refusal.ts'
+import type { Meaning, Refusal } from './refusal.ts'
 import type { ServerRegistration } from './registration.ts'
+import { statedReason } from './stated-reasons.ts'
 import { invalidAnswer, requestToken, scopeIn, secondsIn, tokenIn } from './token-endpoint.ts'
-import type { Refusal, TokenRequest } from './token-endpoint.ts'
+import type { TokenRequest } from './token-endpoint.ts'
 
 /** The redemption of an ID-JAG at the MCP server's authorization server. */
 export interface AccessTokenRequest {
@@ -136,40 +139,55 @@ function lifetimeIn(
   )
 }
 
-function redemptionRefused(refusal: Refusal, redemption: TokenRequest, context: ProtocolContext) {
-  const { error } = refusal.oauthError
-  const { registration, server, parameters } = redemption
-  const rejected = {
-    invalid_client: {
-      code: 'client_rejected',
-      detail: 'the authorization server does not accept this client',
-      finding: findings.clientRejected(registration, server),
-    },
-    unsupported_grant_type: {
-      code: 'flow_unsupported',
-      detail: 'the authorization server takes no ID-JAGs',
-      finding: findings.jwtBearerUnsupported(server),
-    },
-  } as const
-  const known = Object.hasOwn(rejected, error) ? rejected[error as keyof typeof rejected] : undefined
+function redemptionRefused(
+  refusal: Refusal,
+  redemption: TokenRequest,
+  context: ProtocolContext,
+): CrossAppAccessError {
+  const { code, detail, finding } = classify(refusal, redemption)
   return failure(context, {
-    ...(known ?? {
-      code: 'grant_rejected',
-      detail: 'the authorization server refuses the ID-JAG',
-      finding: rejection(refusal, parameters),
-    }),
+    code,
     step: 'access_token',
-    endpoint: server.token_endpoint,
+    endpoint: redemption.server.token_endpoint,
     status: refusal.status,
     oauthError: refusal.oauthError,
+    acrValues: refusal.acrValues,
+    maxAge: refusal.maxAge,
+    interactionUri: refusal.interactionUri,
+    detail,
+    finding,
   })
 }
 
+function classify(refusal: Refusal, redemption: TokenRequest): Meaning {
+  const { registration, server } = redemption
+  const hasProof = redemption.dpop !== undefined
+  const refused = { party: 'authorization_server', registration, server, hasProof } as const
+  const shared = sharedMeaning(refusal, refused)
+  if (shared !== undefined) return shared
+  if (refusal.oauthError.error === 'unsupported_grant_type') {
+    return {
+      code: 'flow_unsupported',
+      detail: 'the authorization server takes no ID-JAGs',
+      finding: findings.jwtBearerUnsupported(server),
+    }
+  }
+  return {
+    code: 'grant_rejected',
+    detail: 'the authorization server refuses the ID-JAG',
+    finding: rejection(refusal, redemption),
+  }
+}
+
+/** Why an ID-JAG was refused: by the clock of the server, by its own words, or else by its code. */
 function rejection(
-  { oauthError: { error, error_description }, answeredAt }: Refusal,
-  parameters: TokenRequest['parameters'],
+  { oauthError: { error, error_description: said }, answeredAt, clientMethod }: Refusal,
+  { parameters, registration, server }: TokenRequest,
 ): Finding {
-  const untimely =
-    error === 'invalid_grant' ? timeProblem(parameters['assertion'] ?? '', answeredAt) : undefined
-  return untimely ?? findings.grantRejected(error, error_description, parameters)
+  const general = findings.grantRejected(error, parameters, server, clientMethod)
+  if (error !== 'invalid_grant') return general
+  const { assertion = '' } = parameters
+  const { iss } = readClaims(assertion)
+  const about = { issuer: iss ?? '(not readable)', server, clientId: registration.clientId }
+  return statedReason(said, about) ?? timeProblem(assertion, answeredAt) ?? general
 }

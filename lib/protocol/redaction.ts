@@ -1,5 +1,5 @@
-/** Longest piece of a server's text that is quoted. */
-const longestQuote = 256
+/** The most that is quoted of a server's text, in characters. */
+const longestQuote = 512
 /** Longer texts are not looked through, and not quoted at all. */
 const longestText = 4096
 const shortestSecret = 4
@@ -40,7 +40,7 @@ export class Secrets {
   }
 
   /**
-   * Gives a text of somebody else's without secrets, JWTs, queries and control characters, cut to 256 characters.
+   * Gives a text of somebody else's without secrets, JWTs, queries and control characters, cut to 512 characters.
    * Nothing is left of one that holds a secret in another spelling.
    */
   scrub(text: string): string {
@@ -116,8 +116,11 @@ export function printable(text: string): string {
   return text.replace(controlCharacters, ' ')
 }
 
+/** Cut in the middle, so that neither end is lost: servers begin with what they always say, and end with the cause (F13). */
 function cut(text: string): string {
-  return text.length > longestQuote ? `${text.slice(0, longestQuote - 1)}…` : text
+  if (text.length <= longestQuote) return text
+  const half = Math.floor((longestQuote - 1) / 2)
+  return `${text.slice(0, half)}…${text.slice(half + 1 - longestQuote)}`
 }
 
 /** A value in quotation marks for an explanation; {@link Secrets.redact} scrubs it. */

@@ -1,5 +1,5 @@
 import { CrossAppAccessError } from '../errors.ts'
-import type { CrossAppAccessStep, Finding, OAuthErrorFields } from '../errors.ts'
+import type { CrossAppAccessStep, Finding } from '../errors.ts'
 import { acceptableScope } from './challenge.ts'
 import { authenticateClient, withCurrentSecret } from './client-authentication.ts'
 import type { ProtocolContext } from './context.ts'
@@ -7,9 +7,11 @@ import type { AuthorizationServerMetadata } from './metadata.ts'
 import { dpopProof, nonceFor, rememberNonce } from './dpop.ts'
 import type { DpopKey } from './dpop.ts'
 import { findings } from './findings.ts'
-import { failure, isSecureUrl, oauthErrorOf, requestJson } from './http.ts'
+import { failure, isSecureUrl, requestJson } from './http.ts'
 import type { JsonAnswer } from './http.ts'
 import { Secrets } from './redaction.ts'
+import { readRefusal } from './refusal.ts'
+import type { Refusal } from './refusal.ts'
 import type { ServerRegistration } from './registration.ts'
 
 /** One request of a token endpoint. */
@@ -28,16 +30,6 @@ export interface TokenRequest {
 export type TokenAnswer =
   { granted: true; body: Record<string, unknown>; status: number } | { granted: false; refusal: Refusal }
 
-/** An OAuth error response. */
-export interface Refusal {
-  status: number
-  oauthError: OAuthErrorFields
-  acrValues?: string
-  maxAge?: number
-  /** When it was made, by the server's clock, in milliseconds; NaN where it does not say. */
-  answeredAt: number
-}
-
 /**
  * Posts a form to a token endpoint as an authenticated client.
  *
@@ -54,16 +46,9 @@ export async function requestToken(request: TokenRequest, context: ProtocolConte
   const registration = await withCurrentSecret(request.registration, request.step, context)
   const known = { ...request, registration }
   const first = await post(known, context)
-  const answer = isNonceNews(request, first) ? (await post(known, context)).answer : first.answer
-
-  const oauthError = answer.body && oauthErrorOf(answer.body, context)
-  if (answer.body !== undefined && oauthError !== undefined) {
-    const answeredAt = Date.parse(answer.headers.get('date') ?? '')
-    return {
-      granted: false,
-      refusal: { status: answer.status, oauthError, answeredAt, ...authenticationWanted(answer.body) },
-    }
-  }
+  const { answer, clientMethod } = isNonceNews(request, first) ? await post(known, context) : first
+  const refusal = readRefusal(answer, clientMethod, context)
+  if (refusal !== undefined) return { granted: false, refusal }
   if (answer.status === 404 || answer.status === 410) throw gone(request, answer, context)
   if (answer.status < 200 || answer.status > 299 || answer.body === undefined) {
     throw unusableAnswer(request, answer, context)
@@ -75,6 +60,8 @@ export async function requestToken(request: TokenRequest, context: ProtocolConte
 interface Posted {
   answer: JsonAnswer
   nonce: string | undefined
+  /** How the client authenticated. */
+  clientMethod: string
 }
 
 async function post(request: TokenRequest, context: ProtocolContext): Promise<Posted> {
@@ -98,7 +85,7 @@ async function post(request: TokenRequest, context: ProtocolContext): Promise<Po
   const init = { method: 'POST', headers, body: form.toString() } as const
   const answer = await requestJson(server.token_endpoint, init, step, context)
   if (dpop !== undefined) rememberNonce(dpop, server.token_endpoint, answer.headers)
-  return { answer, nonce }
+  return { answer, nonce, clientMethod: authentication.method }
 }
 
 /** Parameters that the flow and the authentication of the client set, or that make another request of it. */
@@ -138,15 +125,6 @@ export function isFlowParameter(name: string): boolean {
 function isNonceNews({ dpop, server }: TokenRequest, { answer, nonce }: Posted): boolean {
   if (dpop === undefined || answer.body?.['error'] !== 'use_dpop_nonce') return false
   return nonceFor(dpop, server.token_endpoint) !== nonce
-}
-
-function authenticationWanted(body: Record<string, unknown>): { acrValues?: string; maxAge?: number } {
-  const { acr_values, max_age } = body
-  const maxAge = typeof max_age === 'string' && /^\d{1,10}$/.test(max_age) ? Number(max_age) : max_age
-  return {
-    ...(typeof acr_values === 'string' && acr_values !== '' && { acrValues: acr_values }),
-    ...(Number.isFinite(maxAge) && Number(maxAge) >= 0 && { maxAge: Number(maxAge) }),
-  }
 }
 
 function insecure({ server, step }: TokenRequest, context: ProtocolContext): CrossAppAccessError {

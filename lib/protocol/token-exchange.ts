@@ -1,14 +1,16 @@
-import type { CrossAppAccessError } from '../errors.ts'
+import type { CrossAppAccessError, Finding } from '../errors.ts'
 import type { ProtocolContext } from './context.ts'
 import type { AuthorizationServerMetadata } from './metadata.ts'
 import type { DpopKey } from './dpop.ts'
 import { findings } from './findings.ts'
 import { failure, guarded } from './http.ts'
-import { readClaims } from './id-jag.ts'
+import { isIdJag, readClaims } from './id-jag.ts'
+import { sharedMeaning } from './refusal.ts'
+import type { Meaning, Refusal } from './refusal.ts'
 import type { ServerRegistration } from './registration.ts'
 import type { SubjectToken } from './subject-token.ts'
 import { invalidAnswer, requestToken, scopeIn, secondsIn, tokenIn } from './token-endpoint.ts'
-import type { Refusal, TokenRequest } from './token-endpoint.ts'
+import type { TokenRequest } from './token-endpoint.ts'
 
 const grantType = 'urn:ietf:params:oauth:grant-type:token-exchange'
 const tokenType = 'urn:ietf:params:oauth:token-type:'
@@ -159,6 +161,8 @@ async function exchangeToken(
   const token = tokenIn(body, exchange, status, context)
   const issued = body['issued_token_type']
   if (issued === expectedType) return { token, body }
+  // RFC 8693 requires the member, and some leave it out: the type of the JWT may stand for it (F5).
+  if (issued === undefined && expectedType === idJagTokenType && isIdJag(token)) return { token, body }
   const what = `of issued_token_type ${typeof issued === 'string' ? issued : '(absent)'}`
   throw invalidAnswer(exchange, status, what, findings.noIdJagIssued(), context)
 }
@@ -177,57 +181,32 @@ function exchangeRefused(
     oauthError: refusal.oauthError,
     acrValues: refusal.acrValues,
     maxAge: refusal.maxAge,
+    interactionUri: refusal.interactionUri,
     detail,
     finding,
   })
 }
 
-function classify(
-  { oauthError }: Refusal,
-  { parameters, registration, server }: TokenRequest,
-): { code: CrossAppAccessError['code']; detail: string; finding: CrossAppAccessFinding } {
-  const { error, error_description: description = '' } = oauthError
-  // Okta's custom authorization servers, and others, name the parameter and nothing else.
-  const typeUnknown = /requested_token_type/i.test(description)
+function classify(refusal: Refusal, exchange: TokenRequest): Meaning {
+  const { parameters, registration, server } = exchange
+  const { error, error_description: description = '' } = refusal.oauthError
+  const { audience } = parameters
+  const hasProof = exchange.dpop !== undefined
+  const refused = { party: 'identity_provider', registration, server, audience, hasProof } as const
+  const shared = sharedMeaning(refusal, refused)
+  if (shared !== undefined) return shared
   switch (error) {
     case 'invalid_grant':
     case 'invalid_request':
-      if (typeUnknown) return unsupported(findings.idJagNotIssuedHere(registration.issuer))
+      if (isAboutTheFlow(description)) return unsupported(registration.issuer, server)
       return {
         code: 'login_required',
         detail: 'the identity provider refuses the subject token',
         finding: foreignIdToken(parameters, registration) ?? findings.subjectTokenRefused(error),
       }
-    case 'insufficient_user_authentication':
-      return {
-        code: 'step_up_required',
-        detail: 'the identity provider wants a stronger or fresher authentication',
-        finding: findings.strongerAuthentication(),
-      }
-    case 'login_required':
-    case 'interaction_required':
-    case 'consent_required':
-      return {
-        code: 'login_required',
-        detail: 'the identity provider wants to see the user',
-        finding: findings.interactionWanted(error),
-      }
     case 'unsupported_grant_type':
     case 'unsupported_token_type':
-      return unsupported(findings.idJagNotIssuedHere(registration.issuer))
-    case 'invalid_client':
-      return {
-        code: 'client_rejected',
-        detail: 'the identity provider does not accept this client',
-        finding: findings.clientRejected(registration, server),
-      }
-    case 'invalid_dpop_proof':
-    case 'use_dpop_nonce':
-      return {
-        code: 'client_rejected',
-        detail: 'the identity provider does not accept the DPoP proof of this client, or misses it',
-        finding: findings.proofRejected(),
-      }
+      return unsupported(registration.issuer, server)
     default:
       return {
         code: 'policy_denied',
@@ -237,11 +216,22 @@ function classify(
   }
 }
 
+/**
+ * Whether a refusal is about what this identity provider does at all, and not about the user's token (F9): the type of
+ * the requested token (Okta's custom authorization servers, Spring), that of the subject token, or an exchange that is
+ * off (Keycloak). Signing in again would change nothing.
+ */
+function isAboutTheFlow(description: string): boolean {
+  return /(?:requested|subject)_token_type|\btoken type|access tokens only|exchange is (?:not enabled|not supported|disabled)/i.test(
+    description,
+  )
+}
+
 /** What an ID token says about itself that makes any identity provider refuse it from this client. */
 function foreignIdToken(
   { subject_token: token = '', subject_token_type: type }: TokenRequest['parameters'],
   { issuer, clientId }: ServerRegistration,
-): CrossAppAccessFinding | undefined {
+): Finding | undefined {
   if (type !== subjectTokenType('id_token')) return undefined
   const { iss, aud } = readClaims(token)
   if (iss !== undefined && iss !== issuer) return findings.foreignIdToken('iss', iss, issuer)
@@ -249,13 +239,11 @@ function foreignIdToken(
   return ours ? undefined : findings.foreignIdToken('aud', aud, clientId)
 }
 
-type CrossAppAccessFinding = ReturnType<typeof findings.serverUnavailable>
-
-function unsupported(finding: CrossAppAccessFinding) {
+function unsupported(issuer: string, server: AuthorizationServerMetadata): Meaning {
   return {
-    code: 'flow_unsupported' as const,
+    code: 'flow_unsupported',
     detail: 'the identity provider issues no ID-JAGs here',
-    finding,
+    finding: findings.idJagNotIssuedHere(issuer, server),
   }
 }
 

@@ -169,8 +169,9 @@ describe('the redemption of an ID-JAG', () => {
         'E-1',
         oauthError('invalid_grant', 'Audience validation failed'),
         { code: 'grant_rejected' },
-        /trusts the issuer/,
+        /resources\[\]\.audience/,
       ],
+      ['E-1, without a reason', oauthError('invalid_grant'), { code: 'grant_rejected' }, /trusts the issuer/],
       ['E-3', oauthError('invalid_target'), { code: 'grant_rejected' }, /resources\[\]\.resource/],
       [
         'E-8',

@@ -89,10 +89,14 @@ describe('a text of a server (G5)', () => {
     expect(new Secrets().add('abcd').scrub('abc abcd')).toBe('abc [redacted]')
   })
 
-  it('is cut to 256 characters, after the secrets are gone', () => {
-    expect(secrets.scrub('a'.repeat(256))).toBe('a'.repeat(256))
-    expect(secrets.scrub('a'.repeat(257))).toBe(`${'a'.repeat(255)}…`)
-    expect(secrets.scrub('a'.repeat(250) + canary)).toBe(`${'a'.repeat(250)}[reda…`)
+  it('is cut in the middle at 512 characters, after the secrets are gone, so that neither end is lost (F13)', () => {
+    expect(secrets.scrub('a'.repeat(512))).toBe('a'.repeat(512))
+    expect(secrets.scrub(`${'a'.repeat(300)}${'b'.repeat(300)}`)).toBe(
+      `${'a'.repeat(255)}…${'b'.repeat(256)}`,
+    )
+    expect(secrets.scrub('a'.repeat(250) + canary + 'b'.repeat(300))).toBe(
+      `${'a'.repeat(250)}[reda…${'b'.repeat(256)}`,
+    )
   })
 
   it('is not quoted at all where it is very long', () => {
@@ -136,8 +140,8 @@ describe('a text of a server (G5)', () => {
       '#='.repeat(2048),
       '://'.repeat(1365),
     ]
-    for (const text of awkward) expect(secrets.scrub(text).length).toBeLessThanOrEqual(256)
-    for (const text of awkward) expect(secrets.redact(quoted(text)).length).toBeLessThanOrEqual(600)
+    for (const text of awkward) expect(secrets.scrub(text).length).toBeLessThanOrEqual(512)
+    for (const text of awkward) expect(secrets.redact(quoted(text)).length).toBeLessThanOrEqual(1100)
   })
 
   it('is never made to throw', () => {
@@ -171,8 +175,8 @@ describe('a value in an explanation', () => {
 
   it('is cut on its own, and the words around it are not', () => {
     const words = 'w '.repeat(200)
-    expect(secrets.redact(`${words}${quoted('a'.repeat(300))} ${words}`)).toBe(
-      `${words}"${'a'.repeat(255)}…" ${words}`,
+    expect(secrets.redact(`${words}${quoted('a'.repeat(600))} ${words}`)).toBe(
+      `${words}"${'a'.repeat(255)}…${'a'.repeat(256)}" ${words}`,
     )
   })
 })

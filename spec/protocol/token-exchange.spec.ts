@@ -206,6 +206,11 @@ describe('a token exchange', () => {
       }
     })
 
+    it('without issued_token_type, if the token says itself that it is an ID-JAG (F5)', async () => {
+      const { grant } = await exchange({}, () => json(exchanged({ issued_token_type: undefined })))
+      expect(grant.idJag).toBe(idJag())
+    })
+
     it('with another status of success, and members that nobody knows', async () => {
       const { grant } = await exchange({}, () =>
         json(exchanged({ refresh_token: 'x', error: '' }), { status: 201 }),
@@ -258,7 +263,7 @@ describe('a token exchange', () => {
         oauthError('invalid_request', { error_description: "'requested_token_type' is unknown" }),
         { code: 'flow_unsupported' },
       ],
-      ['an interaction wanted', oauthError('interaction_required'), { code: 'login_required' }],
+      ['an interaction wanted', oauthError('interaction_required'), { code: 'interaction_required' }],
       ['a login wanted', oauthError('login_required'), { code: 'login_required' }],
       ['a bad proof', oauthError('invalid_dpop_proof'), { code: 'client_rejected' }],
       ['an outage in a 400', oauthError('temporarily_unavailable'), { code: 'temporarily_unavailable' }],
@@ -353,8 +358,8 @@ describe('a token exchange', () => {
         { code: 'invalid_response' },
       ],
       [
-        'no issued_token_type',
-        () => json(exchanged({ issued_token_type: undefined })),
+        'no issued_token_type, and a token that does not say what it is',
+        () => json(exchanged({ issued_token_type: undefined, access_token: 'opaque' })),
         { code: 'invalid_response' },
       ],
       [

@@ -119,6 +119,7 @@ export function adviceFor(code: CrossAppAccessErrorCode): string {
     case 'id_token_unavailable':
     case 'login_required':
     case 'step_up_required':
+    case 'interaction_required':
     case 'policy_denied':
     case 'flow_unsupported':
     case 'client_rejected':

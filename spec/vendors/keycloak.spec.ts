@@ -47,7 +47,9 @@ describe('Keycloak as receiver', () => {
       code: 'grant_rejected',
       oauthError: { error: 'invalid_grant', error_description: 'User not found' },
     })
-    expect(error.hint).toContain('knows this user')
+    expect(error.hint).toMatch(
+      /^"User not found".*Give this user an account .* link it to the identity provider/,
+    )
   })
 
   it('refuses an ID-JAG that lives longer than its limit of 300 seconds', async () => {
@@ -98,6 +100,7 @@ describe('Keycloak as receiver', () => {
     const { fetch } = world.start(atServer(world.options(), { clientAuthentication: wrong }))
     const error = await failureOf(world.call(fetch))
     expect(error).toMatchObject({
+      code: 'client_rejected',
       step: 'access_token',
       status: 401,
       oauthError: { error: 'unauthorized_client' },

@@ -41,5 +41,6 @@ export async function runHeaders(args: Arguments, signal: AbortSignal): Promise<
 
 function outcomeOf(code: CrossAppAccessErrorCode): Outcome {
   if (code === 'temporarily_unavailable') return 'unreachable'
-  return ['policy_denied', 'login_required', 'step_up_required'].includes(code) ? 'denied' : 'misconfigured'
+  const denials = ['policy_denied', 'login_required', 'step_up_required', 'interaction_required']
+  return denials.includes(code) ? 'denied' : 'misconfigured'
 }

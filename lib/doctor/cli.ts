@@ -7,7 +7,7 @@
 import { readFileSync } from 'node:fs'
 import { Secrets } from '../protocol/redaction.ts'
 import { exitCodes } from './command/exit-codes.ts'
-import { parseArguments } from './command/flags.ts'
+import { nearest, parseArguments } from './command/flags.ts'
 import { helpText } from './command/help.ts'
 import { runDoctor } from './command/run-doctor.ts'
 import { runHeaders } from './command/run-headers.ts'
@@ -28,9 +28,7 @@ async function main(): Promise<number> {
   }
   if (known === undefined) {
     throw new UsageError(
-      command === undefined
-        ? 'A command is missing: doctor or headers.'
-        : `There is no command "${command}": doctor and headers are the commands.`,
+      command === undefined ? 'A command is missing: doctor or headers.' : unknownCommand(command),
     )
   }
   const interruption = new AbortController()
@@ -39,6 +37,14 @@ async function main(): Promise<number> {
   return known === 'doctor'
     ? await runDoctor(args, interruption.signal)
     : await runHeaders(args, interruption.signal)
+}
+
+/** Quotes only what is nearly a command: a stray argument may be a secret. */
+function unknownCommand(command: string): string {
+  const near = nearest(command, ['doctor', 'headers', 'help'])
+  return near === undefined
+    ? 'The first argument is no command: doctor and headers are the commands.'
+    : `There is no command "${command}": is it ${near}?`
 }
 
 class Interrupted extends Error {}

@@ -1,11 +1,10 @@
-import { parseOptions } from '../options/configuration.ts'
 import type { Configuration } from '../options/configuration.ts'
 import type { CrossAppAccessOptions } from '../options/options.ts'
-import type { ResourceConfiguration } from '../options/resources.ts'
 import { generateDpopKeyPair } from '../protocol/dpop.ts'
 import type { DpopKey } from '../protocol/dpop.ts'
-import { resourceOf } from '../request/resource-locator.ts'
 import { checkSignatures } from './check-signatures.ts'
+import { observeCoverage, subjectOf } from './coverage.ts'
+import type { Subject } from './coverage.ts'
 import { Documents } from './documents.ts'
 import { lookAround } from './look-around.ts'
 import { enter, knock } from './mcp-server.ts'
@@ -21,6 +20,10 @@ export interface DiagnoseInit {
   signal?: AbortSignal
   /** Told what happens, as it happens. What it throws is ignored. */
   onProgress?: (progress: Progress) => void
+  /**
+   * @internal Resources of the settings file, if none of them covers the URL and the command has added one that does.
+   */
+  notCoveredBy?: readonly string[]
 }
 
 /**
@@ -56,26 +59,26 @@ export interface DiagnoseInit {
  *
  * @param options - The very options of {@link withCrossAppAccess}.
  * @param url - The MCP server, or a URL below it.
- * @returns A report, also where nothing works.
- * @throws `TypeError` for options that are wrong, and outside every resource.
+ * @returns A report, also if nothing works. If no resource covers the URL, but one on the same host was probably meant
+ *   to, the first finding is `url_not_covered`, and the rest of the flow is walked as if it did.
+ * @throws `TypeError` for options that are wrong, and for a URL that is on the host of no resource.
  */
 export async function diagnose(
   options: CrossAppAccessOptions,
   url: string | URL,
   init: DiagnoseInit = {},
 ): Promise<Report> {
-  const configuration = parseOptions(options)
   const parsed = URL.canParse(String(url)) ? new URL(String(url)) : undefined
-  const resource = parsed && resourceOf(configuration, parsed)
-  if (parsed === undefined || resource === undefined) {
-    throw new TypeError('The URL lies under none of the configured resources')
+  const subject = parsed && subjectOf(options, parsed)
+  if (parsed === undefined || subject === undefined) {
+    throw new TypeError('The URL lies under none of the configured resources, nor near one of them')
   }
-  return await walkThrough(configuration, resource, parsed.href, init)
+  const notCoveredBy = subject.notCoveredBy ?? init.notCoveredBy
+  return await walkThrough({ ...subject, ...(notCoveredBy && { notCoveredBy }) }, parsed.href, init)
 }
 
 async function walkThrough(
-  configuration: Configuration,
-  resource: ResourceConfiguration,
+  { configuration, resource, notCoveredBy }: Subject,
   url: string,
   { signal, onProgress }: DiagnoseInit,
 ): Promise<Report> {
@@ -88,6 +91,7 @@ async function walkThrough(
   }
   const seen = nothingSeen(configuration, resource, url, tell)
   const walk: Walk = { seen, signal, tell, dpop: await dpopKeyOf(configuration) }
+  if (notCoveredBy !== undefined) seen.observations.push(...observeCoverage(url, notCoveredBy))
   const documents = new Documents(seen)
   const demand = await knock(walk)
   if (seen.recorder.last('challenge')?.response !== undefined) await runFlow(walk, documents, demand)

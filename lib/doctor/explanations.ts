@@ -94,7 +94,7 @@ export const explanations: Readonly<Record<string, Explanation>> = {
     reference: openId('12.2', 'RefreshTokenResponse'),
   },
   interaction_wanted: {
-    title: 'The identity provider wants to see the user',
+    title: '{Server} wants to see the user',
     reference: openId('3.1.2.6', 'AuthError'),
   },
   stronger_authentication: {
@@ -103,7 +103,7 @@ export const explanations: Readonly<Record<string, Explanation>> = {
     evidence: ['id_token.acr'],
   },
   policy_denied: {
-    title: 'The identity provider does not allow the exchange',
+    title: '{Server} does not allow this',
     reference: rfc(8693, '2.2.2'),
   },
   id_jag_not_issued_here: {
@@ -176,6 +176,75 @@ export const explanations: Readonly<Record<string, Explanation>> = {
   unknown_token_type: { title: 'The access token is of an unknown type', reference: rfc(6749, '7.1') },
   not_sender_constrained: { title: 'The access token is not bound to our key', reference: rfc(9449, '5') },
   bad_expires_in: { title: 'The lifetime of the access token is no number', reference: rfc(6749, '5.1') },
+
+  url_not_covered: { title: 'No resource in the options covers this URL' },
+  dpop_wanted: {
+    title: '{Server} wants a token that is bound to a key (DPoP)',
+    reference: rfc(9449, '7'),
+  },
+  user_unknown: {
+    title: 'The authorization server does not know this user',
+    reference: idJagDraft('4.4'),
+  },
+  user_disabled: { title: "The user's account at the authorization server is disabled" },
+  account_incomplete: { title: "The user's account at the authorization server is not set up" },
+  public_client_refused: {
+    title: 'The authorization server wants this client to authenticate',
+    reference: rfc(6749, '2.3'),
+    evidence: ['authorization_server.authentication'],
+  },
+  grant_off_for_client: {
+    title: 'The authorization server does not allow this client the grant',
+    reference: rfc(7523, '2.1'),
+    evidence: ['authorization_server.grant_types'],
+  },
+  idp_not_allowed_for_client: {
+    title: 'The authorization server does not allow this client ID-JAGs of this identity provider',
+  },
+  idp_unknown: {
+    title: 'The authorization server does not know the identity provider',
+    reference: rfc(7523, '3'),
+    evidence: ['id_jag.iss'],
+  },
+  id_jag_lives_too_long: {
+    title: 'The ID-JAG lives longer than the authorization server allows',
+    reference: rfc(7523, '3'),
+  },
+  id_jag_from_the_future: {
+    title: 'By the clock of the authorization server the ID-JAG is from the future',
+    reference: rfc(7523, '3'),
+    evidence: ['id_jag.iat'],
+  },
+  id_jag_not_active: {
+    title: 'By the clock of the authorization server the ID-JAG is not valid',
+    reference: rfc(7523, '3'),
+    evidence: ['id_jag.iat', 'id_jag.exp'],
+  },
+  id_jag_signature_refused: {
+    title: 'The authorization server cannot verify the signature of the ID-JAG',
+    reference: rfc(7523, '3'),
+    evidence: ['id_jag.signature', 'id_jag.iss'],
+  },
+  audience_refused: {
+    title: 'The authorization server wants another audience in the ID-JAG',
+    reference: rfc(7523, '3'),
+    evidence: ['id_jag.aud'],
+  },
+  resource_refused: {
+    title: 'The authorization server does not take the resource',
+    reference: rfc(8707, '2'),
+    evidence: ['id_jag.resource'],
+  },
+  id_jag_iss: {
+    title: 'The ID-JAG names another issuer than the identity provider',
+    reference: idJagDraft('3.1'),
+    evidence: ['id_jag.iss'],
+  },
+  id_jag_iat: {
+    title: 'The ID-JAG was not issued just now, by the clock of this machine',
+    reference: rfc(7523, '3'),
+    evidence: ['id_jag.iat'],
+  },
 
   mcp_server_open: {
     title: 'The MCP server answers without a token',

@@ -217,9 +217,13 @@ function comparisonSection(comparisons: readonly Comparison[]): Markup | string 
   const differing = comparisons.filter(({ verdict }) => verdict === 'mismatch')
   const others = comparisons.filter(({ verdict }) => verdict !== 'mismatch')
   const agreeing = others.filter(({ verdict }) => verdict === 'match')
+  const named = (verdict: Comparison['verdict'], words: string) => {
+    const titles = comparisons.filter((each) => each.verdict === verdict).map(({ title }) => title)
+    return titles.length === 0 ? '' : `; ${words}: ${titles.join(', ')}`
+  }
   return markup`<section><h2>Compared</h2><div class="card">
 ${differing.length === 0 ? '' : comparisonTable(differing)}
-${others.length === 0 ? '' : markup`<details><summary>${agreeing.length} of ${comparisons.length} agree</summary>${comparisonTable(others)}</details>`}
+${others.length === 0 ? '' : markup`<details><summary>${agreeing.length} of ${comparisons.length} agree${named('mismatch', 'differ')}${named('unknown', 'not told by the servers')}</summary>${comparisonTable(others)}</details>`}
 </div></section>`
 }
 

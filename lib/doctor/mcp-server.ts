@@ -16,8 +16,9 @@ export async function knock(walk: Walk): Promise<Demand | undefined> {
   const { observations } = walk.seen
   const { response, exchange, silence } = await ask(walk, 'challenge', {})
   const demand = response && demandOf(walk, response)
-  observations.push(...(silence ?? observeChallenge(exchange, demand)))
-  if (!observations.some(({ severity }) => severity === 'error')) exchange.verdict = 'good'
+  const found = silence ?? observeChallenge(exchange, demand)
+  observations.push(...found)
+  if (!found.some(({ severity }) => severity === 'error')) exchange.verdict = 'good'
   return demand
 }
 

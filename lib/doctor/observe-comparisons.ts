@@ -45,6 +45,27 @@ export function observeComparisons(comparisons: Comparison[], report: Pick<Repor
   return found
 }
 
+/** What the comparisons show of the ID-JAG, which authorization servers refuse with a bare `invalid_grant`. */
+export function observeIdJag(
+  comparisons: readonly Comparison[],
+  severity: Observation['severity'],
+): Observation[] {
+  const mismatch = (id: string) =>
+    comparisons.find((comparison) => comparison.id === id && comparison.verdict === 'mismatch')
+  const found: Observation[] = []
+  const issuer = mismatch('id_jag.iss')
+  if (issuer !== undefined) {
+    const advice = `Let the identity provider write its issuer into ID-JAGs as its metadata does: iss is ${quoted(issuer.actual.value)}, and has to be ${quoted(issuer.expected.value)}; or correct idp.issuer.`
+    found.push(observation(severity, 'id_jag_iss', 'identity_provider', advice))
+  }
+  const issuedAt = mismatch('id_jag.iat')
+  if (issuedAt !== undefined) {
+    const advice = `Set the clocks of the identity provider, the authorization server and this machine right: iat of the ID-JAG is ${quoted(issuedAt.actual.value)}, and here it is ${quoted(issuedAt.expected.value)}. Some servers, such as Keycloak, allow no difference unless they are told to.`
+    found.push(observation(severity, 'id_jag_iat', 'identity_provider', advice))
+  }
+  return found
+}
+
 function observeServer(
   who: 'identity_provider' | 'authorization_server',
   mismatch: (id: string) => Comparison | undefined,

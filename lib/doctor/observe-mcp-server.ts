@@ -1,3 +1,4 @@
+import { parseChallenges, scopeTokens } from '../protocol/challenge.ts'
 import type { Demand } from '../protocol/challenge.ts'
 import { findings } from '../protocol/findings.ts'
 import { quoted } from '../protocol/redaction.ts'
@@ -22,6 +23,11 @@ export function observeChallenge(exchange: Exchange, demand: Demand | undefined)
   }
   if (mediaType === 'text/html' && status !== 404 && status < 500)
     return [{ finding: findings.notAMachine(), severity: 'error', exchange }]
+  if (status === 401 && parseChallenges(challenge).some(({ scheme }) => scheme === 'dpop')) {
+    const advice =
+      'Set dpop: true in the options: the MCP server asks for a token that is bound to a key, which this flow can obtain.'
+    return [observation('error', 'dpop_wanted', 'client', advice, exchange)]
+  }
   if (status === 401) {
     const advice = `Let the MCP server challenge with the scheme Bearer: it asks for ${quoted(challenge)}, which this flow cannot answer.`
     return [observation('error', 'other_challenge', 'mcp_server', advice, exchange)]
@@ -61,8 +67,10 @@ export function observeEntrance(
     const evidence = notDoneHere('asks getIdToken for such an authentication once')
     return [{ finding: findings.strongerAuthentication(), severity: 'error', exchange, evidence }]
   }
-  if (demand?.kind === 'scope') {
-    const advice = `Ask for the scope from the start, in resources[].scope: the MCP server wants ${quoted(demand.scope)}.`
+  const wanted = demand?.kind === 'scope' ? (demand.scope ?? '') : scopeWanted(exchange, tokens)
+  if (wanted !== undefined) {
+    const scope = wanted === '' ? undefined : wanted
+    const advice = `Ask for the scope from the start, in resources[].scope: the MCP server wants ${quoted(scope)}.`
     const found = observation('error', 'insufficient_scope', 'client', advice, exchange)
     return [stepUp ? { ...found, evidence: notDoneHere('asks for the wider scope once') } : found]
   }
@@ -92,6 +100,17 @@ export function observeEntrance(
   if (status < 300) return []
   const advice = `Nothing has to be changed for the tokens; look the answer to an initialize request up: HTTP ${status}.`
   return [observation('warning', 'mcp_request_failed', 'mcp_server', advice, exchange)]
+}
+
+/** The scope that a `403` names without an error, if the token lacks it: the Go SDK says so (D3). */
+function scopeWanted({ response }: Exchange, { accessToken }: Report['tokens']): string | undefined {
+  if (response?.status !== 403) return undefined
+  const { parameters } = parseChallenges(response.challenge).find(({ scheme }) => scheme === 'bearer') ?? {}
+  const wanted = scopeTokens(parameters?.['scope'])
+  if (parameters?.['error'] !== undefined || wanted.length === 0) return undefined
+  const granted = accessToken?.claims?.['scope'] ?? accessToken?.claims?.['scp']
+  const held = typeof granted === 'string' ? scopeTokens(granted) : []
+  return wanted.every((token) => held.includes(token)) ? undefined : wanted.join(' ')
 }
 
 /** The doctor asks for one token, and for no other. */

@@ -8,6 +8,8 @@ const refusing = new Set([
   'subject_token_refused',
   'id_token_expired',
   'access_forbidden',
+  'user_disabled',
+  'account_incomplete',
 ])
 
 /** What comes of the flow, by the most important finding. */

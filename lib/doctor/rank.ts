@@ -3,7 +3,7 @@ import type { CrossAppAccessError } from '../errors.ts'
 import { observeClocks } from './clocks.ts'
 import { explained } from './explain.ts'
 import type { Observation } from './observation.ts'
-import { observeComparisons } from './observe-comparisons.ts'
+import { observeComparisons, observeIdJag } from './observe-comparisons.ts'
 import type { Comparison, Report, ReportedFinding, ServerClock } from './report.ts'
 import type { Seen } from './seen.ts'
 
@@ -21,7 +21,8 @@ export function rank(
     return finding === undefined ? [] : [explain({ finding, severity: 'error' }, error)]
   }
   const { error, laterErrors, tokens } = seen
-  const [atTheDoor, later] = split(seen.observations, (each) => each.exchange?.step === 'challenge')
+  const [uncovered, seenThere] = split(seen.observations, ({ finding }) => finding.id === 'url_not_covered')
+  const [atTheDoor, later] = split(seenThere, (each) => each.exchange?.step === 'challenge')
   const [keys, inside] = split(later, ({ finding }) => finding.id === 'id_jag_key_unknown')
   const bare = error !== undefined && findingOf(error)?.id === 'grant_rejected'
   // Once the identity provider has taken it, what is odd about an ID token does no harm.
@@ -29,14 +30,21 @@ export function rank(
   const compared = observeComparisons(comparisons, { ...(okta !== undefined && { okta }) }).map((each) =>
     harmless && each.severity === 'error' ? { ...each, severity: 'note' as const } : each,
   )
+  const ofClocks = observeClocks(clocks)
+  const ofIdJag = observeIdJag(comparisons, error === undefined ? 'warning' : 'error').filter(
+    // Clocks that differ say the same, and whose is wrong.
+    ({ finding }) => finding.id !== 'id_jag_iat' || ofClocks.length === 0,
+  )
   const all = [
+    // Without it nothing else matters: the library would never begin.
+    ...uncovered.map((each) => explain(each)),
     ...atTheDoor.filter(({ severity }) => severity === 'error').map((each) => explain(each)),
     // An authorization server says nothing but invalid_grant; a key that nobody knows is the reason.
-    ...(bare ? keys.map((each) => explain(each)) : []),
+    ...(bare ? [...keys, ...ofIdJag].map((each) => explain(each)) : []),
     ...(error === undefined ? [] : ofError(error)),
     ...inside.map((each) => explain(each)),
     ...laterErrors.flatMap(ofError),
-    ...[...observeClocks(clocks), ...keys, ...compared, ...atTheDoor].map((each) => explain(each)),
+    ...[...ofClocks, ...keys, ...ofIdJag, ...compared, ...atTheDoor].map((each) => explain(each)),
   ]
   return bySeverity(withoutRepeats(all))
 }

@@ -127,10 +127,9 @@ function comparisonSection({ comparisons }: Report, paint: Paint, width: number)
   })
   if (matches.length > 0)
     lines.push(`${paint('green', '✔')} ${matches.length} of ${comparisons.length} agree`)
-  if (unknown.length > 0) {
-    const names = unknown.map(({ title }) => title).join(', ')
-    lines.push(labelled(['not told by the servers', names], paint, width))
-  }
+  const named = (list: readonly Comparison[]) => list.map(({ title }) => title).join(', ')
+  if (mismatches.length > 0) lines.push(labelled(['differ', named(mismatches)], paint, width))
+  if (unknown.length > 0) lines.push(labelled(['not told by the servers', named(unknown)], paint, width))
   return `${heading('Compared', paint)}\n${lines.join('\n')}`
 }
 

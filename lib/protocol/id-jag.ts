@@ -100,7 +100,7 @@ function isIdJagType(typ: unknown): boolean {
 
 /** Whether a token says of itself that it is an ID-JAG. */
 export function isIdJag(token: string): boolean {
-  return isIdJagType(decode(token)?.typ)
+  return isIdJagType(readJwt(token)?.header['typ'])
 }
 
 function names(claim: unknown, resource: string): boolean {

@@ -1,4 +1,14 @@
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  lstatSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Report } from '../../lib/doctor/index.ts'
@@ -144,13 +154,42 @@ describe('xaa doctor', () => {
     expect(stdout).toMatch(/^Tokens\n {2}Signature checked: ID token, ID-JAG\./m)
   })
 
-  test('says where no resource of the settings file covers the URL, and diagnoses it all the same', async () => {
+  test('is not healthy if no resource of the settings file covers the URL: in text, JSON and page, with exit code 1 (A1)', async () => {
     const config = file('elsewhere.json', JSON.stringify({ resources: ['https://other.example/mcp'] }))
-    const { code, stderr } = await doctor(['--id-token-file', idTokenFile, '-c', config])
-    expect(code).toBe(0)
+    const { code, stderr, stdout } = await doctor(['--id-token-file', idTokenFile, '-c', config])
+    expect(code).toBe(1)
+    expect(stdout).toMatch(/^✘ Misconfigured {2}No resource in the options covers this URL\./)
+    const page = join(directory, 'not-covered.html')
+    const json = await doctor(['--id-token-file', idTokenFile, '-c', config, '--json', '--html', page])
+    expect(json.code).toBe(1)
+    const report = JSON.parse(json.stdout) as Report
+    expect(report.outcome).toBe('misconfigured')
+    // The rest of the flow was looked at all the same.
+    expect(report.findings.map(({ id }) => id)).toEqual(['url_not_covered'])
+    expect(report.exchanges.every(({ verdict }) => verdict === 'good')).toBe(true)
+    const html = readFileSync(page, 'utf8')
+    expect(html).toContain('No resource in the options covers this URL')
+    expect(html).not.toContain('Healthy')
     expect(stderr).toMatch(/^No resource of the settings file covers this URL/m)
     const { stderr: quiet } = await doctor(['--id-token-file', idTokenFile])
     expect(quiet).not.toContain('covers this URL')
+  })
+
+  test('writes the page to a file of its own, for its owner alone, over a link or an older file', async () => {
+    const [older, target] = [file('older.html', 'older'), file('target.html', 'untouched')]
+    chmodSync(older, 0o666)
+    const link = join(directory, 'link.html')
+    symlinkSync(target, link)
+    for (const page of [older, link]) {
+      await doctor(['--id-token-file', idTokenFile, '--html', page])
+      expect({ mode: lstatSync(page).mode & 0o777, isFile: lstatSync(page).isFile() }).toEqual({
+        mode: 0o600,
+        isFile: true,
+      })
+      expect(readFileSync(page, 'utf8')).toContain('<!doctype html>')
+    }
+    expect(readFileSync(target, 'utf8')).toBe('untouched')
+    expect(readdirSync(directory).filter((name) => name.endsWith('.tmp'))).toEqual([])
   })
 
   test('uses colours only where FORCE_COLOR wants them or a terminal is there, and never with NO_COLOR', async () => {
@@ -257,6 +296,8 @@ describe('A command that is called wrongly', () => {
       /must begin with https:/,
     ],
     ['with two URLs', () => ['doctor', 'https://a.example', 'https://b.example'], /one too many/],
+    ['with a stray secret', () => ['headers', 'https://a.example', canary], /one too many/],
+    ['with a secret for a command', () => [canary], /The first argument is no command/],
     ['with an unknown flag', () => ['doctor', '--idp-isuer', 'x'], /no --idp-isuer\. Is it --idp-issuer\?/],
     [
       'with a flag for a secret',

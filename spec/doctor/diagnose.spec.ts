@@ -236,6 +236,19 @@ describe('A diagnosis', () => {
     expect(enterprise.mcp.requests).toEqual([])
   })
 
+  test.each([
+    ['another path', (url: string) => url.replace('/mcp', '/mpc'), /the path .*\/mcp" is neither .*\/mpc/],
+    ['another name for this machine', (url: string) => url.replace('127.0.0.1', 'localhost'), /the host is/],
+  ])('is not healthy if a resource covers %s alone (A1)', async (_, misspell, difference) => {
+    const resources = [misspell(enterprise.mcp.url)]
+    const report = await diagnose(enterprise.options({ resources }), enterprise.mcp.url)
+    expect(report).toMatchObject({
+      outcome: 'misconfigured',
+      findings: [{ id: 'url_not_covered', severity: 'error', advice: expect.stringMatching(difference) }],
+    })
+    expect(enterprise.grants).toBe(1)
+  })
+
   test('puts every request through options.fetch, where there is one', async () => {
     const asked: string[] = []
     const counting = async (url: string, init: RequestInit) => {
@@ -271,6 +284,22 @@ describe('A demand that the library would meet', () => {
     const { id, text } = await refusing(status, challenge)
     expect(id).toBe(finding)
     expect(text).toMatch(/not done here {2}The library .* once.*; the doctor does not\./)
+  })
+
+  test('for a wider scope may come without an error, as the Go SDK has it (D3)', async () => {
+    const { id, text } = await refusing(403, 'Bearer scope="chat.read chat.admin"')
+    expect(id).toBe('insufficient_scope')
+    expect(text).toContain('chat.admin')
+  })
+
+  test('for a token that is bound to a key is one that the flow can meet (D1)', async () => {
+    enterprise.mcp.behaviour.challenge = (standard) => standard.replace('Bearer', 'DPoP')
+    const report = await diagnose(enterprise.options(), enterprise.mcp.url)
+    expect(report.findings[0]).toMatchObject({
+      id: 'dpop_wanted',
+      place: 'client',
+      advice: expect.stringContaining('Set dpop: true'),
+    })
   })
 
   test('for a scope that holds a secret is as good as none, as for the library', async () => {
@@ -349,6 +378,17 @@ describe('A report', () => {
     const report = await diagnose(enterprise.options(), enterprise.mcp.url)
     expect(report.findings[0]?.id).toBe('access_token_refused')
     for (const text of await renderings(report)) expect(text).not.toContain(token)
+  })
+
+  test('names what does not agree beside the number of what does', async () => {
+    enterprise.idp.behaviour.alterIdJag = ({ header, claims }) => ({
+      header,
+      claims: { ...claims, client_id: 'x' },
+    })
+    const report = await diagnose(enterprise.options(), enterprise.mcp.url)
+    const { title } = report.comparisons.find(({ verdict }) => verdict === 'mismatch')!
+    expect(renderText(report)).toMatch(new RegExp(`\\d+ of \\d+ agree\\n +differ {2}${title}\\n`))
+    expect(await renderHtml(report)).toMatch(new RegExp(`\\d+ of \\d+ agree; differ: ${title}`))
   })
 
   test('is plain data: what JSON keeps is all there is', async () => {

@@ -17,11 +17,12 @@ const ofErrors = [
 ]
 
 function argumentsOf(name: string): unknown[] {
-  if (name === 'clientRejected') return [registration, metadata]
+  if (name === 'clientRejected') return [registration, metadata, 'none']
+  if (name === 'idJagNotIssuedHere') return ['https://idp.example', metadata]
   if (name === 'untrustedServer') return [['https://a.example'], ['https://b.example']]
   if (name === 'jwtBearerUnsupported') return [metadata]
   if (name === 'policyDenied') return ['access_denied', {}]
-  if (name === 'grantRejected') return ['invalid_grant', undefined, {}]
+  if (name === 'grantRejected') return ['invalid_grant', {}, metadata, 'none']
   return ['text', 'text', 'text']
 }
 

@@ -116,7 +116,11 @@ export function parseArguments(argv: readonly string[], env: NodeJS.ProcessEnv):
       throw new UsageError(`--${token.name} must not be empty.`)
   }
   const [command, url, ...more] = positionals
-  if (more.length > 0) throw new UsageError(`One URL is enough; "${more[0] ?? ''}" is one too many.`)
+  // Not quoted: a stray argument may be a secret.
+  if (more.length > 0)
+    throw new UsageError(
+      `One URL is enough: of the arguments ${more.length === 1 ? 'there is one too many' : `${more.length} are too many`}.`,
+    )
   const environment = (name: string) => {
     const value = hasEnvironment(name) ? env[environmentName(name)] : undefined
     return value === '' ? undefined : value
@@ -165,16 +169,16 @@ function explain(error: unknown, argv: readonly string[]): string {
     return `${name} needs a value: ${name} ${flag.value}.${dash}`
   }
   if (flag !== undefined) return `${name} takes no value.`
-  const near = nearest(name.replace(/^-+/, ''))
+  const near = nearest(name.replace(/^-+/, ''), Object.keys(flags))
   return `There is no ${name}.${near === undefined ? '' : ` Is it --${near}?`}`
 }
 
-function nearest(name: string): string | undefined {
-  const ranked = Object.keys(flags)
-    .map((flag) => ({ flag, distance: distance(name, flag) }))
-    .sort((a, b) => a.distance - b.distance)
-  const [best] = ranked
-  return best !== undefined && best.distance <= Math.max(2, name.length / 3) ? best.flag : undefined
+/** The word that was probably meant, if one is close enough. */
+export function nearest(word: string, words: readonly string[]): string | undefined {
+  const [best] = words
+    .map((candidate) => ({ candidate, edits: distance(word, candidate) }))
+    .sort((a, b) => a.edits - b.edits)
+  return best !== undefined && best.edits <= Math.max(2, word.length / 3) ? best.candidate : undefined
 }
 
 /** Edits that make one word another. */

@@ -19,7 +19,11 @@ export async function runDoctor(args: Arguments, signal: AbortSignal): Promise<n
   const printer = new ProgressPrinter(stderr, args.has('quiet'), isColourful(stderr, env))
   const options = await optionsOf(settings, (line) => printer.say(line))
   const report = await checked(() =>
-    diagnose(options, settings.url, { signal, onProgress: (progress) => printer.show(progress) }),
+    diagnose(options, settings.url, {
+      signal,
+      onProgress: (progress) => printer.show(progress),
+      ...(settings.notCoveredBy && { notCoveredBy: settings.notCoveredBy }),
+    }),
   )
   printer.end()
   if (htmlFile !== undefined) write(htmlFile, await renderHtml(report))

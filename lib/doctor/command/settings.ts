@@ -98,6 +98,8 @@ export interface Settings {
   idp: ServerRegistration
   authorizationServers: ServerRegistration[]
   resources: (string | ResourceOptions)[]
+  /** URLs of the resources in the file, if none of them covers the URL: one that does was added then. */
+  notCoveredBy?: readonly string[]
   /** What is odd about them, in sentences for people. */
   notes: string[]
   idToken: { source: IdTokenSource; type: string }
@@ -383,7 +385,7 @@ function resourcesOf(
   url: string,
   configured: readonly (string | z.infer<typeof resource>)[],
   args: Arguments,
-): Pick<Settings, 'resources' | 'notes'> {
+): Pick<Settings, 'resources' | 'notes' | 'notCoveredBy'> {
   const identifier = args.text('resource')
   const given = defined({ scope: args.text('scope'), audience: args.text('audience') })
   const overrides: Partial<ResourceOptions> = {
@@ -404,7 +406,9 @@ function resourcesOf(
   }
   const note =
     'No resource of the settings file covers this URL: with them the library would leave its requests alone.'
-  return { resources: [...entries, { url, ...overrides }], notes: entries.length === 0 ? [] : [note] }
+  const resources = [...entries, { url, ...overrides }]
+  if (entries.length === 0) return { resources, notes: [] }
+  return { resources, notes: [note], notCoveredBy: entries.map((entry) => String(entry.url)) }
 }
 
 function isUnder(url: string, resource: ResourceOptions): boolean {

@@ -1,10 +1,8 @@
 import { spawn } from 'node:child_process'
-import { createServer } from 'node:http'
-import type { IncomingMessage, Server, ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { encode } from 'jose/base64url'
 import { createRemoteJWKSet, customFetch } from 'jose/jwks/remote'
 import { jwtVerify } from 'jose/jwt/verify'
+import type { JWTPayload } from 'jose'
 import { startDeadline } from '../../token/deadline.ts'
 import { findingOf, isCrossAppAccessError } from '../../errors.ts'
 import { systemClock } from '../../protocol/context.ts'
@@ -15,6 +13,7 @@ import { Secrets } from '../../protocol/redaction.ts'
 import type { ServerRegistration } from '../../protocol/registration.ts'
 import { sha256 } from '../../protocol/sha256.ts'
 import { requestToken } from '../../protocol/token-endpoint.ts'
+import { Callback } from './sign-in-callback.ts'
 
 /** A sign-in of the user at the identity provider. */
 export interface SignInRequest {
@@ -28,7 +27,7 @@ export interface SignInRequest {
   /** Greatest age of the authentication, in seconds. */
   maxAge?: number
   fetch: AnyFetch
-  /** Told the address to open. */
+  /** Told the address to open, then who has signed in. */
   notify: (line: string) => void
   signal: AbortSignal
 }
@@ -63,7 +62,11 @@ export async function signIn(request: SignInRequest): Promise<string> {
   const metadata = await discover(idp, context)
   const [state, nonce, verifier] = [randomText(), randomText(), randomText()]
   context.secrets.add(verifier)
-  const callback = await Callback.listen(request.port, { state, issuer: idp.issuer, metadata })
+  const callback = await Callback.listen(request.port, {
+    state,
+    issuer: idp.issuer,
+    namesItself: metadata.namesItself,
+  })
   try {
     const challenge = await sha256(verifier)
     const address = authorizationUrl(request, metadata, {
@@ -73,7 +76,7 @@ export async function signIn(request: SignInRequest): Promise<string> {
       redirectUri: callback.redirectUri,
     })
     request.notify(`To sign in, open this address:\n  ${address}`)
-    if (request.openBrowser) open(address)
+    if (request.openBrowser) open(callback.entryFor(address))
     const code = await abortable(callback.code, signal)
     const idToken = await redeem(
       idp,
@@ -81,7 +84,9 @@ export async function signIn(request: SignInRequest): Promise<string> {
       { code, verifier, redirectUri: callback.redirectUri },
       context,
     )
-    await verify(idToken, idp, metadata, nonce, fetch)
+    const claims = await verify(idToken, idp, metadata, nonce, fetch)
+    // Before the token is used: somebody else may have signed in.
+    request.notify(`Signed in as ${nameOf(claims, context.secrets)} at ${idp.issuer}`)
     return idToken
   } finally {
     callback.close()
@@ -192,7 +197,7 @@ async function verify(
   { jwksUri }: ProviderMetadata,
   nonce: string,
   fetch: AnyFetch,
-): Promise<void> {
+): Promise<JWTPayload> {
   const keys = createRemoteJWKSet(new URL(jwksUri), { [customFetch]: fetch, timeoutDuration: requestMs })
   const { payload } = await jwtVerify(idToken, keys, {
     issuer,
@@ -207,96 +212,15 @@ async function verify(
   const several = Array.isArray(payload.aud) && payload.aud.length > 1
   if (several && payload['azp'] !== clientId)
     throw new Error('The ID token of the sign-in is for another client')
+  return payload
 }
 
-/** The loopback server that the browser comes back to. */
-class Callback {
-  readonly code: Promise<string>
-  readonly redirectUri: string
-  readonly #server: Server
-
-  private constructor(
-    server: Server,
-    expected: { state: string; issuer: string; metadata: ProviderMetadata },
-  ) {
-    this.#server = server
-    // A server that listens on TCP has an address with a port.
-    this.redirectUri = `http://127.0.0.1:${(server.address() as AddressInfo).port}/callback`
-    this.code = new Promise((resolve, reject) => {
-      server.on('request', (req, res) => {
-        // Only when the page is on its way: what follows may close the connection.
-        const [done, failed] = [later(res, resolve), later(res, reject)]
-        receive(req, res, expected, done, failed)
-      })
-    })
-    // It is waited for only once the address is out.
-    this.code.catch(() => undefined)
-  }
-
-  static async listen(
-    port: number,
-    expected: { state: string; issuer: string; metadata: ProviderMetadata },
-  ): Promise<Callback> {
-    const server = createServer()
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', () => reject(new Error(`Port ${port} cannot be used for the sign-in`)))
-      server.listen(port, '127.0.0.1', resolve)
-    })
-    return new Callback(server, expected)
-  }
-
-  close(): void {
-    this.#server.close()
-    // Also those that a browser opened ahead of need: they would keep the command from ending.
-    this.#server.closeAllConnections()
-  }
-}
-
-/** Calls it when the answer is over. */
-function later<T>(res: ServerResponse, call: (value: T) => void): (value: T) => void {
-  return (value) => void res.once('close', () => call(value))
-}
-
-function receive(
-  req: IncomingMessage,
-  res: ServerResponse,
-  { state, issuer, metadata }: { state: string; issuer: string; metadata: ProviderMetadata },
-  resolve: (code: string) => void,
-  reject: (error: Error) => void,
-): void {
-  // Any page may send the browser here, to any path: without our state it is nothing to us, and we go on waiting.
-  const [path, query] = (req.url ?? '').split(/\?(.*)/s)
-  const answer = new URLSearchParams(query)
-  if (path !== '/callback' || req.method !== 'GET' || answer.get('state') !== state) {
-    show(res, 400, 'This is not the answer to a sign-in of this command.')
-    return
-  }
-  const error = answer.get('error')
-  const iss = answer.get('iss')
-  const foreign = iss === null ? metadata.namesItself : iss !== issuer
-  const code = answer.get('code')
-  if (foreign) {
-    show(res, 400, 'The answer comes from another identity provider.')
-    reject(new Error('The answer to the sign-in comes from another identity provider'))
-  } else if (error !== null || code === null || code === '') {
-    const reason = new Secrets().scrub([error, answer.get('error_description')].filter(Boolean).join(', '))
-    show(res, 400, 'The sign-in did not succeed. Look at the terminal for the reason.')
-    reject(new Error(`The identity provider refuses the sign-in: ${reason === '' ? 'no code' : reason}`))
-  } else {
-    show(res, 200, 'You are signed in. This window can be closed.')
-    resolve(code)
-  }
-}
-
-function show(res: ServerResponse, status: number, text: string): void {
-  res.writeHead(status, {
-    'content-type': 'text/html; charset=utf-8',
-    'content-security-policy': "default-src 'none'",
-    'referrer-policy': 'no-referrer',
-    'cache-control': 'no-store',
-    connection: 'close',
-  })
-  res.end(`<!doctype html><meta charset="utf-8"><title>xaa</title><p>${text}</p>`)
+/** The user, as people know them. */
+function nameOf(claims: JWTPayload, secrets: Secrets): string {
+  const known = [claims['email'], claims['preferred_username'], claims['name']]
+  const name = known.find((each) => typeof each === 'string' && each !== '')
+  const subject = secrets.scrub(claims.sub ?? '')
+  return typeof name === 'string' ? `${secrets.scrub(name)} (${subject})` : subject
 }
 
 /** Opens an address in the browser, if there is one. The address was printed too. */

@@ -63,6 +63,10 @@ async function foreignIdToken(claims: JWTPayload): Promise<Partial<Overrides>> {
   return { getIdToken: () => token }
 }
 
+/** What Fosite, on which Ory Hydra is built, says before each cause. */
+const fositePreamble =
+  'The provided authorization grant (e.g., authorization code, resource owner credentials) or refresh token is invalid, expired, revoked, does not match the redirection URI used in the authorization request, or was issued to another client.'
+
 /** A port on which nobody listens. */
 const nowhere = 'http://127.0.0.1:9'
 
@@ -616,6 +620,345 @@ export const setUps: SetUp[] = [
       behaviour.alterTokenResponse = (body) => ({ ...body, access_token: '' })
       return undefined
     },
+  },
+
+  // ---- The words of real servers ----------------------------------------------------------------------------------------
+  {
+    wrong: 'a user whom the authorization server (Keycloak) does not know',
+    finding: 'user_unknown',
+    advice: /link it to the identity provider by the sub/,
+    arrange: ({ authorizationServer: { behaviour } }) => {
+      behaviour.refuse = { error: 'invalid_grant', error_description: 'User not found' }
+      return undefined
+    },
+  },
+  {
+    wrong: 'a user who is disabled at the authorization server (Keycloak)',
+    finding: 'user_disabled',
+    advice: /Enable this user's account/,
+    outcome: 'denied',
+    arrange: ({ authorizationServer: { behaviour } }) => {
+      behaviour.refuse = { error: 'invalid_grant', error_description: 'User is not enabled' }
+      return undefined
+    },
+  },
+  {
+    wrong: 'an account that is not set up at the authorization server (Keycloak)',
+    finding: 'account_incomplete',
+    advice: /required actions/,
+    outcome: 'denied',
+    arrange: ({ authorizationServer: { behaviour } }) => {
+      behaviour.refuse = { error: 'invalid_grant', error_description: 'Account is not fully set up' }
+      return undefined
+    },
+  },
+  {
+    wrong: 'the grant switched off for this client (Keycloak)',
+    finding: 'grant_off_for_client',
+    advice: /Enable the JWT authorization grant/,
+    arrange: ({ authorizationServer: { behaviour } }) => {
+      behaviour.refuse = {
+        error: 'invalid_grant',
+        error_description: 'JWT Authorization Grant is not supported for the requested client',
+      }
+      return undefined
+    },
+  },
+  {
+    wrong: 'a client that may not use ID-JAGs of this identity provider (Keycloak)',
+    finding: 'idp_not_allowed_for_client',
+    advice: /Allow the client "wiki-at-chat" the identity provider/,
+    arrange: ({ authorizationServer: { behaviour } }) => {
+      behaviour.refuse = {
+        error: 'invalid_grant',
+        error_description: 'Identity Provider is not allowed for the client',
+      }
+      return undefined
+    },
+  },
+  {
+    wrong: 'a public client where only confidential ones may use the grant (Keycloak)',
+    finding: 'public_client_refused',
+    advice: /as a confidential one/,
+    arrange: ({ authorizationServer: { behaviour } }) => {
+      behaviour.refuse = {
+        error: 'invalid_grant',
+        error_description: 'Public client not allowed to use authorization grant',
+      }
+      return undefined
+    },
+  },
+  {
+    wrong: 'an identity provider that the authorization server does not know (Keycloak)',
+    finding: 'idp_unknown',
+    advice: /Register the identity provider/,
+    arrange: ({ authorizationServer: { behaviour } }) => {
+      behaviour.refuse = {
+        error: 'invalid_grant',
+        error_description: 'No Identity Provider for provided issuer',
+      }
+      return undefined
+    },
+  },
+  {
+    wrong: 'keys of the identity provider that the authorization server does not have (Keycloak)',
+    finding: 'id_jag_signature_refused',
+    advice: /fetch the keys/,
+    arrange: ({ authorizationServer: { behaviour } }) => {
+      behaviour.refuse = { error: 'invalid_grant', error_description: 'Invalid signature' }
+      return undefined
+    },
+  },
+  {
+    wrong: 'an ID-JAG that the authorization server has seen before (Keycloak)',
+    finding: 'id_jag_reused',
+    advice: /reuseIdJag be false/,
+    arrange: ({ authorizationServer: { behaviour } }) => {
+      behaviour.refuse = { error: 'invalid_grant', error_description: 'Token reuse detected' }
+      return undefined
+    },
+  },
+  {
+    wrong: 'a clock of the identity provider that is a second fast (Keycloak)',
+    finding: 'id_jag_from_the_future',
+    advice: /allowedClockSkew/,
+    arrange: ({ authorizationServer: { behaviour } }) => {
+      behaviour.refuse = { error: 'invalid_grant', error_description: 'Token was issued in the future' }
+      return undefined
+    },
+  },
+  {
+    wrong: 'an ID-JAG that is over by the clock of the authorization server (Keycloak)',
+    finding: 'id_jag_not_active',
+    advice: /not valid any more/,
+    arrange: ({ authorizationServer: { behaviour } }) => {
+      behaviour.refuse = { error: 'invalid_grant', error_description: 'Token is not active' }
+      return undefined
+    },
+  },
+  {
+    wrong: 'an issuer for an audience where the token endpoint is wanted (Hydra)',
+    finding: 'audience_refused',
+    advice: /Set resources\[\]\.audience .* its token endpoint, "http/,
+    arrange: ({ authorizationServer: { behaviour } }) => {
+      behaviour.refuse = {
+        error: 'invalid_grant',
+        error_description: `${fositePreamble} The JWT in "assertion" request parameter MUST contain an "aud" (audience) claim containing a value "https://hydra.example/oauth2/token" that identifies the authorization server as an intended audience.`,
+      }
+      return undefined
+    },
+  },
+  {
+    wrong: 'an issuer that is not trusted by the admin API (Hydra)',
+    finding: 'idp_unknown',
+    advice: /Register the identity provider/,
+    arrange: ({ authorizationServer: { behaviour } }) => {
+      behaviour.refuse = {
+        error: 'invalid_grant',
+        error_description: `${fositePreamble} No public JWK was registered for issuer "https://login.acme.example" and subject "alice", and public key is required to check signature of JWT in "assertion" request parameter.`,
+      }
+      return undefined
+    },
+  },
+  {
+    wrong: 'a secret that is wrong (Keycloak)',
+    finding: 'client_rejected',
+    advice: /secrets of idp and authorizationServers are not swapped.*client_secret_basic/,
+    arrange: ({ authorizationServer: { behaviour } }) => {
+      behaviour.refuse = {
+        status: 401,
+        error: 'unauthorized_client',
+        error_description: 'Invalid client or Invalid client credentials',
+      }
+      return undefined
+    },
+  },
+  {
+    wrong: 'a resource that no resource indicator stands for (Keycloak)',
+    finding: 'grant_rejected',
+    advice: /set resources\[\]\.resource to false/,
+    arrange: ({ authorizationServer: { behaviour } }) => {
+      behaviour.refuse = { error: 'invalid_grant' }
+      return undefined
+    },
+  },
+  {
+    wrong: 'DPoP switched on for the client alone (Keycloak)',
+    finding: 'dpop_wanted',
+    advice: /Set dpop: true/,
+    arrange: ({ authorizationServer: { behaviour } }) => {
+      behaviour.refuse = { error: 'invalid_request', error_description: 'DPoP proof is missing' }
+      return undefined
+    },
+  },
+  {
+    wrong: 'DPoP switched on for the client at the identity provider alone',
+    finding: 'dpop_wanted',
+    advice: /Set dpop: true/,
+    arrange: ({ idp: { behaviour } }) => {
+      behaviour.refuse = { error: 'invalid_request', error_description: 'DPoP proof is missing' }
+      return undefined
+    },
+  },
+  {
+    wrong: 'ID tokens where the identity provider exchanges access tokens only (Keycloak)',
+    finding: 'id_jag_not_issued_here',
+    advice: /Enable token exchange for ID-JAGs/,
+    arrange: ({ idp: { behaviour } }) => {
+      behaviour.refuse = {
+        error: 'invalid_request',
+        error_description: "Parameter 'subject_token' supports access tokens only",
+      }
+      return undefined
+    },
+  },
+  {
+    wrong: 'token exchange switched off for the client (Keycloak)',
+    finding: 'id_jag_not_issued_here',
+    advice: /Enable token exchange for ID-JAGs/,
+    arrange: ({ idp: { behaviour } }) => {
+      behaviour.refuse = {
+        error: 'invalid_request',
+        error_description: 'Standard token exchange is not enabled for the requested client',
+      }
+      return undefined
+    },
+  },
+  {
+    wrong: 'an identity provider that knows no such token type (Spring)',
+    finding: 'id_jag_not_issued_here',
+    advice: /Enable token exchange for ID-JAGs/,
+    arrange: ({ idp: { behaviour } }) => {
+      behaviour.refuse = {
+        error: 'unsupported_token_type',
+        error_description: 'OAuth 2.0 Parameter: requested_token_type',
+      }
+      return undefined
+    },
+  },
+  {
+    wrong: 'a secret that is wrong (Spring)',
+    finding: 'client_rejected',
+    advice: /Check clientId and the secret/,
+    arrange: ({ authorizationServer: { behaviour } }) => {
+      behaviour.refuse = {
+        status: 401,
+        error: 'invalid_client',
+        error_description: 'Client authentication failed: client_secret',
+      }
+      return undefined
+    },
+  },
+  {
+    wrong: 'a client id that is missing in the form (Python SDK)',
+    finding: 'client_rejected',
+    advice: /Check clientId/,
+    arrange: ({ authorizationServer: { behaviour } }) => {
+      behaviour.refuse = { status: 401, error: 'invalid_client', error_description: 'Missing client_id' }
+      return undefined
+    },
+  },
+  {
+    wrong: 'a client that is not known (Okta)',
+    finding: 'client_rejected',
+    advice: /Check clientId/,
+    arrange: ({ idp: { behaviour } }) => {
+      behaviour.refuse = () => ({
+        status: 401,
+        error: 'invalid_client',
+        error_description: "Invalid value for 'client_id' parameter.",
+      })
+      return undefined
+    },
+  },
+  {
+    wrong: 'consent that the user has to give at the authorization server',
+    finding: 'interaction_wanted',
+    advice: /interactionUri/,
+    outcome: 'denied',
+    arrange: ({ authorizationServer: { behaviour } }) => {
+      behaviour.refuse = () =>
+        Object.assign(
+          { error: 'interaction_required' },
+          { interaction_uri: 'https://auth.example/consent?t=1' },
+        )
+      return undefined
+    },
+  },
+  {
+    wrong: 'a policy of the authorization server that does not allow it',
+    finding: 'policy_denied',
+    advice: /Ask the administrator of the authorization server/,
+    outcome: 'denied',
+    arrange: ({ authorizationServer: { behaviour } }) => {
+      behaviour.refuse = { error: 'access_denied' }
+      return undefined
+    },
+  },
+  {
+    wrong: 'an authorization server whose metadata does not list the grant for anybody',
+    finding: 'jwt_bearer_unsupported',
+    advice: /does not list it for any client/,
+    arrange: ({ authorizationServer: { behaviour } }) => {
+      behaviour.refuse = { error: 'unsupported_grant_type' }
+      behaviour.alterMetadata = (document) => ({
+        ...document,
+        grant_types_supported: ['authorization_code'],
+      })
+      return undefined
+    },
+  },
+  {
+    wrong: 'an MCP server that asks for a token that is bound to a key',
+    finding: 'dpop_wanted',
+    advice: /Set dpop: true/,
+    library: 'hands_back',
+    arrange: ({ mcp }) => {
+      mcp.behaviour.challenge = (standard) => standard.replace('Bearer', 'DPoP')
+      return undefined
+    },
+  },
+  {
+    wrong: 'an MCP server that names the missing scope without an error (Go SDK)',
+    finding: 'insufficient_scope',
+    advice: /the MCP server wants "mcp:read mcp:write"/,
+    library: 'hands_back',
+    arrange: ({ mcp }) => {
+      mcp.inject(({ headers }) => headers['authorization'] !== undefined, {
+        status: 403,
+        headers: { 'www-authenticate': 'Bearer scope="mcp:read mcp:write"' },
+      })
+      return undefined
+    },
+  },
+  {
+    wrong: 'an ID-JAG with another issuer',
+    finding: 'id_jag_iss',
+    advice: /iss is "https:\/\/login\.other\.example"/,
+    library: 'throws_generally',
+    arrange: (enterprise) => alterIdJag(enterprise, { iss: 'https://login.other.example' }),
+  },
+  {
+    wrong: 'an ID-JAG that was issued long ago, at a server that does not say what time it is',
+    finding: 'id_jag_iat',
+    advice: /Set the clocks of the identity provider/,
+    library: 'throws_generally',
+    arrange: (enterprise) => {
+      alterIdJag(enterprise, { iat: now() - 120, exp: now() + 180 })
+      enterprise.authorizationServer.inject(enterprise.authorizationServer.tokenPath, {
+        status: 400,
+        headers: { date: '' },
+        body: { error: 'invalid_grant' },
+      })
+      return undefined
+    },
+  },
+  {
+    wrong: 'a path that is misspelt in resources',
+    finding: 'url_not_covered',
+    advice: /does not cover/,
+    library: 'hands_back',
+    arrange: ({ mcp }) => ({ resources: [mcp.url.replace('/mcp', '/mpc')] }),
   },
 
   // ---- The MCP server -----------------------------------------------------------------------------------------------

@@ -85,7 +85,7 @@ function findingSection({ findings }: Report, paint: Paint, width: number): stri
     const { mark, colour } = severityMarks[finding.severity]
     const title = `${paint(colour, mark)} ${index + 1}. ${paint('bold', finding.title)}`
     const rows: [string, string][] = [
-      ['change', finding.advice],
+      ['change', withoutServersWords(finding)],
       ['where', placeNames[finding.place]],
       ...finding.evidence.map(({ label, value }): [string, string] => [label, value]),
       ...(finding.reference === undefined
@@ -95,6 +95,12 @@ function findingSection({ findings }: Report, paint: Paint, width: number): stri
     return [title, ...rows.map((row) => labelled(row, paint, width))].join('\n')
   })
   return `${heading('Findings', paint)}\n${entries.join('\n')}`
+}
+
+/** The advice without the words of the server that it begins with, if the evidence has them too. */
+function withoutServersWords({ advice, evidence }: ReportedFinding): string {
+  const isToldBelow = evidence.some(({ label }) => label === 'description')
+  return isToldBelow ? advice.replace(/^"(?:[^"\\]|\\.)*", says the server\. /, '') : advice
 }
 
 function exchangeSection({ exchanges }: Report, paint: Paint): string {

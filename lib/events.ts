@@ -1,64 +1,162 @@
 import type { CrossAppAccessError } from './errors.ts'
 import type { Hop } from './protocol/context.ts'
 
+/** Members of every event. */
 interface EventBase {
-  /** Milliseconds since the epoch. */
+  /** When it happened, in milliseconds since the epoch. */
   time: number
-  /** Origin and path of the configured resource. */
+  /** Origin and path of the configured resource that it is about. */
   resource: string
-  /** The subject of `forSubject`; absent for the base instance. */
+  /** The user it is about: what `forSubject` was given. Absent for the base instance. */
   subject?: string
-  /** Number of the flight: one attempt to obtain a token. */
+  /** Number of the flight: of one attempt to obtain a token, and of everything that it causes. */
   flight?: number
-  /** Number of the request. */
+  /** Number of the request that it is about. */
   request?: number
 }
 
-/** Marks a token in events: made up, tells nothing about the token itself. */
+/** Members of events about one token. */
 interface TokenMark {
+  /** Stands for the token, to recognize it in later events. It is made up and tells nothing about the token itself. */
   tokenId: string
 }
 
-/** What happens, by `type`. No event holds a token, a secret, a body or a query string. */
-export type CrossAppAccessEvent = EventBase &
-  /** A request goes out with the token in memory. */
-  (
-    | ({ type: 'token_used' } & TokenMark)
-    /** `expiresAt`: milliseconds since the epoch. */
-    | ({ type: 'token_acquired'; expiresAt: number; scope?: string } & TokenMark)
-    /** The token in hand was used while its renewal runs beside the request. */
-    | ({ type: 'token_served_stale' } & TokenMark)
-    /** `late`: the token had been replaced already, nothing was removed. */
-    | ({ type: 'token_invalidated'; late: boolean } & Partial<TokenMark>)
-    /** A flight starts: all that follows of it has its number. */
-    | { type: 'acquire_started'; reason: AcquireReason }
-    | { type: 'acquire_failed'; error: CrossAppAccessError }
-    /** A request of the flow is over, with an answer or without. */
-    | ({ type: 'hop' } & Hop)
-    /** What the MCP server asked for, as far as it is for us to answer. */
-    | {
-        type: 'challenge'
-        status: number
-        demand: 'token' | 'scope' | 'authentication' | 'nonce'
-        scope?: string
-      }
-    /** A request is sent again; `sends` counts this one too. */
-    | { type: 'replay'; sends: number }
-    | { type: 'replay_skipped'; reason: 'one_shot_body' }
-    | { type: 'step_up'; scope?: string }
-    /** Nothing is asked before `until`, in milliseconds since the epoch. */
-    | {
-        type: 'gate_closed'
-        until: number
-        reason: 'transient' | 'terminal' | 'token_refused'
-        error?: CrossAppAccessError
-      }
-    | { type: 'gate_opened'; reason: 'time' | 'subject_token' | 'answer' }
-    | { type: 'passed_through'; reason: 'authorization_present' | 'no_resource' }
-    | { type: 'store_failed'; operation: 'get' | 'set' | 'delete' | 'lock'; error: Error }
-  )
+/** A request goes out with a token that was in memory. */
+interface TokenUsed extends EventBase, TokenMark {
+  type: 'token_used'
+}
 
-/** Why a token is being obtained. */
+/** A flight has obtained a token. */
+interface TokenAcquired extends EventBase, TokenMark {
+  type: 'token_acquired'
+  /** The end of the token, in milliseconds since the epoch. */
+  expiresAt: number
+  /** The scope that was granted, if it is known. */
+  scope?: string
+}
+
+/** A token near its end is used once more, while its renewal runs beside the request (E5). */
+interface TokenServedStale extends EventBase, TokenMark {
+  type: 'token_served_stale'
+}
+
+/** A server has refused a token, or `invalidate` was called. */
+interface TokenInvalidated extends EventBase, Partial<TokenMark> {
+  type: 'token_invalidated'
+  /** True if another token had replaced it already, so that nothing was removed (E2). */
+  late: boolean
+}
+
+/** A flight starts. Everything that it causes has its number in `flight`. */
+interface AcquireStarted extends EventBase {
+  type: 'acquire_started'
+  /** Why a token is needed. */
+  reason: AcquireReason
+}
+
+/** A flight has ended without a token. */
+interface AcquireFailed extends EventBase {
+  type: 'acquire_failed'
+  /** What the requests that wait for this flight reject with. */
+  error: CrossAppAccessError
+}
+
+/** One request of the flow is over, with an answer or without. */
+interface HopEnded extends EventBase, Hop {
+  type: 'hop'
+}
+
+/** The MCP server answers with `401` or `403`, and asks for something that the library can bring. */
+interface ChallengeMet extends EventBase {
+  type: 'challenge'
+  /** HTTP status of the answer: 401 or 403. */
+  status: number
+  /** What the server asks for: a token, a wider scope, a stronger authentication, or a DPoP proof with its nonce. */
+  demand: 'token' | 'scope' | 'authentication' | 'nonce'
+  /** The scope that the challenge names. */
+  scope?: string
+}
+
+/** A request is sent again, with a better token. */
+interface Replayed extends EventBase {
+  type: 'replay'
+  /** How often the request has been sent by now, this time included. */
+  sends: number
+}
+
+/** A request that a better token might help is not sent again (C3). */
+interface ReplaySkipped extends EventBase {
+  type: 'replay_skipped'
+  /** `one_shot_body`: the body can be read only once. */
+  reason: 'one_shot_body'
+}
+
+/** A wider scope is asked for, because the MCP server wants it (D3). */
+interface SteppedUp extends EventBase {
+  type: 'step_up'
+  /** The scope that is asked for from now on. */
+  scope?: string
+}
+
+/** After a failure nothing is sent for a while: requests get the remembered error, or the refused token (G1, G2). */
+interface GateClosed extends EventBase {
+  type: 'gate_closed'
+  /** When the gate opens by itself, in milliseconds since the epoch. */
+  until: number
+  /** `transient`: a server is not available. `terminal`: it has decided. `token_refused`: the MCP server refused a new token. */
+  reason: 'transient' | 'terminal' | 'token_refused'
+  /** The failure that is remembered. */
+  error?: CrossAppAccessError
+}
+
+/** Tokens are asked for again. */
+interface GateOpened extends EventBase {
+  type: 'gate_opened'
+  /** `time`: the pause is over. `subject_token`: the user has another one. `answer`: a request was answered well. */
+  reason: 'time' | 'subject_token' | 'answer'
+}
+
+/** A request gets no token although a resource is configured at its origin. */
+interface PassedThrough extends EventBase {
+  type: 'passed_through'
+  /**
+   * `authorization_present`: the request lies under a resource, but has an `Authorization` header already (A2).
+   * `no_resource`: no resource covers the URL, and the server answered `401` (A6).
+   */
+  reason: 'authorization_present' | 'no_resource'
+}
+
+/** The shared store has failed. The request goes on without it (G6). */
+interface StoreFailed extends EventBase {
+  type: 'store_failed'
+  /** What was asked of the store. */
+  operation: 'get' | 'set' | 'delete' | 'lock'
+  /** A copy of what the store threw, without secrets. */
+  error: Error
+}
+
+/** What happens, by `type`. No event holds a token, a secret, a body or a query string (G5). */
+export type CrossAppAccessEvent =
+  | TokenUsed
+  | TokenAcquired
+  | TokenServedStale
+  | TokenInvalidated
+  | AcquireStarted
+  | AcquireFailed
+  | HopEnded
+  | ChallengeMet
+  | Replayed
+  | ReplaySkipped
+  | SteppedUp
+  | GateClosed
+  | GateOpened
+  | PassedThrough
+  | StoreFailed
+
+/**
+ * Why a token is being obtained: `missing`, there is none; `rejected`, the MCP server refused it; `soft_renewal`, it is
+ * near its end; `scope`, a wider one is wanted; `authentication`, a stronger authentication is wanted.
+ */
 export type AcquireReason = 'missing' | 'rejected' | 'soft_renewal' | 'scope' | 'authentication'
 
 type WithoutTime<T> = T extends unknown ? Omit<T, 'time'> : never
@@ -66,17 +164,21 @@ type WithoutTime<T> = T extends unknown ? Omit<T, 'time'> : never
 /** An event before it is stamped with the time. */
 export type UnstampedEvent = WithoutTime<CrossAppAccessEvent>
 
-/** Name of the channel of `node:diagnostics_channel` on which the events are published, where there is one. */
+/** Name of the channel of `node:diagnostics_channel` on which the events are published, on runtimes that have it. */
 export const diagnosticsChannel = 'xaa-fetch'
 
 /** Name of the tracing channel (`tracing:xaa-fetch.flight:start` and so on) around each attempt to obtain a token. */
 export const flightTracingChannel = 'xaa-fetch.flight'
 
-/** What subscribers of the tracing channel are given. `error` is added where the attempt fails. */
+/** What subscribers of the tracing channel are given. `error` is added if the attempt fails. */
 export interface FlightTrace {
+  /** Origin and path of the configured resource. */
   resource: string
+  /** The user, as in events. */
   subject?: string
+  /** Number of the flight, as in events. */
   flight: number
+  /** Why a token is needed. */
   reason: AcquireReason
 }
 
@@ -125,7 +227,7 @@ export class EventSink {
     this.#channel?.publish(stamped)
   }
 
-  /** Runs an attempt to obtain a token inside the tracing channel, where there is one and somebody listens. */
+  /** Runs an attempt to obtain a token inside the tracing channel, if there is one and somebody listens. */
   async trace<T>(flight: FlightTrace, work: () => Promise<T>): Promise<T> {
     if (this.#tracing?.hasSubscribers !== true) return await work()
     let result: Promise<T> | undefined

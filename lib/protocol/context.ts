@@ -18,11 +18,13 @@ export interface Clock {
 
 /** One request of the flow, as events report it. */
 export interface Hop {
+  /** The part of the flow that it belongs to. */
   step: CrossAppAccessStep
-  /** Origin and path. */
+  /** Origin and path of what was asked. */
   endpoint: string
-  /** Absent where no answer came. */
+  /** HTTP status of the answer. Absent if no answer came. */
   status?: number
+  /** From before the request was sent until its answer was read, in milliseconds. */
   durationMs: number
 }
 
@@ -36,7 +38,7 @@ export interface ProtocolContext {
   deadline?: (() => { signal: AbortSignal; clear(): void }) | undefined
   /** Default: the machine's. */
   clock?: Clock | undefined
-  /** Collects what must never be quoted. Default: what the step itself was given. */
+  /** Collects what must never be quoted (G5). Default: the secrets that the step itself is given. */
   secrets?: Secrets | undefined
   /** Told of each request, with its outcome. */
   onHop?: ((hop: Hop) => void) | undefined

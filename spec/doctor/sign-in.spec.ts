@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -54,6 +54,12 @@ async function attempt(browse: (address: URL) => Promise<unknown>, port = 0): Pr
   } finally {
     await browsing.catch(() => undefined)
   }
+}
+
+/** What is in a file once it is there. */
+async function arrival(path: string): Promise<string> {
+  while (!existsSync(path)) await new Promise((resolve) => setTimeout(resolve, 20))
+  return readFileSync(path, 'utf8')
 }
 
 /** Where the browser is sent back to. */
@@ -162,6 +168,49 @@ describe('The sign-in of the command', () => {
   test('stops where the metadata names another issuer, before anybody is sent there', async () => {
     behaviour.alterMetadata = (document) => ({ ...document, issuer: 'https://evil.example' })
     await expect(attempt(() => Promise.resolve())).rejects.toThrow('its metadata names another issuer')
+  })
+
+  const onLinux = process.platform === 'linux' ? test : test.skip
+  onLinux('gives the browser an address that is of use once, and says who has signed in', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'xaa-browser-'))
+    try {
+      const secret = join(directory, 'secret')
+      const seen = join(directory, 'address')
+      writeFileSync(secret, client.secret ?? '')
+      writeFileSync(
+        join(directory, 'xdg-open'),
+        `#!/bin/sh\nprintf %s "$1" > '${seen}.part' && mv '${seen}.part' '${seen}'\n`,
+        {
+          mode: 0o755,
+        },
+      )
+      let browsing: Promise<number[]> | undefined
+      const browse = async (): Promise<number[]> => {
+        const address = await arrival(seen)
+        expect(address).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/start\/[\w-]+$/)
+        const first = await fetch(address, { redirect: 'manual' })
+        const second = await fetch(address, { redirect: 'manual' })
+        await fetch(await back(new URL(first.headers.get('location') ?? '')))
+        return [first.status, second.status]
+      }
+      const { stderr } = await xaa(
+        [
+          ...['doctor', `${listener.origin}/mcp`, '--json', '--sign-in'],
+          ...['--idp-issuer', listener.origin, '--idp-client-id', 'wiki', '--idp-secret-file', secret],
+          ...['--as-issuer', 'http://127.0.0.1:9', '--as-client-id', 'wiki'],
+        ],
+        {
+          env: { PATH: `${directory}:${process.env['PATH'] ?? ''}` },
+          onStderr: (soFar) => {
+            if (soFar.includes('To sign in')) browsing ??= browse()
+          },
+        },
+      )
+      expect(await browsing).toEqual([302, 410])
+      expect(stderr).toContain(`Signed in as alice at ${listener.origin}\n`)
+    } finally {
+      rmSync(directory, { recursive: true })
+    }
   })
 
   test('gives the ID token to the doctor, and prints the address', async () => {

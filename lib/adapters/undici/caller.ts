@@ -1,7 +1,15 @@
 import type { Duplex } from 'node:stream'
 import { errors } from 'undici'
 import type { AnswerHeaders, DispatchController, DispatchHandler, RawHeaders } from './dispatch.ts'
-import type { DispatchedAnswer } from './dispatched-answer.ts'
+
+/** What a caller may do with the answer to the send that is under way. */
+interface AnswerInHand {
+  rawHeaders: RawHeaders
+  readonly rawTrailers: RawHeaders
+  pause(): void
+  resume(): void
+  abort(reason: Error): void
+}
 
 /**
  * The one who asked, and the controller in its hands: one for all the sends that its request takes.
@@ -13,7 +21,7 @@ export class Caller implements DispatchController {
   readonly #onEnd: () => void
   readonly #context: object = {}
   readonly #abortion = new AbortController()
-  #answer: DispatchedAnswer | undefined
+  #answer: AnswerInHand | undefined
   #paused = false
   #ended = false
   #reason: Error | null = null
@@ -89,7 +97,7 @@ export class Caller implements DispatchController {
   }
 
   /** From here on the caller's hands are on the answer to this send. */
-  attach(answer: DispatchedAnswer): void {
+  attach(answer: AnswerInHand): void {
     this.#answer = answer
   }
 

@@ -44,11 +44,13 @@ describe('the packed package', () => {
     return String(execFileSync(process.execPath, [file], { stdio: ['ignore', 'pipe', 'pipe'] })).trim()
   }
 
-  it('holds dist, the documents of npm and nothing else', () => {
+  it('holds dist, the documents of npm, the picture of the README and nothing else', () => {
     const others = files.filter((path) => !path.startsWith('dist/'))
-    expect(others.sort()).toEqual(['CHANGELOG.md', 'LICENSE', 'README.md', 'package.json'])
+    expect(others.sort()).toEqual(['CHANGELOG.md', 'LICENSE', 'README.md', 'docs/demo.svg', 'package.json'])
     expect(
-      files.filter((path) => !/^(dist\/.*\.(js|d\.ts)(\.map)?|[A-Z]+(\.md)?|package\.json)$/.test(path)),
+      files.filter(
+        (path) => !/^(dist\/.*\.(js|d\.ts)(\.map)?|[A-Z]+(\.md)?|docs\/demo\.svg|package\.json)$/.test(path),
+      ),
     ).toEqual([])
   })
 

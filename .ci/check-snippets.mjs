@@ -8,12 +8,13 @@ import { fileURLToPath } from 'node:url'
 const root = fileURLToPath(new URL('..', import.meta.url))
 const out = join(root, 'node_modules', '.cache', 'snippets')
 
-// What a document's reader has around: an application with a session, and the options and the fetch of the first example.
+// What a document's reader has around: an application with a session, and the options, the fetch and the client of the first steps.
 const prelude = `
 declare global {
-  const session: { readonly idToken: string }
+  const session: { readonly idToken: string; readonly refreshToken: string; save(refreshToken: string): Promise<void> }
   const options: import('xaa-fetch').CrossAppAccessOptions
   const xaaFetch: typeof fetch
+  const client: import('@modelcontextprotocol/client').Client
   const signIn: (acrValues?: string) => Promise<void>
 }
 export {}

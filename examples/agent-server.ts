@@ -19,7 +19,7 @@ const { IDP_ISSUER = '', IDP_CLIENT_ID = '', IDP_SECRET, PORT = '3000' } = proce
 const { AS_ISSUER = '', AS_CLIENT_ID = '', AS_SECRET, MCP_URL = '' } = process.env
 
 // One for the process: configuration and metadata are shared by all users, tokens are not. There is no `getIdToken`
-// here, so a request that forgets to say for whom it is made fails instead of borrowing somebody's token.
+// here, so a request without a user fails.
 const xaa = createCrossAppAccess({
   idp: { issuer: IDP_ISSUER, clientId: IDP_CLIENT_ID, clientSecret: IDP_SECRET },
   authorizationServers: [{ issuer: AS_ISSUER, clientId: AS_CLIENT_ID, clientSecret: AS_SECRET }],
@@ -70,7 +70,7 @@ const { jwks_uri: jwksUri } = (await (
 ).json()) as { jwks_uri: string }
 const keys = createRemoteJWKSet(new URL(jwksUri))
 
-/** Who asks. The subject has to be verified: whoever names another one gets that one's token. */
+/** Who asks. Never take the id from the request itself: a user who can choose it gets somebody else's token. */
 async function authenticate(req: IncomingMessage): Promise<RequestContext | undefined> {
   const idToken = /^Bearer (.+)$/.exec(req.headers.authorization ?? '')?.[1] ?? ''
   try {

@@ -2,8 +2,8 @@
 //
 //   npx tsx --tsconfig examples/tsconfig.json examples/quickstart.ts
 //
-// in this repository; elsewhere, with xaa-fetch installed, any way of running TypeScript will do. What it needs to know
-// comes from the environment; the secrets may be left out for public clients.
+// That is for a clone of this repository. With xaa-fetch installed, run it as you run any TypeScript. Its settings come from
+// the environment. Public clients leave the secrets out.
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client'
 import { isCrossAppAccessError, withCrossAppAccess } from 'xaa-fetch'
 

@@ -7,7 +7,7 @@
 //          base_url="https://mcp.chat.example",
 //          identity_assertion=IdentityAssertion(
 //              trusted_issuers=["https://login.acme.example"],
-//              algorithm="ES256",  # only where the identity provider does not sign with RS256
+//              algorithm="ES256",  # only if the identity provider does not sign with RS256
 //          ),
 //      )
 //

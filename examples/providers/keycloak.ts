@@ -1,8 +1,9 @@
-// Keycloak 26.7 as the authorization server of the MCP server. It redeems ID-JAGs (experimental); it issues none yet.
+// Keycloak 26.7 as the authorization server of the MCP server. It redeems ID-JAGs (experimental), and issues none yet.
 //
 // On the server
 //
-// 1. Start it with the feature: `kc.sh start --features=identity-assertion-jwt`.
+// 1. Start it with the feature: `kc.sh start --features=identity-assertion-jwt`. The grant is on without it; the feature
+//    adds the check that the `client_id` of the ID-JAG is the client that redeems it.
 // 2. Register the identity provider that issues the ID-JAGs, with its keys and this grant enabled:
 //
 //      kcadm.sh create identity-provider/instances -r acme -s alias=id-jag -s providerId=keycloak-oidc -s enabled=true \
@@ -10,8 +11,10 @@
 //        -s 'config.useJwksUrl="true"' -s 'config.jwksUrl="https://login.acme.example/keys"' \
 //        -s 'config.jwtAuthorizationGrantEnabled="true"' \
 //        -s 'config.jwtAuthorizationGrantAssertionReuseAllowed="false"' \
-//        -s 'config.jwtAuthorizationGrantMaxAllowedAssertionExpiration="300"'
+//        -s 'config.jwtAuthorizationGrantMaxAllowedAssertionExpiration="300"' \
+//        -s 'config.allowedClockSkew="30"'
 //
+//    Without the last line it accepts no difference between the clocks.
 // 3. Create the client, confidential, and allow it the grant from that identity provider:
 //
 //      kcadm.sh create clients -r acme -s clientId=wiki-at-chat -s enabled=true -s publicClient=false \
@@ -19,6 +22,8 @@
 //        -s 'attributes."oauth2.jwt.authorization.grant.enabled"="true"' \
 //        -s 'attributes."oauth2.jwt.authorization.grant.idp"="id-jag"'
 //
+//    Give it an audience mapper (`oidc-audience-mapper`, `included.custom.audience` is the URL of the MCP server). Without
+//    it the token is for `account`.
 // 4. Link every user to that identity provider beforehand, by the `sub` that its ID-JAGs have:
 //
 //      kcadm.sh create users/<id>/federated-identity/id-jag -r acme -s userId=<sub> -s userName=<name>
@@ -26,14 +31,15 @@
 // Good to know
 //
 // - The scope of the token is what the request asks for, not what the ID-JAG says: name it in `scope`. It is sent to the
-//   identity provider as well, which has to allow it.
-// - Everything that is wrong with the assertion or the user is `invalid_grant`; the description tells more, and the log
-//   of the server most. "User not found" is step 4. A wrong secret is `unauthorized_client`, status 401.
-// - An ID-JAG is taken once, and not when it lives longer than the limit of step 2.
-// - It follows draft -01: it publishes no grant profile, and knows neither `resource` nor DPoP on this grant.
+//   identity provider too, which has to allow it.
+// - Nearly everything that is wrong with the assertion or the user is `invalid_grant`. The description tells more, and the
+//   server's log most. "User not found" is step 4. A wrong secret is `unauthorized_client`, status 401; an unknown or
+//   disabled client is `invalid_client`.
+// - An ID-JAG is taken once. One without `iat` may not live longer than the limit of step 2.
+// - DPoP works on this grant. If resource indicators are on, any `resource` is `invalid_grant`: set `resource: false`.
+// - Its metadata is also at `/.well-known/oauth-authorization-server/realms/<realm>`.
 //
-// From documentation: keycloak.org/securing-apps/identity-assertion-jwt-authorization-grant. The errors and the scope
-// were read in its source, JWTAuthorizationGrantType.java.
+// Tried on Keycloak 26.7.3. The steps are those of keycloak.org/securing-apps/identity-assertion-jwt-authorization-grant.
 import { withCrossAppAccess } from 'xaa-fetch'
 
 /** A fetch for one user. */

@@ -20,8 +20,8 @@
 // - The refresh token is the better subject token: the ID token expires after an hour, the session goes on.
 // - An application that signs in with SAML gives `{ token: assertion, type: 'saml2' }`; it is exchanged for a refresh
 //   token first.
-// - Okta counts ID-JAGs, 250 for a user, a resource application and a month. Tokens are kept until they expire; share
-//   them between processes with `store` where there are many.
+// - Okta counts ID-JAGs, 250 for a user, a resource application and a month. Tokens are kept until they expire. If there
+//   are many processes, share them with `store`.
 // - `invalid_target` means the spelling of issuer or resource, `unauthorized_client` a scope that is not allowed.
 //
 // From documentation, not from a real org: developer.okta.com/docs/guides/xaa-request-token-ex and

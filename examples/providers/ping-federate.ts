@@ -14,7 +14,7 @@
 //
 // Good to know
 //
-// - The guide prefers the refresh token: it stands for a grant that lasts, where an ID token is over in minutes. A policy
+// - The guide prefers the refresh token: it stands for a grant that lasts, while an ID token ends in minutes. A policy
 //   that is to take ID tokens needs a "JWT Token Processor 2.0" as well.
 // - When the grant is revoked, `getIdToken` is asked once more, with the reason 'rejected'; then it is `login_required`.
 //

@@ -6,7 +6,7 @@
 //    with a secret: yours at https://idp.xaa.dev, and the resource client `{client_id}-at-{resource_id}`, made for you at
 //    https://auth.resource.xaa.dev. Save both: the second one belongs into `authorizationServers`.
 // 2. For a resource of your own use the wizard "Test your resource app". Whatever URL is registered there, a slash at the
-//    end included, is what counts; where your metadata spells it in another way, say so: `{ url, resource: '…' }`.
+//    end included, is what counts. If your metadata spells it in another way, say so: `{ url, resource: '…' }`.
 //
 // Good to know
 //

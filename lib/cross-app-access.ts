@@ -29,8 +29,8 @@ export interface CrossAppAccess {
   /**
    * Gives an access token for a URL under one of the resources, from memory or by running the flow.
    *
-   * Its requests go through `options.fetch`, else the global fetch of that moment. `signal` ends this wait and no other.
-   * A token that is about to expire is renewed first. The MCP server is not asked whether it still takes the token.
+   * Its requests go through `options.fetch`, else the fetch that is global at the time of the call. `signal` ends only this
+   * wait. A token that is about to expire is renewed first. The MCP server is not asked whether it still takes the token.
    *
    * @throws `TypeError` outside every resource, {@link CrossAppAccessError} where no token can be had, the reason of
    *   `signal` when it aborts.

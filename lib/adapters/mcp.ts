@@ -125,7 +125,7 @@ export interface McpOAuthClientProvider {
  * server, contacts none, and sees no secret and no ID-JAG. A fetch given to the transport has to know `data:` URLs, as
  * those of all platforms do.
  *
- * With 2.x a `403` for want of scope is answered by asking for the wider scope; 1.x does not say which scope it was.
+ * With 2.x a `403` for a missing scope is answered by asking for the wider scope; 1.x does not say which scope it was.
  * A transport of 1.x whose new token is refused asks for no other until a request succeeds; `xaa.invalidate(url)` helps.
  * Whose token a `401` is about is told as by {@link toAuthProvider}, which is the better choice for 2.x.
  *

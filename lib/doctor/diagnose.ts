@@ -36,8 +36,8 @@ export interface DiagnoseInit {
  * against the keys of the identity provider, that of the access token is not. The first finding is what the error of the
  * library has as its hint, unless a look at the keys explains the refusal.
  *
- * Its requests, those to the MCP server too, go through `options.fetch`, else the global fetch of that moment. It costs
- * one ID-JAG and one access token, which are not kept. The report holds no token and no secret, but claims of the user.
+ * Its requests, those to the MCP server too, go through `options.fetch`, else the global fetch. It costs one ID-JAG and one
+ * access token, which are not kept. The report holds no token and no secret, but claims of the user.
  *
  * @example
  * ```ts

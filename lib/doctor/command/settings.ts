@@ -405,7 +405,7 @@ function resourcesOf(
     return { resources, notes: [] }
   }
   const note =
-    'No resource of the settings file covers this URL: with them the library would leave its requests alone.'
+    'No resource of the settings file covers this URL: withCrossAppAccess would NOT add a token to it.'
   const resources = [...entries, { url, ...overrides }]
   if (entries.length === 0) return { resources, notes: [] }
   return { resources, notes: [note], notCoveredBy: entries.map((entry) => String(entry.url)) }

@@ -1,9 +1,11 @@
 // The client that spec/conformance.spec.ts puts through the official conformance suite:
 //
-//   npx conformance client --scenario auth/enterprise-managed-authorization \
+//   node_modules/node/bin/node node_modules/@modelcontextprotocol/conformance/dist/index.js \
+//     client --scenario auth/enterprise-managed-authorization \
 //     --command 'npx tsx --tsconfig examples/tsconfig.json examples/conformance-client.ts'
 //
-// The suite adds the URL of its MCP server, and hands over credentials in the environment.
+// The suite needs Node 22, which `npm ci` has put there. It adds the URL of its MCP server, and hands over credentials in
+// the environment.
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client'
 import { withCrossAppAccess } from 'xaa-fetch'
 import { discoverProtectedResource } from 'xaa-fetch/protocol'

@@ -3,7 +3,7 @@
 //
 //   XAA_CA=acme-root.pem XAA_CERT=wiki.pem XAA_KEY=wiki.key XAA_ID_TOKEN=... \
 //   HTTPS_PROXY=http://proxy.acme.example:3128 NO_PROXY=login.acme.example \
-//   node examples/corporate-network.ts
+//   npx tsx --tsconfig examples/tsconfig.json examples/corporate-network.ts
 import { readFileSync } from 'node:fs'
 import { env } from 'node:process'
 import { EnvHttpProxyAgent, interceptors, request } from 'undici'

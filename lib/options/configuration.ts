@@ -1,8 +1,8 @@
 import * as z from 'zod/mini'
 import type { CrossAppAccessEvent } from '../events.ts'
 import { algorithmOf } from '../protocol/client-authentication.ts'
-import { systemClock } from '../protocol/context.ts'
-import type { AnyFetch, Clock } from '../protocol/context.ts'
+import { systemClock, wait } from '../protocol/context.ts'
+import type { AnyFetch, Clock, PatientClock } from '../protocol/context.ts'
 import type { DpopKeyPair } from '../protocol/dpop.ts'
 import { isCryptoKey, keyProblem } from '../protocol/jwt.ts'
 import type { ServerRegistration } from '../protocol/registration.ts'
@@ -50,7 +50,7 @@ export interface Configuration {
   /** Undefined if the options leave it to the adapter. */
   readonly maxBufferedBytes: number | undefined
   readonly dpop: { readonly keyPair: DpopKeyPair | undefined; readonly required: boolean } | undefined
-  readonly clock: Clock
+  readonly clock: PatientClock
   readonly store: TokenStore | undefined
   /** Origin and path of the configured token endpoints, which never carry a token. */
   readonly tokenEndpoints: ReadonlySet<string>
@@ -94,10 +94,7 @@ export function parseOptions(options: CrossAppAccessOptions, whom: OptionsFor = 
     backOff: completed({ minMs: 1_000, maxMs: 60_000, terminalMs: 30_000 }, taken.backOff),
     maxBufferedBytes: taken.replay?.maxBufferedBytes,
     dpop: dpop === undefined || dpop === false ? undefined : withoutPrototype({ keyPair, required }),
-    // Bound once, so that replacing a method later has no effect.
-    clock: clock
-      ? withoutPrototype({ now: clock.now.bind(clock), monotonic: clock.monotonic.bind(clock) })
-      : systemClock,
+    clock: clock ? ownClock(clock) : systemClock,
     store: taken.store,
     tokenEndpoints: new Set(endpoints.map(originAndPath)),
   })
@@ -110,6 +107,17 @@ function completed<T extends Record<string, number>>(
 ): T {
   const set = Object.entries(given ?? {}).filter(([, member]) => member !== undefined)
   return withoutPrototype({ ...defaults, ...Object.fromEntries(set) })
+}
+
+/** The clock's functions, bound once, so that replacing one later has no effect. */
+function ownClock(clock: PatientClock): PatientClock {
+  // Only that of xaa-fetch/testing says how to wait.
+  const waiting = Object.hasOwn(clock, wait) ? clock[wait] : undefined
+  return withoutPrototype({
+    now: clock.now.bind(clock),
+    monotonic: clock.monotonic.bind(clock),
+    ...(waiting !== undefined && { [wait]: waiting.bind(clock) }),
+  })
 }
 
 function originAndPath(url: string): string {

@@ -16,6 +16,15 @@ export interface Clock {
   monotonic(): number
 }
 
+/** What a clock may have besides: how to wait for a retry. A symbol, so that no clock has it by accident. */
+export const wait: unique symbol = Symbol.for('xaa-fetch.wait')
+
+/** A clock whose time need not be waited for. */
+export interface PatientClock extends Clock {
+  /** Waits for so many milliseconds; false as soon as the signal aborts. Default: a timer of the machine. */
+  [wait]?(ms: number, signal: AbortSignal): Promise<boolean>
+}
+
 /** One request of the flow, as events report it. */
 export interface Hop {
   /** The part of the flow that it belongs to. */

@@ -4,6 +4,7 @@ import { acquire } from '../protocol/acquire.ts'
 import type { AcquireContext, AcquireRequest, Acquired, KeptIdJag, Target } from '../protocol/acquire.ts'
 import { scopeTokens } from '../protocol/challenge.ts'
 import type { DpopKey } from '../protocol/dpop.ts'
+import { wait } from '../protocol/context.ts'
 import type { AccessTokenGrant } from '../protocol/jwt-bearer.ts'
 import { Secrets, copyOfCause } from '../protocol/redaction.ts'
 import type { Account, FlightUnderWay } from './account.ts'
@@ -172,12 +173,12 @@ export class Flight implements FlightUnderWay {
 
   /** Waits before a retry; false if there is no time for it. */
   async #pause(retry: number, retryAfter: number | undefined, signal: AbortSignal): Promise<boolean> {
-    const { backOff, timeouts } = this.#client.configuration
+    const { backOff, clock, timeouts } = this.#client.configuration
     const jitter = 0.5 + Math.random() / 2
     const delay =
       retryAfter === undefined ? (backOff.minMs / 4) * 2 ** (retry - 1) * jitter : retryAfter * 1000
     const left = timeouts.acquireMs - (this.#now() - this.startedAt)
-    return delay < left && (await pause(delay, signal))
+    return delay < left && (await (clock[wait] ?? pause)(delay, signal))
   }
 
   // ---- What is kept of a success ------------------------------------------------------------------------------------

@@ -1,0 +1,155 @@
+import type { JWTPayload } from 'jose'
+import type { Addresses } from './addresses.ts'
+import { mcpUrl } from './addresses.ts'
+import { idJagTyp } from './identity-provider.ts'
+import type { SigningKey } from './signing-key.ts'
+import { secondsOf } from './test-clock.ts'
+import type { TestClock } from './test-clock.ts'
+import { Refusal, allowedScope, authenticate, authenticationMethods, scopesIn } from './token-endpoint.ts'
+import type { RegisteredClient } from './token-endpoint.ts'
+
+export const jwtBearer = 'urn:ietf:params:oauth:grant-type:jwt-bearer'
+const accessTokenTyp = 'at+jwt'
+
+/** What an access token says, once it has been verified. */
+export interface VerifiedToken {
+  readonly user: string
+  readonly scope: readonly string[]
+  readonly acr: string | undefined
+  /** When the user authenticated, in seconds since the epoch. */
+  readonly authTime: number
+}
+
+export interface AuthorizationServerSettings {
+  readonly client: RegisteredClient
+  /** Lifetime of access tokens, in seconds. */
+  readonly accessTokenLifetime: number
+}
+
+/** The authorization server of the MCP server: it redeems ID-JAGs. */
+export class AuthorizationServer {
+  readonly #clock: TestClock
+  readonly #key: SigningKey
+  readonly #idpKey: SigningKey
+  readonly #settings: AuthorizationServerSettings
+  /** ID-JAGs that were redeemed: each is taken once. */
+  readonly #redeemed = new Set<string>()
+  /** Access tokens that are neither expired nor revoked. */
+  readonly #live = new Map<string, { readonly user: string; readonly expiresAt: number }>()
+  #issued = 0
+
+  constructor(
+    clock: TestClock,
+    keys: { own: SigningKey; idp: SigningKey },
+    settings: AuthorizationServerSettings,
+  ) {
+    this.#clock = clock
+    this.#key = keys.own
+    this.#idpKey = keys.idp
+    this.#settings = settings
+  }
+
+  /** Its metadata (RFC 8414). */
+  metadata({ authorizationServer }: Addresses): Record<string, unknown> {
+    return {
+      issuer: authorizationServer,
+      token_endpoint: `${authorizationServer}/token`,
+      jwks_uri: `${authorizationServer}/jwks`,
+      response_types_supported: [],
+      grant_types_supported: [jwtBearer],
+      token_endpoint_auth_methods_supported: authenticationMethods,
+      authorization_grant_profiles_supported: ['urn:ietf:params:oauth:grant-profile:id-jag'],
+    }
+  }
+
+  /** Answers a token request, or throws a {@link Refusal}. */
+  async grant(
+    headers: Headers,
+    form: URLSearchParams,
+    at: Addresses,
+  ): Promise<{ body: Record<string, unknown>; user: string }> {
+    authenticate(headers, form, this.#settings.client)
+    if (form.get('grant_type') !== jwtBearer)
+      throw new Refusal('unsupported_grant_type', `The grant_type has to be ${jwtBearer}.`)
+    const idJag = await this.#redeem(form.get('assertion') ?? '', at)
+    const user = idJag.sub ?? ''
+    for (const resource of [idJag['resource'], form.get('resource') ?? undefined])
+      if (resource !== undefined && resource !== mcpUrl(at))
+        throw new Refusal('invalid_target', `The resource has to be ${mcpUrl(at)}.`, { user })
+    const granted = typeof idJag['scope'] === 'string' ? idJag['scope'] : ''
+    const asked = form.get('scope') ?? granted
+    const scope = allowedScope(asked, new Set(scopesIn(granted)), { user })
+    const { accessTokenLifetime } = this.#settings
+    const body = {
+      access_token: await this.#issue(idJag, scope, at),
+      token_type: 'Bearer',
+      expires_in: accessTokenLifetime,
+      ...(scope !== undefined && { scope }),
+    }
+    return { body, user }
+  }
+
+  /** What a token says that is good at the MCP server now, or nothing. */
+  async verify(token: string, at: Addresses): Promise<VerifiedToken | undefined> {
+    const claims = await this.#key.verify(token, {
+      typ: accessTokenTyp,
+      issuers: [at.authorizationServer],
+      audience: mcpUrl(at),
+    })
+    if (claims?.jti === undefined || !this.#live.has(claims.jti)) return undefined
+    const { sub = '', scope, acr, auth_time: authTime } = claims
+    return {
+      user: sub,
+      scope: scopesIn(typeof scope === 'string' ? scope : ''),
+      acr: typeof acr === 'string' ? acr : undefined,
+      authTime: typeof authTime === 'number' ? authTime : 0,
+    }
+  }
+
+  /** Revokes the access tokens of a user, or all. */
+  revoke(user: string | undefined): void {
+    for (const [id, token] of this.#live) if (user === undefined || token.user === user) this.#live.delete(id)
+  }
+
+  /** The claims of an ID-JAG, which is then used up. */
+  async #redeem(assertion: string, at: Addresses): Promise<JWTPayload> {
+    const claims = await this.#idpKey.verify(assertion, {
+      typ: idJagTyp,
+      issuers: [at.idp],
+      audience: at.authorizationServer,
+    })
+    if (claims?.jti === undefined)
+      throw new Refusal(
+        'invalid_grant',
+        'The ID-JAG is not of the identity provider for this server, or has expired.',
+      )
+    const user = { user: claims.sub ?? '' }
+    if (claims['client_id'] !== this.#settings.client.clientId)
+      throw new Refusal('invalid_grant', 'The ID-JAG is not for this client.', user)
+    if (this.#redeemed.has(claims.jti))
+      throw new Refusal('invalid_grant', 'The ID-JAG was redeemed before.', user)
+    this.#redeemed.add(claims.jti)
+    return claims
+  }
+
+  async #issue(idJag: JWTPayload, scope: string | undefined, at: Addresses): Promise<string> {
+    const now = secondsOf(this.#clock)
+    const expiresAt = now + this.#settings.accessTokenLifetime
+    for (const [id, token] of this.#live) if (token.expiresAt <= now) this.#live.delete(id)
+    const jti = `access-token-${++this.#issued}`
+    const { sub = '', acr, auth_time } = idJag
+    this.#live.set(jti, { user: sub, expiresAt })
+    return await this.#key.sign(accessTokenTyp, {
+      iss: at.authorizationServer,
+      sub,
+      aud: mcpUrl(at),
+      client_id: this.#settings.client.clientId,
+      iat: now,
+      exp: expiresAt,
+      jti,
+      ...(scope !== undefined && { scope }),
+      ...(acr !== undefined && { acr }),
+      ...(auth_time !== undefined && { auth_time }),
+    })
+  }
+}

@@ -1,0 +1,176 @@
+import type { Addresses } from './addresses.ts'
+import { mcpUrl } from './addresses.ts'
+import type { Sessions } from './sessions.ts'
+import type { Session } from './sessions.ts'
+import type { SigningKey } from './signing-key.ts'
+import { secondsOf } from './test-clock.ts'
+import type { TestClock } from './test-clock.ts'
+import { Refusal, allowedScope, authenticate, authenticationMethods } from './token-endpoint.ts'
+import type { RegisteredClient } from './token-endpoint.ts'
+
+export const tokenExchange = 'urn:ietf:params:oauth:grant-type:token-exchange'
+export const idJagTokenType = 'urn:ietf:params:oauth:token-type:id-jag'
+export const idJagTyp = 'oauth-id-jag+jwt'
+const idTokenType = 'urn:ietf:params:oauth:token-type:id_token'
+const refreshTokenType = 'urn:ietf:params:oauth:token-type:refresh_token'
+
+/** Seconds that an ID-JAG can be redeemed for. */
+const idJagLifetime = 300
+
+/** What the identity provider knows. */
+export interface IdentityProviderSettings {
+  /** Every place where this identity provider is reached: its tokens are good at each. */
+  readonly addresses: readonly Addresses[]
+  readonly client: RegisteredClient
+  /** The id that this client has at the authorization server. */
+  readonly clientIdThere: string
+  /** Users who are denied, and with which error. */
+  readonly denied: ReadonlyMap<string, string>
+  /** Scopes that may be asked for. */
+  readonly scopes: () => ReadonlySet<string>
+}
+
+/** The enterprise identity provider: it issues ID-JAGs by token exchange, and ID tokens by refresh. */
+export class IdentityProvider {
+  readonly #clock: TestClock
+  readonly #key: SigningKey
+  readonly #sessions: Sessions
+  readonly #settings: IdentityProviderSettings
+  #issued = 0
+
+  constructor(clock: TestClock, key: SigningKey, sessions: Sessions, settings: IdentityProviderSettings) {
+    this.#clock = clock
+    this.#key = key
+    this.#sessions = sessions
+    this.#settings = settings
+  }
+
+  /** Its metadata (RFC 8414, OpenID Connect Discovery). */
+  metadata({ idp }: Addresses): Record<string, unknown> {
+    return {
+      issuer: idp,
+      authorization_endpoint: `${idp}/authorize`,
+      token_endpoint: `${idp}/token`,
+      jwks_uri: `${idp}/jwks`,
+      response_types_supported: ['code'],
+      subject_types_supported: ['public'],
+      id_token_signing_alg_values_supported: ['ES256'],
+      grant_types_supported: [tokenExchange, 'refresh_token'],
+      token_endpoint_auth_methods_supported: authenticationMethods,
+      identity_chaining_requested_token_types_supported: [idJagTokenType],
+    }
+  }
+
+  /** Answers a token request, or throws a {@link Refusal}. */
+  async grant(
+    headers: Headers,
+    form: URLSearchParams,
+    at: Addresses,
+  ): Promise<{ body: Record<string, unknown>; user: string }> {
+    authenticate(headers, form, this.#settings.client)
+    switch (form.get('grant_type')) {
+      case tokenExchange:
+        return await this.#exchange(form, at)
+      case 'refresh_token':
+        return await this.#refresh(form, at)
+      default:
+        throw new Refusal('unsupported_grant_type', 'The identity provider does token exchange and refresh.')
+    }
+  }
+
+  async #exchange(
+    form: URLSearchParams,
+    at: Addresses,
+  ): Promise<{ body: Record<string, unknown>; user: string }> {
+    if (form.get('requested_token_type') !== idJagTokenType)
+      throw new Refusal('invalid_request', `The requested_token_type has to be ${idJagTokenType}.`)
+    const session = await this.#subjectOf(form)
+    const { user } = session
+    const denied = this.#settings.denied.get(user)
+    if (denied !== undefined) throw new Refusal(denied, 'The policy denies this user and client.', { user })
+    if (form.get('audience') !== at.authorizationServer)
+      throw new Refusal('invalid_target', `The audience has to be ${at.authorizationServer}.`, { user })
+    const resource = form.get('resource')
+    if (resource !== null && resource !== mcpUrl(at))
+      throw new Refusal('invalid_target', `The resource has to be ${mcpUrl(at)}.`, { user })
+    const scope = allowedScope(form.get('scope'), this.#settings.scopes(), { user })
+    const now = secondsOf(this.#clock)
+    const idJag = await this.#key.sign(idJagTyp, {
+      iss: at.idp,
+      sub: user,
+      aud: at.authorizationServer,
+      client_id: this.#settings.clientIdThere,
+      jti: `id-jag-${++this.#issued}`,
+      iat: now,
+      exp: now + idJagLifetime,
+      auth_time: session.authTime,
+      ...(session.acr !== undefined && { acr: session.acr }),
+      ...(resource !== null && { resource }),
+      ...(scope !== undefined && { scope }),
+    })
+    const body = {
+      issued_token_type: idJagTokenType,
+      access_token: idJag,
+      token_type: 'N_A',
+      expires_in: idJagLifetime,
+      ...(scope !== undefined && { scope }),
+    }
+    return { body, user }
+  }
+
+  /** The session whose user the subject token names. */
+  async #subjectOf(form: URLSearchParams): Promise<Session> {
+    const token = form.get('subject_token') ?? ''
+    switch (form.get('subject_token_type')) {
+      case idTokenType: {
+        const claims = await this.#key.verify(token, {
+          typ: 'JWT',
+          issuers: this.#settings.addresses.map(({ idp }) => idp),
+          audience: this.#settings.client.clientId,
+        })
+        if (claims === undefined)
+          throw new Refusal(
+            'invalid_grant',
+            'The ID token is not of this provider and client, or has expired.',
+          )
+        const session = this.#sessions.live(claims)
+        if (session !== undefined) return session
+        throw new Refusal('invalid_grant', 'The session of the ID token has ended.', userIn(claims.sub))
+      }
+      case refreshTokenType: {
+        const session = this.#sessions.refreshable(token)
+        if (session !== undefined) return session
+        throw new Refusal(
+          'invalid_grant',
+          'The refresh token is unknown, was used, or its session has ended.',
+        )
+      }
+      default:
+        throw new Refusal('invalid_request', 'The subject token has to be an ID token or a refresh token.')
+    }
+  }
+
+  async #refresh(
+    form: URLSearchParams,
+    at: Addresses,
+  ): Promise<{ body: Record<string, unknown>; user: string }> {
+    const token = form.get('refresh_token') ?? ''
+    const session = this.#sessions.refreshable(token)
+    if (session === undefined)
+      throw new Refusal('invalid_grant', 'The refresh token is unknown, was used, or its session has ended.')
+    this.#sessions.use(token)
+    const body = {
+      id_token: await this.#sessions.issueIdToken(session, at),
+      refresh_token: this.#sessions.issueRefreshToken(session),
+      // OpenID Connect asks for one; nothing here takes it.
+      access_token: 'none',
+      token_type: 'Bearer',
+      expires_in: 300,
+    }
+    return { body, user: session.user }
+  }
+}
+
+function userIn(sub: string | undefined): { user?: string } {
+  return sub === undefined ? {} : { user: sub }
+}

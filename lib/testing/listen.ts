@@ -1,0 +1,100 @@
+import type { IncomingMessage, Server, ServerResponse, createServer as CreateServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { mcpUrl } from './addresses.ts'
+import type { Addresses } from './addresses.ts'
+import type { Servers } from './servers.ts'
+import type { CrossAppAccessOptions } from '../options/options.ts'
+
+/** A test enterprise that clients in other processes can reach. */
+export interface ListeningEnterprise {
+  /** The MCP server. */
+  readonly url: string
+  /**
+   * Options for a user, with the addresses on loopback. The functions in it work in this process alone: another one is
+   * given the strings, and an ID token of `idToken`.
+   */
+  options(user: string): CrossAppAccessOptions
+  /** Stops listening, and ends the connections there are. */
+  close(): Promise<void>
+}
+
+/** Not a literal in the `import()`: bundlers for browsers would look for it. */
+const nodeHttp: string = 'node:http'
+
+/** Serves the three servers on a port each. */
+export async function listenOnLoopback(
+  servers: Servers,
+  optionsAt: (at: Addresses, user: string) => CrossAppAccessOptions,
+): Promise<ListeningEnterprise> {
+  // Boundary: it is the module of that name.
+  const { createServer } = (await import(nodeHttp)) as { createServer: typeof CreateServer }
+  const listeners = [createServer(), createServer(), createServer()] as const
+  const [idp, authorizationServer, mcpServer] = await Promise.all([
+    originOf(listeners[0]),
+    originOf(listeners[1]),
+    originOf(listeners[2]),
+  ])
+  const at: Addresses = { idp, authorizationServer, mcpServer }
+  const leave = servers.reachAt(at)
+  const origins = [idp, authorizationServer, mcpServer]
+  listeners.forEach((listener, index) => {
+    listener.on('request', (req, res) => {
+      answer(req, res, `${origins[index] ?? ''}${req.url ?? '/'}`, servers, at).catch(() => res.destroy())
+    })
+  })
+  return {
+    url: mcpUrl(at),
+    options: (user) => optionsAt(at, user),
+    async close() {
+      leave()
+      await Promise.all(listeners.map(closed))
+    },
+  }
+}
+
+function originOf(server: Server): Promise<string> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(0, '127.0.0.1', () => {
+      // A server that listens on a port has an address of this kind.
+      resolve(`http://127.0.0.1:${(server.address() as AddressInfo).port}`)
+    })
+  })
+}
+
+function closed(server: Server): Promise<void> {
+  return new Promise((resolve) => {
+    server.close(() => resolve())
+    server.closeAllConnections()
+  })
+}
+
+async function answer(
+  req: IncomingMessage,
+  res: ServerResponse,
+  url: string,
+  servers: Servers,
+  at: Addresses,
+): Promise<void> {
+  const gone = new AbortController()
+  res.once('close', () => gone.abort())
+  const chunks: Uint8Array[] = []
+  for await (const chunk of req) chunks.push(chunk as Uint8Array)
+  const { method = 'GET' } = req
+  const hasBody = method !== 'GET' && method !== 'HEAD' && chunks.length > 0
+  const body = hasBody ? { body: new Blob(chunks as Uint8Array<ArrayBuffer>[]) } : {}
+  const request = new Request(url, { method, headers: headersOf(req), ...body })
+  const response = await servers.send(request, at, gone.signal)
+  res.writeHead(response.status, Object.fromEntries(response.headers))
+  const reader = response.body?.getReader()
+  for (let part = await reader?.read(); part?.done === false; part = await reader?.read())
+    res.write(part.value)
+  res.end()
+}
+
+function headersOf({ headers }: IncomingMessage): Headers {
+  const all = new Headers()
+  for (const [name, value] of Object.entries(headers))
+    if (value !== undefined) all.set(name, Array.isArray(value) ? value.join(', ') : value)
+  return all
+}

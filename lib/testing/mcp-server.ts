@@ -1,0 +1,105 @@
+import type { Addresses } from './addresses.ts'
+import { mcpPath, mcpUrl } from './addresses.ts'
+import type { AuthorizationServer, VerifiedToken } from './authorization-server.ts'
+import { answerMcp } from './mcp-answers.ts'
+import { secondsOf } from './test-clock.ts'
+import type { TestClock } from './test-clock.ts'
+import type { Answer } from './token-endpoint.ts'
+import { scopesIn } from './token-endpoint.ts'
+
+/** For whom a request that reached the MCP server is made. */
+export interface TestCaller {
+  readonly user: string
+  /** What the access token was granted. */
+  readonly scope: string[]
+}
+
+/** Answers a request to the MCP server whose access token is good. */
+export type TestResponder = (request: Request, caller: TestCaller) => Response | Promise<Response>
+
+/** Which authentication of the user a token must come from. */
+export interface WantedAuthentication {
+  /** Authentication context classes separated by spaces, any of which will do. */
+  readonly acrValues?: string | undefined
+  /** Greatest age of the authentication, in seconds. */
+  readonly maxAge?: number | undefined
+}
+
+/** Where the metadata of the MCP server is (RFC 9728 §3.1). */
+export const protectedResourceMetadataPath: string = `/.well-known/oauth-protected-resource${mcpPath}`
+
+/** The MCP server: it takes access tokens of its authorization server, and answers `401` and `403` as RFC 6750 says. */
+export class ProtectedMcpServer {
+  /** Answers in place of the small MCP server. */
+  responder: TestResponder | undefined
+  wanted: WantedAuthentication | undefined
+  /** Scopes that every token needs. */
+  readonly requiredScopes: Set<string> = new Set()
+  readonly #clock: TestClock
+  readonly #authorizationServer: AuthorizationServer
+  readonly #scopes: readonly string[]
+
+  constructor(clock: TestClock, authorizationServer: AuthorizationServer, scopes: readonly string[]) {
+    this.#clock = clock
+    this.#authorizationServer = authorizationServer
+    this.#scopes = scopes
+  }
+
+  /** Its metadata (RFC 9728). */
+  metadata(at: Addresses): Record<string, unknown> {
+    return {
+      resource: mcpUrl(at),
+      authorization_servers: [at.authorizationServer],
+      bearer_methods_supported: ['header'],
+      ...(this.#scopes.length > 0 && { scopes_supported: this.#scopes }),
+    }
+  }
+
+  /** Answers a request, or says what its token lacks. */
+  async answer(request: Request, at: Addresses): Promise<Answer> {
+    const header = request.headers.get('authorization')
+    if (header === null) return { response: challenge(401, {}, at) }
+    const value = /^Bearer +(\S+)$/i.exec(header)?.[1]
+    const token = value === undefined ? undefined : await this.#authorizationServer.verify(value, at)
+    if (token === undefined) {
+      const error_description = 'The access token is unknown, expired or revoked.'
+      return { response: challenge(401, { error: 'invalid_token', error_description }, at) }
+    }
+    const { user, scope } = token
+    const refusal = this.#refusal(token, at)
+    if (refusal !== undefined) return { response: refusal, user }
+    const caller = { user, scope: [...scope] }
+    const response = await (this.responder ?? answerMcp)(request, caller)
+    return { response, user }
+  }
+
+  #refusal({ scope, acr, authTime }: VerifiedToken, at: Addresses): Response | undefined {
+    const { acrValues, maxAge } = this.wanted ?? {}
+    const classes = scopesIn(acrValues)
+    const isTooOld = maxAge !== undefined && secondsOf(this.#clock) - authTime > maxAge
+    if ((classes.length > 0 && !classes.includes(acr ?? '')) || isTooOld) {
+      const wanted = { acr_values: acrValues, max_age: maxAge?.toString() }
+      return challenge(401, { error: 'insufficient_user_authentication', ...wanted }, at)
+    }
+    if ([...this.requiredScopes].every((required) => scope.includes(required))) return undefined
+    return challenge(403, { error: 'insufficient_scope', scope: [...this.requiredScopes].join(' ') }, at)
+  }
+}
+
+/** An answer with a challenge (RFC 6750 §3, RFC 9470 §3, RFC 9728 §5.1). */
+function challenge(
+  status: 401 | 403,
+  parameters: Readonly<Record<string, string | undefined>>,
+  { mcpServer }: Addresses,
+): Response {
+  const all = { ...parameters, resource_metadata: mcpServer + protectedResourceMetadataPath }
+  const parts = Object.entries(all).flatMap(([name, value]) =>
+    value === undefined ? [] : [`${name}=${quoted(value)}`],
+  )
+  return new Response(null, { status, headers: { 'www-authenticate': `Bearer ${parts.join(', ')}` } })
+}
+
+/** A quoted string (RFC 9110 §5.6.4). */
+function quoted(value: string): string {
+  return `"${value.replace(/["\\]/g, '\\$&')}"`
+}

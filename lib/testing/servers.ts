@@ -1,0 +1,169 @@
+import { inMemory, mcpPath, partyAt } from './addresses.ts'
+import type { Addresses } from './addresses.ts'
+import { AuthorizationServer } from './authorization-server.ts'
+import { Faults, faultyAnswer } from './faults.ts'
+import { IdentityProvider } from './identity-provider.ts'
+import { ProtectedMcpServer, protectedResourceMetadataPath } from './mcp-server.ts'
+import { RequestLog } from './request-log.ts'
+import type { TestParty, TestStep } from './request-log.ts'
+import { Sessions } from './sessions.ts'
+import { SigningKey } from './signing-key.ts'
+import { createTestClock } from './test-clock.ts'
+import type { TestClock } from './test-clock.ts'
+import { answerTokenRequest, json } from './token-endpoint.ts'
+import type { Answer } from './token-endpoint.ts'
+import { abortable } from '../protocol/http.ts'
+
+/** This client's registrations. They are no secrets: nothing outside the test takes them. */
+export const clients = {
+  idp: { clientId: 'wiki', clientSecret: 'secret-of-wiki' },
+  authorizationServer: { clientId: 'wiki-at-chat', clientSecret: 'secret-of-wiki-at-chat' },
+} as const
+
+export interface ServerSettings {
+  readonly users: ReadonlySet<string> | undefined
+  readonly accessTokenLifetime: number
+  readonly idTokenLifetime: number
+  readonly scopes: readonly string[]
+}
+
+/** What a request is for, and how it is answered. */
+interface Route {
+  readonly step: TestStep
+  answer(): Promise<Answer> | Answer
+}
+
+const metadataPaths = new Set([
+  '/.well-known/openid-configuration',
+  '/.well-known/oauth-authorization-server',
+])
+
+/** The three servers of a test enterprise, wherever they are reached. */
+export class Servers {
+  readonly clock: TestClock = createTestClock()
+  readonly log: RequestLog = new RequestLog()
+  readonly faults: Faults = new Faults()
+  readonly denied: Map<string, string> = new Map()
+  readonly sessions: Sessions
+  readonly authorizationServer: AuthorizationServer
+  readonly mcpServer: ProtectedMcpServer
+  readonly #idp: IdentityProvider
+  readonly #keys: Readonly<Record<'idp' | 'authorization_server', SigningKey>>
+  readonly #addresses: Addresses[] = [inMemory]
+
+  constructor({ users, accessTokenLifetime, idTokenLifetime, scopes }: ServerSettings) {
+    const { clock, denied } = this
+    this.#keys = {
+      idp: new SigningKey('idp', clock),
+      authorization_server: new SigningKey('authorization-server', clock),
+    }
+    this.sessions = new Sessions(clock, this.#keys.idp, { users, idTokenLifetime, ...clients.idp })
+    this.authorizationServer = new AuthorizationServer(
+      clock,
+      { own: this.#keys.authorization_server, idp: this.#keys.idp },
+      { client: clients.authorizationServer, accessTokenLifetime },
+    )
+    this.mcpServer = new ProtectedMcpServer(clock, this.authorizationServer, scopes)
+    this.#idp = new IdentityProvider(clock, this.#keys.idp, this.sessions, {
+      addresses: this.#addresses,
+      client: clients.idp,
+      clientIdThere: clients.authorizationServer.clientId,
+      denied,
+      scopes: () => new Set([...scopes, ...this.mcpServer.requiredScopes]),
+    })
+  }
+
+  /** Reaches the servers at other addresses too, until the function that is given back is called. */
+  reachAt(addresses: Addresses): () => void {
+    this.#addresses.push(addresses)
+    return () => void this.#addresses.splice(this.#addresses.indexOf(addresses), 1)
+  }
+
+  /**
+   * Sends a request to the party whose address its URL has.
+   *
+   * @throws `TypeError` like that of a fetch without a network, if there is no such party or it is unreachable; the
+   *   reason of `signal` when that aborts.
+   */
+  async send(request: Request, at: Addresses, signal: AbortSignal | undefined): Promise<Response> {
+    signal?.throwIfAborted()
+    const url = new URL(request.url)
+    const party = partyAt(url, at)
+    if (party === undefined) throw nobodyThere(request.method, url, at)
+    const route = await this.#route(party, request, url.pathname, at)
+    const record = this.log.open({
+      party,
+      step: route.step,
+      method: request.method,
+      url: url.origin + url.pathname,
+    })
+    const fault = this.faults.take(party)
+    if (fault === 'unreachable') throw networkError(`${url.origin} is unreachable: the test has said so`)
+    this.log.count(route.step)
+    const work =
+      fault === 'hang' ? never : fault === undefined ? route.answer() : { response: faultyAnswer(fault) }
+    const { response, user } = await abortable(Promise.resolve(work), signal)
+    if (!response.headers.has('date')) dated(response, this.clock.now())
+    record.status = response.status
+    if (user !== undefined) record.user = user
+    return response
+  }
+
+  async #route(party: TestParty, request: Request, path: string, at: Addresses): Promise<Route> {
+    if (party === 'mcp_server') {
+      if (path === mcpPath || path.startsWith(`${mcpPath}/`))
+        return { step: 'call', answer: () => this.mcpServer.answer(request, at) }
+      if (path === protectedResourceMetadataPath) return document(this.mcpServer.metadata(at))
+      return nothingThere(party, [mcpPath, protectedResourceMetadataPath])
+    }
+    const server = party === 'idp' ? this.#idp : this.authorizationServer
+    if (metadataPaths.has(path)) return document(server.metadata(at))
+    if (path === '/jwks') return document(await this.#keys[party].publish())
+    if (path !== '/token' || request.method !== 'POST')
+      return nothingThere(party, [...metadataPaths, '/jwks', 'POST /token'])
+    const form = new URLSearchParams(await request.text())
+    return {
+      step: party === 'idp' ? stepAtIdp(form) : 'access_token',
+      answer: () => answerTokenRequest(() => server.grant(request.headers, form, at)),
+    }
+  }
+}
+
+const never: Promise<Answer> = new Promise(() => undefined)
+
+function stepAtIdp(form: URLSearchParams): TestStep {
+  return form.get('grant_type') === 'refresh_token' ? 'id_token' : 'token_exchange'
+}
+
+function document(body: unknown): Route {
+  return { step: 'discovery', answer: () => ({ response: json(body) }) }
+}
+
+function nothingThere(party: TestParty, paths: readonly string[]): Route {
+  const text = `Nothing is here. The ${party} of this test enterprise answers ${paths.join(', ')}.\n`
+  const response = () => new Response(text, { status: 404, headers: { 'content-type': 'text/plain' } })
+  return { step: 'none', answer: () => ({ response: response() }) }
+}
+
+/** Sets the time of the answer. An answer whose headers cannot be changed keeps what it has. */
+function dated(response: Response, now: number): void {
+  try {
+    response.headers.set('date', new Date(now).toUTCString())
+  } catch {
+    // The test's own responder gave an answer that a real fetch had given.
+  }
+}
+
+/** The error of a fetch that did not get as far as an answer. */
+function networkError(reason: string): TypeError {
+  return new TypeError(`fetch failed: ${reason}`)
+}
+
+/** The query stays out: it may hold a secret. */
+function nobodyThere(method: string, { origin, pathname }: URL, at: Addresses): TypeError {
+  const { idp, authorizationServer, mcpServer } = at
+  return networkError(
+    `nobody answers ${method} ${origin}${pathname}. This test enterprise answers ` +
+      `${idp} (identity provider), ${authorizationServer} (authorization server) and ${mcpServer}${mcpPath} (MCP server)`,
+  )
+}

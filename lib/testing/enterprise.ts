@@ -164,15 +164,7 @@ export function createTestEnterprise(options: TestEnterpriseOptions = {}): TestE
     respond(handler) {
       mcpServer.responder = handler
     },
-    async idToken(user, claims = {}) {
-      sessions.check(user)
-      const { acr, auth_time: authTime } = claims
-      const session = sessions.signIn(user, {
-        acr: typeof acr === 'string' ? acr : undefined,
-        authTime: typeof authTime === 'number' ? authTime : undefined,
-      })
-      return await sessions.issueIdToken(session, inMemory, claims)
-    },
+    idToken: (user, claims) => idTokenAt(inMemory, user, claims, servers),
     refreshToken(user) {
       sessions.check(user)
       const current = sessions.current(user)
@@ -206,7 +198,11 @@ export function createTestEnterprise(options: TestEnterpriseOptions = {}): TestE
       mcpServer.wanted = undefined
       mcpServer.responder = undefined
     },
-    listen: () => listenOnLoopback(servers, (at, user) => optionsAt(at, user, servers)),
+    listen: () =>
+      listenOnLoopback(servers, {
+        optionsAt: (at, user) => optionsAt(at, user, servers),
+        idTokenAt: (at, user, claims) => idTokenAt(at, user, claims, servers),
+      }),
   }
 }
 
@@ -223,6 +219,21 @@ function optionsAt(at: Addresses, user: string, { clock, sessions }: Servers): C
     clock,
     backOff,
   }
+}
+
+async function idTokenAt(
+  at: Addresses,
+  user: string,
+  claims: Record<string, unknown> = {},
+  { sessions }: Servers,
+): Promise<string> {
+  sessions.check(user)
+  const { acr, auth_time: authTime } = claims
+  const session = sessions.signIn(user, {
+    acr: typeof acr === 'string' ? acr : undefined,
+    authTime: typeof authTime === 'number' ? authTime : undefined,
+  })
+  return await sessions.issueIdToken(session, at, claims)
 }
 
 function lifetime(name: string, seconds: number): number {

@@ -11,9 +11,11 @@ export interface ListeningEnterprise {
   readonly url: string
   /**
    * Options for a user, with the addresses on loopback. The functions in it work in this process alone: another one is
-   * given the strings, and an ID token of `idToken`.
+   * given the strings, and an ID token.
    */
   options(user: string): CrossAppAccessOptions
+  /** Signs a user in like `idToken` of the enterprise, at the identity provider on loopback. */
+  idToken(user: string, claims?: Record<string, unknown>): Promise<string>
   /** Stops listening, and ends the connections there are. */
   close(): Promise<void>
 }
@@ -24,7 +26,10 @@ const nodeHttp: string = 'node:http'
 /** Serves the three servers on a port each. */
 export async function listenOnLoopback(
   servers: Servers,
-  optionsAt: (at: Addresses, user: string) => CrossAppAccessOptions,
+  faces: {
+    optionsAt(at: Addresses, user: string): CrossAppAccessOptions
+    idTokenAt(at: Addresses, user: string, claims?: Record<string, unknown>): Promise<string>
+  },
 ): Promise<ListeningEnterprise> {
   // Boundary: it is the module of that name.
   const { createServer } = (await import(nodeHttp)) as { createServer: typeof CreateServer }
@@ -44,7 +49,8 @@ export async function listenOnLoopback(
   })
   return {
     url: mcpUrl(at),
-    options: (user) => optionsAt(at, user),
+    options: (user) => faces.optionsAt(at, user),
+    idToken: (user, claims) => faces.idTokenAt(at, user, claims),
     async close() {
       leave()
       await Promise.all(listeners.map(closed))

@@ -1,0 +1,103 @@
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { cpSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { build } from 'esbuild'
+import { chromium, startBrowser } from '../doctor/support/browser.ts'
+
+const root = join(__dirname, '../..')
+const modules = join(root, 'node_modules')
+let folder: string
+
+/** The examples in a project of their own, with the packed package as npm would install it. */
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'xaa-fetch-testing-'))
+  execFileSync(process.execPath, [join(root, '.ci/pack.mjs'), folder])
+  for (const name of ['@jest', '@modelcontextprotocol', '@swc', 'tsx', 'vitest'])
+    symlinkSync(join(modules, name), join(folder, 'node_modules', name))
+  cpSync(join(root, 'examples/testing'), join(folder, 'examples/testing'), { recursive: true })
+  cpSync(join(root, 'examples/agent-server.ts'), join(folder, 'examples/agent-server.ts'))
+  writeFileSync(join(folder, 'package.json'), '{"type":"module"}')
+}, 180_000)
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+/** Runs a program of Node in the examples, and gives what it printed if it has succeeded. */
+async function run(...args: string[]): Promise<string> {
+  const { PATH = '', HOME = '' } = process.env
+  const child = spawn(process.execPath, args, {
+    cwd: join(folder, 'examples/testing'),
+    env: { PATH, HOME, NODE_NO_WARNINGS: '1' },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  let output = ''
+  for (const stream of [child.stdout, child.stderr])
+    stream.setEncoding('utf8').on('data', (text: string) => (output += text))
+  const [code] = (await once(child, 'close')) as [number]
+  if (code !== 0) throw new Error(output)
+  return output
+}
+
+describe("a user's own test", () => {
+  it('runs in Jest, with two lines for packages that are ES modules only', async () => {
+    const jest = join(modules, 'jest/bin/jest.js')
+    expect(await run(jest, '-c', 'jest/jest.config.js', '--ci', '-i')).toMatch(/Tests: +2 passed, 2 total/)
+  })
+
+  it('runs in Vitest as it is', async () => {
+    const output = await run(join(modules, 'vitest/vitest.mjs'), 'run', '--root', 'vitest', '--no-color')
+    expect(output).toMatch(/Tests +2 passed/)
+  })
+
+  it('runs in node:test as it is', async () => {
+    expect(await run('--import', 'tsx', '--test', 'node-test/notes.test.ts')).toMatch(/# pass 2\n/)
+  })
+
+  it('tests a server in another process', async () => {
+    const output = await run('--import', 'tsx', '--test', 'agent-server/agent-server.test.ts')
+    expect(output).toMatch(/# pass 3\n/)
+  })
+})
+
+describe('a test in a page', () => {
+  const found = 'notes, notes, sign_in, 3 exchanges'
+  let code: string
+
+  beforeAll(async () => {
+    const { outputFiles } = await build({
+      entryPoints: [join(folder, 'examples/testing/browser/page.ts')],
+      bundle: true,
+      write: false,
+      format: 'esm',
+      platform: 'browser',
+    })
+    code = outputFiles[0].text
+  })
+
+  it('needs nothing of Node', async () => {
+    const page = join(folder, 'page.mjs')
+    const without = 'const process = undefined, Buffer = undefined, require = undefined, document = {}'
+    writeFileSync(page, `${without}\n${code}\nconsole.log(document.title)`)
+    expect(await run(page)).toBe(`${found}\n`)
+  })
+
+  const inChromium = chromium === undefined ? it.skip : it
+  inChromium('runs in Chromium (skipped where none is found; CHROMIUM_PATH names one)', async () => {
+    const { browser, close } = await startBrowser()
+    try {
+      const page = await browser.newPage()
+      // Web Crypto is there on loopback and https alone: the request never leaves the browser.
+      await page.setRequestInterception(true)
+      page.on(
+        'request',
+        (request) => void request.respond({ contentType: 'text/html', body: '<title></title>' }),
+      )
+      await page.goto('http://localhost/')
+      await page.addScriptTag({ content: code, type: 'module' })
+      await page.waitForFunction(() => document.title !== '')
+      expect(await page.title()).toBe(found)
+    } finally {
+      await close()
+    }
+  })
+})

@@ -2,10 +2,13 @@ import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import type { AddressInfo, Server } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Cost, DemoEvent, Hop } from '../examples/demo/events.ts'
 import { abilities, terminal } from '../examples/demo/terminal.ts'
+import { withCrossAppAccess } from '../lib/index.ts'
 
 const root = join(__dirname, '..')
 const tsx = join(root, 'node_modules/tsx/dist/cli.mjs')
@@ -259,7 +262,10 @@ describe('the flags', () => {
   it('--help tells them all', async () => {
     const run = demo(['--help'])
     expect([await run.end(), run.stderr]).toEqual([0, ''])
-    for (const flag of ['--json', '--serve', '--help']) expect(run.stdout).toContain(flag)
+    for (const flag of ['--json', '--serve', '--port', '--help']) expect(run.stdout).toContain(flag)
+    for (const path of ['/revoke', '/expire', '/deny', '/step-up', '/logout', '/login', '/reset'])
+      expect(run.stdout).toContain(path)
+    expect(run.stdout.split('\n').filter((line) => line.length > 80)).toEqual([])
   })
 
   it('others are refused with exit code 64', async () => {
@@ -271,6 +277,15 @@ describe('the flags', () => {
       expect(run.stderr).toContain('--help')
     }
   })
+
+  it.each([[['--port']], [['--port', 'x', '--serve']], [['--port=80', '--serve']], [['--port', '5000']]])(
+    '%j is refused with exit code 64',
+    async (flags) => {
+      const refused = demo(flags)
+      expect(await refused.end()).toBe(64)
+      expect(refused.stderr).toContain('--port')
+    },
+  )
 })
 
 describe('when something goes wrong', () => {
@@ -378,6 +393,120 @@ describe('--serve', () => {
     expect(await run.end()).toBe(0)
   })
 })
+
+describe('the switches of --serve', () => {
+  let run: Run
+  let port: number
+  let call: () => Promise<Response>
+  const turn = async (path: string): Promise<string> => {
+    const answer = await fetch(`http://127.0.0.1:${port}${path}`, { method: 'POST' })
+    expect(answer.status).toBe(200)
+    return await answer.text()
+  }
+  const idToken = async (query = '') => (await fetch(`http://127.0.0.1:${port}/id-token${query}`)).text()
+
+  beforeAll(async () => {
+    port = await freePorts(4)
+    run = demo(['--serve', '--port', String(port)])
+    await run.prints(/Ctrl-C/)
+  })
+  // A new one each time: it would wait after many refusals in a row (G2).
+  beforeEach(async () => {
+    const settings = await (await fetch(`http://127.0.0.1:${port}/xaa.json`)).json()
+    const { idToken: _, ...options } = settings
+    const [url] = options.resources
+    expect(url).toBe(`http://127.0.0.1:${port + 2}/mcp`)
+    const backOff = { terminalMs: 1 }
+    const xaaFetch = withCrossAppAccess({ ...options, backOff, getIdToken: () => idToken() })(fetch)
+    const headers = { 'content-type': 'application/json', accept: 'application/json, text/event-stream' }
+    const message = {
+      jsonrpc: '2.0',
+      id: 1,
+      method: 'tools/call',
+      params: { name: 'whoami', arguments: {} },
+    }
+    call = () => xaaFetch(url, { method: 'POST', headers, body: JSON.stringify(message) })
+    expect((await call()).status).toBe(200)
+  })
+  afterEach(() => turn('/reset'))
+  afterAll(async () => {
+    run.child.kill('SIGINT')
+    expect([await run.end(), run.stderr]).toEqual([0, ''])
+  })
+
+  it.each(['/revoke', '/revoke?user=alice', '/expire', '/expire?seconds=5'])(
+    '%s is not noticed',
+    async (path) => {
+      await turn(path)
+      expect((await call()).status).toBe(200)
+    },
+  )
+
+  it('/deny denies a user, /reset takes it back', async () => {
+    expect(await turn('/deny')).toBe('The administrator denies alice the use of the MCP server.\n')
+    await turn('/revoke')
+    await expect(call()).rejects.toMatchObject({ code: 'policy_denied' })
+    await turn('/reset')
+    expect((await call()).status).toBe(200)
+  })
+
+  it('/step-up wants a wider scope, which is given', async () => {
+    await turn('/step-up')
+    expect((await call()).status).toBe(200)
+    expect(run.stdout).toContain('chat.write')
+  })
+
+  it('/step-up?acr=mfa wants a stronger sign-in, which /login gives', async () => {
+    await turn('/step-up?acr=mfa')
+    await expect(call()).rejects.toMatchObject({ code: 'step_up_required', acrValues: 'mfa' })
+    await turn('/login?acr=mfa')
+    expect((await call()).status).toBe(200)
+  })
+
+  it('/logout signs a user out, until /login', async () => {
+    await turn('/logout')
+    await expect(call()).rejects.toMatchObject({ code: 'login_required' })
+    expect(await idToken()).toBe(await idToken())
+    await turn('/login')
+    expect((await call()).status).toBe(200)
+  })
+
+  it('are listed at any other address, and take no strange user', async () => {
+    const answer = await fetch(`http://127.0.0.1:${port}/deny`)
+    expect([answer.status, await answer.text()]).toEqual([404, expect.stringContaining('POST /step-up')])
+    const strange = await fetch(`http://127.0.0.1:${port}/deny?user=../x`, { method: 'POST' })
+    expect(strange.status).toBe(400)
+  })
+
+  it('a port that is taken is told, with what to do', async () => {
+    const second = demo(['--serve', '--port', String(port)])
+    expect(await second.end()).toBe(1)
+    expect(second.stderr).toMatch(/EADDRINUSE[^]*--port/)
+  })
+})
+
+/** The first of so many ports in a row that are free at this moment. */
+async function freePorts(count: number): Promise<number> {
+  for (;;) {
+    const first = await listenOn(0)
+    const { port } = first.address() as AddressInfo
+    const rest = await Promise.allSettled(
+      Array.from({ length: count - 1 }, (_, index) => listenOn(port + 1 + index)),
+    )
+    const servers = rest.flatMap((one) => (one.status === 'fulfilled' ? one.value : []))
+    for (const server of [first, ...servers]) await new Promise((resolve) => server.close(resolve))
+    if (servers.length === count - 1) return port
+  }
+}
+
+async function listenOn(port: number): Promise<Server> {
+  const server = createServer()
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(port, '127.0.0.1', resolve)
+  })
+  return server
+}
 
 describe('the screen', () => {
   it.each([

@@ -20,5 +20,7 @@ export function explain(error: unknown): { message: string; hint?: string } {
     if (isCrossAppAccessError(cause))
       return { message: cause.message.replace(cause.hint, '').trim(), hint: cause.hint }
   }
+  if (error instanceof Error && 'code' in error && error.code === 'EADDRINUSE')
+    return { message: error.message, hint: 'End what uses the port, or name another one with --port.' }
   return { message: error instanceof Error ? `${error.name}: ${error.message}` : String(error) }
 }

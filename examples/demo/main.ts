@@ -20,7 +20,7 @@ async function main(args: string[]): Promise<number> {
   for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => interruption.abort())
   // Servers take a moment to load: not for a flag that is wrong.
   const { run } = await import('./run.ts')
-  return await run(wanted.json ? tellAsJson : tellInWords(), wanted.serve, interruption.signal)
+  return await run(wanted.json ? tellAsJson : tellInWords(), wanted, interruption.signal)
 }
 
 function tellInWords(): Tell {

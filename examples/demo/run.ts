@@ -9,13 +9,18 @@ import { play } from './story.ts'
 const patienceMs = 60_000
 
 /** Starts the enterprise, tells the story or serves until interrupted, ends it. @returns The exit code. */
-export async function run(tell: Tell, serving: boolean, interruption: AbortSignal): Promise<number> {
+export async function run(
+  tell: Tell,
+  { serve: serving, port }: { serve: boolean; port: number },
+  interruption: AbortSignal,
+): Promise<number> {
   try {
     // In a client to paste there should be no secret: public clients then.
     const client = serving ? { client: { method: 'none' as const } } : {}
-    await using enterprise = await startEnterprise({ idp: client, authorizationServer: client })
+    const ports = port === 0 ? {} : { port: port + 1 }
+    await using enterprise = await startEnterprise({ idp: client, authorizationServer: client, ...ports })
     if (!serving) return await withinReason(play(enterprise, tell), interruption)
-    await serve(enterprise, tell, interruption)
+    await serve(enterprise, tell, interruption, port)
     return 0
   } catch (error) {
     tell({ type: 'failure', ...explain(error) })

@@ -7,14 +7,20 @@ import type { LoggedRequest } from '../../spec/support/listener.ts'
 import { partiesOf } from './story.ts'
 import type { Hop, Tell } from './events.ts'
 import { Exhibits } from './exhibits.ts'
+import { Switches, switches as switchesThereAre } from './switches.ts'
 import { aboutOf, sentIn } from './tracing-fetch.ts'
 
 /** How often the servers' logs are looked at, in milliseconds. */
 const pollMs = 50
 
 /** Keeps the enterprise running for a client of the user's own, and tells what its servers receive, until aborted. */
-export async function serve(enterprise: Enterprise, tell: Tell, signal: AbortSignal): Promise<void> {
-  await using desk = await openDesk(enterprise, tell)
+export async function serve(
+  enterprise: Enterprise,
+  tell: Tell,
+  signal: AbortSignal,
+  port: number,
+): Promise<void> {
+  await using desk = await openDesk(enterprise, tell, port)
   tell({ type: 'parties', parties: partiesOf(enterprise) })
   tell({
     type: 'serving',
@@ -83,13 +89,14 @@ interface Desk extends AsyncDisposable {
 }
 
 /** Opens the place where a client's author gets what only a user, or an administrator, could give. */
-async function openDesk(enterprise: Enterprise, tell: Tell): Promise<Desk> {
+async function openDesk(enterprise: Enterprise, tell: Tell, port: number): Promise<Desk> {
+  const switches = new Switches(enterprise)
   const server = createServer((req, res) => {
-    void answer(req, res, server, enterprise, tell).catch(() => res.writeHead(500).end())
+    void answer(req, res, { server, enterprise, switches, tell }).catch(() => res.writeHead(500).end())
   })
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
-    server.listen(0, '127.0.0.1', resolve)
+    server.listen(port, '127.0.0.1', resolve)
   })
   return {
     origin: originOf(server),
@@ -105,12 +112,25 @@ function originOf(server: Server): string {
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
 }
 
+/** What the desk works with. */
+interface DeskContext {
+  readonly server: Server
+  readonly enterprise: Enterprise
+  readonly switches: Switches
+  readonly tell: Tell
+}
+
+const overview = [
+  'GET  /id-token?user=alice[&acr=mfa]',
+  'GET  /client.mjs',
+  'GET  /xaa.json',
+  ...Object.entries(switchesThereAre).map(([path, { query, does }]) => `POST ${path}${query}  ${does}`),
+].join('\n')
+
 async function answer(
   req: IncomingMessage,
   res: ServerResponse,
-  server: Server,
-  enterprise: Enterprise,
-  tell: Tell,
+  { server, enterprise, switches, tell }: DeskContext,
 ): Promise<void> {
   const origin = originOf(server)
   const url = new URL(req.url ?? '/', origin)
@@ -121,25 +141,27 @@ async function answer(
   }
   // A page in a browser can lead a name of its own here, but not this one.
   if (`http://${req.headers.host ?? ''}` !== origin) return send(403, 'Not under this name.\n')
+  const user = url.searchParams.get('user') ?? 'alice'
+  if (!/^[a-z]{1,20}$/.test(user)) return send(400, 'A user is up to 20 letters.\n')
   switch (`${req.method ?? ''} ${url.pathname}`) {
     case 'GET /id-token': {
-      const user = url.searchParams.get('user') ?? 'alice'
-      if (!/^[a-z]{1,20}$/.test(user)) return send(400, 'A user is up to 20 letters.\n')
-      const { idToken } = await enterprise.signIn({ user })
-      tell({ type: 'note', who: 'application', text: `signs ${user} in, and hands over the ID token` })
+      const acr = url.searchParams.get('acr') ?? undefined
+      const { idToken, signedIn } = await switches.idToken(user, acr)
+      const text = signedIn
+        ? `signs ${user} in, and hands over the ID token`
+        : `has nothing but the ID token of ${user}'s last session`
+      tell({ type: 'note', who: 'application', text })
       return send(200, idToken)
     }
     case 'GET /client.mjs':
       return send(200, snippetFor(enterprise, origin))
     case 'GET /xaa.json':
       return send(200, settingsFor(enterprise, origin))
-    case 'POST /revoke':
-      enterprise.authorizationServer.revokeAll()
-      tell({ type: 'note', who: 'administrator', text: 'revokes all access tokens' })
-      return send(200, 'All access tokens are revoked.\n')
-    default:
-      return send(404, 'GET /id-token?user=alice, GET /client.mjs, GET /xaa.json, POST /revoke\n')
   }
+  const turned = req.method === 'POST' ? await switches.turn(url.pathname, url.searchParams) : undefined
+  if (turned === undefined) return send(404, `${overview}\n`)
+  tell({ type: 'note', ...turned })
+  send(200, `The ${turned.who} ${turned.text}.\n`)
 }
 
 /** Takes the requests that have been answered out of the servers' logs. */

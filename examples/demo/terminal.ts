@@ -1,5 +1,6 @@
 import { stripVTControlCharacters } from 'node:util'
 import type { Cost, DemoEvent, Exhibit, Hop, Note, SummaryRow, Tell } from './events.ts'
+import { switches } from './switches.ts'
 
 /** Where the trace goes. */
 export interface Screen {
@@ -276,8 +277,10 @@ class Terminal {
     this.#line(`  ${dim('a fresh ID token of a user, after a real sign-in:')}`)
     this.#line(`  curl -s '${desk}/id-token?user=bob'`)
     this.#line()
-    this.#line(`  ${dim('revoke all access tokens, and see your client cope:')}`)
+    this.#line(`  ${dim('make something happen, and see your client cope:')}`)
     this.#line(`  curl -s -X POST ${desk}/revoke`)
+    const others = Object.keys(switches).filter((path) => path !== '/revoke')
+    this.#line(`  ${dim(`or ${others.join(', ')}: see --help`)}`)
     rule('What the servers receive')
     this.#line(`  ${dim('Nothing yet.')} ${yellow('Ctrl-C')} ${dim('ends it.')}`)
     this.#last = 'hop'

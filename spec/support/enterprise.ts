@@ -23,6 +23,8 @@ import type { SubjectTokenContext } from '../../lib/protocol/subject-token.ts'
 export interface EnterpriseOptions {
   /** Name in the URLs. Default: `'127.0.0.1'`; `'localhost'` is the other one. */
   host?: '127.0.0.1' | 'localhost'
+  /** Port of the first server, the others follow. Default: any that is free. */
+  port?: number
   idp?: Partial<IdpBehaviour> & ServerOptions
   authorizationServer?: Partial<AuthorizationServerBehaviour> &
     ServerOptions & {
@@ -121,7 +123,9 @@ const redirectUri = 'https://wiki.corp.example/callback'
 export async function startEnterprise(options: EnterpriseOptions = {}): Promise<Enterprise> {
   const { onMcpOrigin = false } = options.authorizationServer ?? {}
   const [idpListener, mcpListener, ownListener] = (await Promise.all(
-    Array.from({ length: onMcpOrigin ? 2 : 3 }, () => Listener.listen(options.host)),
+    Array.from({ length: onMcpOrigin ? 2 : 3 }, (_, index) =>
+      Listener.listen(options.host, options.port && options.port + index),
+    ),
   )) as [Listener, Listener, Listener | undefined]
   const asListener = ownListener ?? mcpListener
   const behaviours = {

@@ -66,12 +66,12 @@ export class Listener {
     server.on('request', (req: IncomingMessage, res: ServerResponse) => this.#receive(req, res))
   }
 
-  static async listen(host = '127.0.0.1'): Promise<Listener> {
+  static async listen(host = '127.0.0.1', port = 0): Promise<Listener> {
     const server = createServer()
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject)
       // A herd of clients connects at once.
-      server.listen({ port: 0, host: '127.0.0.1', backlog: 4096 }, resolve)
+      server.listen({ port, host: '127.0.0.1', backlog: 4096 }, resolve)
     })
     return new Listener(server, host)
   }

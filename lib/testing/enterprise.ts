@@ -128,7 +128,7 @@ export interface TestEnterprise {
  * const acme = createTestEnterprise()
  * const xaaFetch = withCrossAppAccess(acme.optionsFor('alice'))(acme.fetch)
  *
- * acme.respond((request, { user }) => new Response(`Hello ${user}`))
+ * acme.respond((_request, { user }) => new Response(`Hello ${user}`))
  * console.log(await (await xaaFetch(acme.url)).text()) // Hello alice
  *
  * acme.revokeTokens()

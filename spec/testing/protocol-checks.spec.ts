@@ -107,6 +107,7 @@ describe('the identity provider', () => {
     ['of another user than its session', { sub: 'bob' }],
     ['of no session', { sid: undefined }],
     ['that has expired', { exp: 1 }],
+    ['that never ends', { exp: undefined }],
   ])('refuses an ID token %s', async (_, claims) => {
     const subject_token = await acme.idToken('alice', claims)
     expect(await exchange({ subject_token })).toMatchObject({ status: 400, error: 'invalid_grant' })

@@ -113,6 +113,12 @@ const kinds: Readonly<Record<CrossAppAccessErrorCode, Kind>> = {
     advice:
       'Sign the user in again with acrValues and maxAge of this error, and let getIdToken give the new ID token.',
   },
+  interaction_required: {
+    step: 'token_exchange',
+    place: 'identity_provider',
+    detail: 'the user has to do something at the identity provider first',
+    advice: 'Show the user the address in interactionUri, if there is one, and try again afterwards.',
+  },
   policy_denied: {
     step: 'token_exchange',
     place: 'identity_provider',

@@ -321,7 +321,7 @@ describe('what other clients do wrong', () => {
   it("T22: the identity provider's metadata fetched for each token. Here: once", async () => {
     const xaaFetch = wrap()
     for (let round = 0; round < 3; round++) {
-      await call(xaaFetch)
+      expect((await call(xaaFetch)).status).toBe(200)
       enterprise.authorizationServer.revokeAll()
     }
     expect(enterprise.exchanges).toBe(3)

@@ -297,7 +297,7 @@ describe('the whole flow on real servers', () => {
     it('takes the base instance for a user of its own, whatever the names of the others', async () => {
       const xaa = createCrossAppAccess(enterprise.options())
       const base = await xaa.getAccessToken(enterprise.mcp.url)
-      for (const name of ['', 'null', 'undefined']) {
+      for (const name of ['[null]', 'null', 'undefined']) {
         const { idToken } = await enterprise.signIn({ user: 'bob' })
         const token = await xaa.forSubject(name, () => idToken).getAccessToken(enterprise.mcp.url)
         expect(token.value).not.toBe(base.value)

@@ -69,7 +69,8 @@ async function textOf(req: IncomingMessage): Promise<string | undefined> {
 }
 
 async function listen(): Promise<Server> {
-  const server = createServer()
+  // No end of its own to idle connections: a busy process would close one in the moment in which the client uses it.
+  const server = createServer({ keepAliveTimeout: 0 })
   // A herd connects at once.
   await new Promise<void>((resolve) => server.listen({ port: 0, host: '127.0.0.1', backlog: 4096 }, resolve))
   return server

@@ -3,15 +3,22 @@ import { createCrossAppAccess } from '../../lib/index.ts'
 import { BackChannel, asIssuer, idpIssuer, mcpOrigin } from './back-channel.ts'
 
 const servers = new BackChannel()
-servers.behaviour.now = Date.now
+let ahead = 0
+let grants = 0
+const clock = { now: () => Date.now() + ahead, monotonic: () => performance.now() + ahead }
+servers.behaviour.now = clock.now
 const resource = `${mcpOrigin}/mcp`
 const xaa = createCrossAppAccess({
   idp: { issuer: idpIssuer, clientId: 'wiki' },
   authorizationServers: [{ issuer: asIssuer, clientId: 'wiki-at-as' }],
   resources: [resource],
   getIdToken: () => 'user.1',
-  fetch: servers.fetch,
+  fetch: (url: string, init?: RequestInit) => {
+    if (url === `${asIssuer}/token`) grants++
+    return servers.fetch(url, init)
+  },
   cache: { maxEntries: 1000 },
+  clock,
 })
 const served = new Response(null)
 let refuses = false
@@ -50,12 +57,16 @@ const { signal } = new AbortController()
 const init = { method: 'POST', headers: { accept: 'application/json' }, body: '{}', signal }
 
 const calls = await growth(100_000, () => fetch(resource, init))
+const grantsBefore = grants
 const renewals = await growth(3000, () => {
+  // After a minute without a refusal the next is answered at once again (G2).
+  ahead += 60_000
   refuses = true
   return fetch(resource, init)
 })
+const renewed = grants - grantsBefore
 const users = await growth(4000, (i) => {
   const user = xaa.forSubject(`user-${i}`, () => `user.${i}`)
   return user.middleware(async (_url: string, _init?: RequestInit) => served)(resource, init)
 })
-console.log(JSON.stringify({ calls, renewals, users }))
+console.log(JSON.stringify({ calls, renewals, renewed, users }))

@@ -67,7 +67,8 @@ export class Listener {
   }
 
   static async listen(host = '127.0.0.1', port = 0): Promise<Listener> {
-    const server = createServer()
+    // No end of its own to idle connections: a busy process would close one in the moment in which the client uses it.
+    const server = createServer({ keepAliveTimeout: 0 })
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject)
       // A herd of clients connects at once.

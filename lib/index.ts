@@ -29,3 +29,4 @@ export type {
   SubjectTokenReason,
 } from './protocol/subject-token.ts'
 export type { StoredToken, TokenStore } from './options/token-store.ts'
+export type { SessionStore, StoredSession } from './options/session-store.ts'

@@ -12,17 +12,18 @@ export interface StoredToken {
 }
 
 /**
- * A place where processes share access tokens.
+ * A place where processes share access tokens. `redisStore` of `xaa-fetch/redis` is one.
  *
- * Asked only when a token has to be obtained, never for a request whose token is in memory. A store that fails is
- * reported as an event, and then does not matter: each operation gets `timeouts.requestMs`.
+ * It is asked only if a token has to be obtained, never for a request whose token is in memory. If an operation fails or
+ * takes longer than `timeouts.requestMs`, the event `store_failed` says so, and the process goes on without the store.
  *
- * Keys name the subject, the servers, the client ids, the resource and the scope; they hold no secret. Tokens bound to
- * a key (DPoP) are not shared.
+ * A key names the subject, the servers, the client ids, the resource and the scope. An account names the subject and the
+ * resource: what all tokens have in common that a sign-out removes. Neither holds a secret. Tokens bound to a key (DPoP)
+ * are not shared.
  *
  * > [!WARNING]
- * > Without `forSubject` the subject is none, in all processes alike. Where they serve several users, give each user a
- * > subject, or one gets the token of another.
+ * > Without `subject` or `forSubject` all processes share one nameless subject. If they serve several users, give each
+ * > user a subject, or one gets the token of another.
  *
  * @example
  * ```ts
@@ -37,15 +38,36 @@ export interface StoredToken {
  * ```
  */
 export interface TokenStore {
-  /** Gives what is kept under a key, live or not. */
-  get(key: string): Promise<StoredToken | undefined>
-  /** Keeps a token until `expiresAt`, in place of any other under that key. */
-  set(key: string, token: StoredToken): Promise<void>
-  /** Removes the token if it still is the one with this value, and no other. */
-  delete(key: string, value: string): Promise<void>
   /**
-   * Runs `work` while no other process runs its own for the same key, and gives what it gives. Gives up the wait when
-   * `signal` aborts. Absent: processes do not wait for each other.
+   * Gives what is kept under a key, live or not. If there is something that cannot be read, it rejects with an error whose
+   * `code` is `'unreadable_entry'`: that is reported and otherwise the same as nothing.
    */
-  exclusively?<T>(key: string, work: () => Promise<T>, signal: AbortSignal): Promise<T>
+  get(key: string, account: string): Promise<StoredToken | undefined>
+  /** Keeps a token until `expiresAt`, in place of any other under that key. */
+  set(key: string, token: StoredToken, account: string): Promise<void>
+  /** Removes the token if it still is the one with this value, and no other (E2). */
+  delete(key: string, value: string, account: string): Promise<void>
+  /**
+   * Runs `work` while no other process runs its own for the same key, and gives what it gives. Rejects with the reason of
+   * `signal` when that aborts, waiting or working. If it is absent, processes do not wait for each other.
+   *
+   * `work` itself looks first whether another process has left a result. `look` does the same without the turn: a store
+   * may ask it after each wait, and what it gives ends the wait of this process.
+   */
+  exclusively?<T>(
+    key: string,
+    work: () => Promise<T>,
+    signal: AbortSignal,
+    look?: () => Promise<T | undefined>,
+  ): Promise<T>
+  /**
+   * Removes every token of an account. What any process began to obtain before, which means before its `get`, is refused
+   * by `set` afterwards (H8).
+   */
+  forget?(account: string): Promise<void>
+  /**
+   * Calls `listener` with each account that was forgotten by another process, or by another user of this very object, as
+   * soon as that is known here. Gives a function that ends it.
+   */
+  onForget?(listener: (account: string) => void): () => void
 }

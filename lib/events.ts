@@ -126,13 +126,21 @@ interface PassedThrough extends EventBase {
   reason: 'authorization_present' | 'no_resource'
 }
 
-/** The shared store has failed. The request goes on without it (G6). */
+/**
+ * The shared store could not be asked, or what it keeps could not be read. The request goes on without it; in the first case
+ * the store then rests for a while (G6).
+ */
 interface StoreFailed extends EventBase {
   type: 'store_failed'
   /** What was asked of the store. */
-  operation: 'get' | 'set' | 'delete' | 'lock'
+  operation: 'get' | 'set' | 'delete' | 'lock' | 'forget'
   /** A copy of what the store threw, without secrets. */
   error: Error
+}
+
+/** The shared store answers again. */
+interface StoreRecovered extends EventBase {
+  type: 'store_recovered'
 }
 
 /** What happens, by `type`. No event holds a token, a secret, a body or a query string (G5). */
@@ -152,6 +160,7 @@ export type CrossAppAccessEvent =
   | GateOpened
   | PassedThrough
   | StoreFailed
+  | StoreRecovered
 
 /**
  * Why a token is being obtained: `missing`, there is none; `rejected`, the MCP server refused it; `soft_renewal`, it is

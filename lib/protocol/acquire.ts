@@ -12,6 +12,7 @@ import { inspectIdJag } from './id-jag.ts'
 import { requestAccessToken } from './jwt-bearer.ts'
 import type { AccessTokenGrant } from './jwt-bearer.ts'
 import type { ServerRegistration } from './registration.ts'
+import type { Secrets } from './redaction.ts'
 import { askForSubjectToken, fingerprint, isExpired } from './subject-token.ts'
 import type { GetIdToken, SubjectToken, SubjectTokenReason } from './subject-token.ts'
 import { isEndpointGone } from './token-endpoint.ts'
@@ -70,8 +71,11 @@ export interface AcquireContext extends ProtocolContext {
   metadata?: MetadataSource | undefined
   /** Default: nothing is tried again. Waits before the given retry, `Retry-After` in seconds if there was one; false where there is no time for it. */
   pause?: (retry: number, retryAfter: number | undefined) => Promise<boolean>
-  /** Told where the token will come from, before a subject token is asked for. May give a token to use instead. */
-  onTarget?: (target: Target) => Promise<AccessTokenGrant | undefined>
+  /**
+   * Told where the token will come from, before a subject token is asked for. Gives what `obtain` gives, or a token that
+   * there is already. Default: `obtain` runs at once.
+   */
+  onTarget?: (target: Target, obtain: () => Promise<Acquired>) => Promise<Acquired>
   /** Told the fingerprint of each subject token before it is used. */
   onSubject?: ((fingerprint: string) => void) | undefined
 }
@@ -136,9 +140,16 @@ export async function acquire(request: AcquireRequest, context: AcquireContext):
   for (const registration of [request.idp, ...request.authorizationServers])
     own.secrets.add(...secretsOf(registration))
   const target = await discover(request, own)
-  const held = await context.onTarget?.(target)
-  if (held !== undefined) return { grant: held, target }
+  const run = () => obtain(request, target, own)
+  return await (context.onTarget?.(target, run) ?? run())
+}
 
+/** Steps 3 to 5: the subject token, the exchange, the grant. */
+async function obtain(
+  request: AcquireRequest,
+  target: Target,
+  own: AcquireContext & { secrets: Secrets },
+): Promise<Acquired> {
   const subject = new Subject(request, target, own)
   let kept = request.keptIdJag
   for (let attempt = 1; ; attempt++) {
@@ -149,7 +160,7 @@ export async function acquire(request: AcquireRequest, context: AcquireContext):
     } catch (error) {
       // A kept ID-JAG may have been used up: that says nothing about a new one.
       const stale = kept !== undefined && isOAuthError(error, 'invalid_grant')
-      if (!stale && !(attempt === 1 && (await worthAnotherTry(error, attempt, context)))) throw error
+      if (!stale && !(attempt === 1 && (await worthAnotherTry(error, attempt, own)))) throw error
       kept = undefined
     }
   }

@@ -67,6 +67,11 @@ export class Accounts {
     this.#maxEntries = options.maxEntries
   }
 
+  /** The account, if there is one. It counts as no use of it. */
+  known(subject: string | undefined, resource: number): Account | undefined {
+    return this.#accounts.get(JSON.stringify([subject ?? null, resource]))
+  }
+
   of(subject: string | undefined, resource: number): Account {
     const key = JSON.stringify([subject ?? null, resource])
     const known = this.#accounts.get(key)

@@ -4,6 +4,7 @@ import { Accounts } from './account.ts'
 import { MetadataCache } from './metadata-cache.ts'
 import { SharedStore } from './shared-store.ts'
 import { TokenCache } from './token-cache.ts'
+import { subjectOf } from './token-key.ts'
 
 /**
  * What all users of one `createCrossAppAccess` share: configuration, documents, and the caches that hold each user's
@@ -31,6 +32,24 @@ export class Client {
     this.metadata = new MetadataCache(configuration)
     this.store = new SharedStore(configuration)
     this.events = new EventSink(configuration.onEvent, () => configuration.clock.now())
+    // Weakly: a store may outlive many clients.
+    const self = new WeakRef(this)
+    const stop = this.store.onForget((account) => {
+      const client = self.deref()
+      if (client === undefined) stop?.()
+      else client.#forget(account)
+    })
+  }
+
+  /** Forgets what another process has forgotten (H8). */
+  #forget(account: string): void {
+    for (const resource of this.configuration.resources) {
+      const found = subjectOf(account, this.configuration, resource)
+      if (found === undefined) continue
+      const name = found ?? undefined
+      this.accounts.known(name, resource.index)?.forget()
+      this.cache.removeOf({ subject: name, resource: resource.index })
+    }
   }
 
   nextRequest(): number {

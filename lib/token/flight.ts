@@ -2,7 +2,6 @@ import { CrossAppAccessError, withRetryAfter } from '../errors.ts'
 import type { ResourceConfiguration } from '../options/resources.ts'
 import { acquire } from '../protocol/acquire.ts'
 import type { AcquireContext, AcquireRequest, Acquired, KeptIdJag, Target } from '../protocol/acquire.ts'
-import { scopeTokens } from '../protocol/challenge.ts'
 import type { DpopKey } from '../protocol/dpop.ts'
 import { wait } from '../protocol/context.ts'
 import type { AccessTokenGrant } from '../protocol/jwt-bearer.ts'
@@ -14,10 +13,10 @@ import { FailureGate } from './failure-gate.ts'
 import { authenticationIn } from './need.ts'
 import type { Need } from './need.ts'
 import type { RequestContext } from './request-context.ts'
-import type { StoreReport } from './shared-store.ts'
+import type { StoreRequest } from './shared-store.ts'
 import type { PartialEvent, Subject } from './subject.ts'
 import type { CachedToken } from './token-cache.ts'
-import { tokenKey } from './token-key.ts'
+import { accountKey, tokenKey } from './token-key.ts'
 
 /** Failures remembered for one account: more kinds of demand than this are not told apart. */
 const mostGates = 8
@@ -48,7 +47,6 @@ export class Flight implements FlightUnderWay {
   readonly #epoch: number
   /** Fingerprint of the subject token in use. */
   #subjectToken: string | undefined
-  #isFromStore = false
 
   /** Starts as soon as it can be found under way. */
   constructor(subject: Subject, plan: FlightPlan) {
@@ -80,7 +78,7 @@ export class Flight implements FlightUnderWay {
     this.#emit({ type: 'acquire_started', reason: need.reason })
     try {
       const dpop = await this.#subject.dpopKey()
-      return this.#keep(await this.#acquire(dpop, deadline.signal), dpop)
+      return this.#keep(await acquire(this.#request(dpop), this.#context(deadline.signal)), dpop)
     } catch (error) {
       throw error instanceof CrossAppAccessError ? this.#remember(error) : error
     } finally {
@@ -90,19 +88,6 @@ export class Flight implements FlightUnderWay {
   }
 
   // ---- What is asked for --------------------------------------------------------------------------------------------
-
-  /** Runs the flow in one process at a time, and tells the other processes what came of it. */
-  async #acquire(dpop: DpopKey | undefined, signal: AbortSignal): Promise<Acquired> {
-    const { store } = this.#client
-    const request = this.#request(dpop)
-    const context = this.#context(signal)
-    const acquireAndShare = async () => {
-      const acquired = await acquire(request, context)
-      if (!this.#isFromStore) await store.keep(this.#tokenKey(acquired.target), acquired.grant, this.#report)
-      return acquired
-    }
-    return await store.exclusively(this.#lockName, acquireAndShare, signal, this.#report)
-  }
 
   #request(dpop: DpopKey | undefined): AcquireRequest {
     const { resource, request, need, account, key, scope } = this.#plan
@@ -157,18 +142,25 @@ export class Flight implements FlightUnderWay {
         if (account.gates.get(key)?.isClosed(this.#now()) === true)
           this.#emit({ type: 'gate_opened', reason: 'subject_token' })
       },
-      onTarget: (target) => this.#findInStore(target),
+      onTarget: (target, obtain) => this.#client.store.acquire(this.#storeRequest(target), obtain, signal),
       pause: (retry, retryAfter) => this.#pause(retry, retryAfter, signal),
     }
   }
 
-  async #findInStore(target: Target): Promise<AccessTokenGrant | undefined> {
-    const { need } = this.#plan
-    // What others have was obtained without the authentication that is wanted now.
-    if (authenticationIn(need) !== undefined) return undefined
-    const found = await this.#client.store.find(this.#tokenKey(target), need.sent, this.#report)
-    this.#isFromStore = found !== undefined
-    return found
+  #storeRequest(target: Target): StoreRequest {
+    const { account, need, resource } = this.#plan
+    return {
+      key: this.#tokenKey(target),
+      account: accountKey(this.#client.configuration, this.#subject.name, resource),
+      target,
+      sent: need.sent,
+      takesOthers: authenticationIn(need) === undefined,
+      isCurrent: () => account.epoch === this.#epoch,
+      report: (news) =>
+        this.#emit(
+          news.type === 'store_failed' ? { ...news, error: copyOfCause(news.error, this.#secrets) } : news,
+        ),
+    }
   }
 
   /** Waits before a retry; false if there is no time for it. */
@@ -279,16 +271,6 @@ export class Flight implements FlightUnderWay {
     const { configuration } = this.#client
     return tokenKey({ subject: this.#subject.name, resource, configuration }, target)
   }
-
-  get #lockName(): string {
-    const { resource, scope } = this.#plan
-    const { idp } = this.#client.configuration
-    const subject = this.#subject.name ?? null
-    return JSON.stringify([subject, idp.issuer, idp.clientId, resource.url, scopeTokens(scope).sort()])
-  }
-
-  readonly #report: StoreReport = (operation, error) =>
-    this.#emit({ type: 'store_failed', operation, error: copyOfCause(error, this.#secrets) })
 
   #emit(event: PartialEvent): void {
     const { resource, request } = this.#plan

@@ -1,20 +1,46 @@
 import type { Configuration } from '../options/configuration.ts'
 import { storedToken } from '../options/stored-token.ts'
 import type { StoredToken, TokenStore } from '../options/token-store.ts'
+import type { Acquired, Target } from '../protocol/acquire.ts'
 import { abortable } from '../protocol/http.ts'
 import type { AccessTokenGrant } from '../protocol/jwt-bearer.ts'
 import { Secrets, copyOfCause } from '../protocol/redaction.ts'
+import { startDeadline } from './deadline.ts'
+import { Heartbeat } from './heartbeat.ts'
+import { StoreHealth } from './store-health.ts'
 
-/** Told of an operation of the store that failed. */
-export type StoreReport = (operation: 'get' | 'set' | 'lock', error: unknown) => void
+/** What the store did, as events tell it. */
+export type StoreNews =
+  | { type: 'store_failed'; operation: 'get' | 'set' | 'delete' | 'lock' | 'forget'; error: unknown }
+  | { type: 'store_recovered' }
+
+/** Told of a store that failed, and of one that answers again. */
+export type StoreReport = (news: StoreNews) => void
+
+/** What a flight wants of the store. */
+export interface StoreRequest {
+  /** Where the token is kept. */
+  readonly key: string
+  /** What all tokens of the user at the resource have in common. */
+  readonly account: string
+  readonly target: Target
+  /** The token that was refused, which is not taken. */
+  readonly sent: { readonly value: string } | undefined
+  /** Whether a token of another process will do: not if another authentication is wanted than the one behind it (D4). */
+  readonly takesOthers: boolean
+  /** Whether nobody has forgotten the account since the flight began: only then is a token taken or kept (H8). */
+  readonly isCurrent: () => boolean
+  readonly report: StoreReport
+}
 
 /**
  * The tokens that processes share: asked before a subject token is, and told what came of a flight.
  *
- * A store that fails is reported, and then does not matter (G6).
+ * A store that fails is reported, then rests, and does not matter meanwhile (G6). Nothing else in the core talks to one.
  */
 export class SharedStore {
   readonly #configuration: Configuration
+  readonly #health = new StoreHealth()
   /** Undefined also with DPoP: what is bound to a key of this process is of no use to another. */
   readonly #store: TokenStore | undefined
 
@@ -23,71 +49,152 @@ export class SharedStore {
     this.#store = configuration.dpop === undefined ? configuration.store : undefined
   }
 
-  /** What another process has obtained already, if it is alive and not the token that was refused. */
-  async find(
-    key: string,
-    sent: { readonly value: string } | undefined,
-    report: StoreReport,
-  ): Promise<AccessTokenGrant | undefined> {
-    if (this.#store === undefined) return undefined
-    let given: unknown
-    try {
-      given = await abortable(this.#store.get(key), this.#signal())
-    } catch (error) {
-      report('get', error)
-      return undefined
-    }
-    const stored = storedToken.safeParse(given).data
-    if (stored === undefined || stored.value === sent?.value || !this.#isAlive(stored)) return undefined
-    return this.#toGrant(stored)
-  }
-
-  /** Keeps a token for the other processes. */
-  async keep(
-    key: string,
-    { value, lifetimeMs, requestedAt, scope }: AccessTokenGrant,
-    report: StoreReport,
-  ): Promise<void> {
-    if (this.#store === undefined) return
-    const token: StoredToken = {
-      value,
-      tokenType: 'Bearer',
-      expiresAt: requestedAt.now + lifetimeMs,
-      lifetimeMs,
-      ...(scope !== undefined && { scope }),
-    }
-    try {
-      await abortable(Promise.resolve(this.#store.set(key, token)), this.#signal())
-    } catch (error) {
-      report('set', error)
-    }
-  }
-
-  /** Runs the work in one process at a time, if the store can see to it. */
-  async exclusively<T>(
-    name: string,
-    work: () => Promise<T>,
+  /**
+   * Gives a token that another process has obtained, or runs `obtain`: in one process at a time, if the store can see to
+   * it. A failure of `obtain` is thrown as it is, and never answered by a second run.
+   */
+  async acquire(
+    request: StoreRequest,
+    obtain: () => Promise<Acquired>,
     signal: AbortSignal,
-    report: StoreReport,
-  ): Promise<T> {
-    if (this.#store?.exclusively === undefined) return await work()
-    let outcome: Promise<T> | undefined
-    try {
-      await this.#store.exclusively(name, () => (outcome ??= work()), signal)
-    } catch (error) {
-      // A failure of the work itself is told by whoever waits for it, below.
-      if (outcome === undefined) report('lock', error)
+  ): Promise<Acquired> {
+    const store = this.#store
+    if (store === undefined) return await obtain()
+    const { key, account, isCurrent, report } = request
+    const look = () => this.#find(store, request)
+    const obtainAndKeep = async (): Promise<Acquired> => {
+      const acquired = await obtain()
+      const token = toStored(acquired.grant)
+      if (isCurrent()) await this.#ask('set', report, () => store.set(key, token, account))
+      return acquired
     }
-    return await (outcome ?? work())
+    const found = await look()
+    if (found !== undefined) return found
+    if (store.exclusively === undefined || !this.#isWorthAsking()) return await obtainAndKeep()
+    return await this.#inTurn(store, request, look, obtainAndKeep, signal)
   }
 
-  /** Removes a refused token for all processes. Not awaited: it is gone from this one, and the store compares first. */
-  delete(key: string, { value }: { readonly value: string }, report: (error: Error) => void): void {
+  /** What another process has obtained already, if it is alive and not the token that was refused (E2). */
+  async #find(
+    store: TokenStore,
+    { key, account, target, sent, takesOthers, isCurrent, report }: StoreRequest,
+  ): Promise<Acquired | undefined> {
+    if (!takesOthers) return undefined
+    const given = await this.#ask<unknown>('get', report, () => store.get(key, account))
+    const stored = storedToken.safeParse(given).data
+    if (stored === undefined || stored.value === sent?.value) return undefined
+    return this.#isAlive(stored) && isCurrent() ? { grant: this.#toGrant(stored), target } : undefined
+  }
+
+  /** Obtains a token while no other process does, or gives the one that another has obtained meanwhile. */
+  async #inTurn(
+    store: TokenStore,
+    { key, report }: StoreRequest,
+    look: () => Promise<Acquired | undefined>,
+    obtain: () => Promise<Acquired>,
+    signal: AbortSignal,
+  ): Promise<Acquired> {
+    let outcome: Promise<Acquired> | undefined
+    let seen: Acquired | undefined
+    // Waiting for another process is no failure of the store; a store that calls neither back is one (G6).
+    const heartbeat = new Heartbeat(this.#configuration.timeouts.requestMs)
+    const lookMeanwhile = async () => {
+      heartbeat.beat()
+      return (seen ??= await look())
+    }
+    // Once, whatever a store does that was left behind and comes back.
+    const work = () => {
+      heartbeat.stop()
+      return (outcome ??= look().then((found) => found ?? obtain()))
+    }
+    try {
+      const turn = Promise.resolve(store.exclusively?.(key, work, signal, lookMeanwhile))
+      await abortable(abortable(turn, signal), heartbeat.signal)
+      this.#answered(report)
+    } catch (error) {
+      // A failure of the work itself is told by whoever waits for it, below; the end of the flight's time is no failure.
+      if (outcome === undefined && !signal.aborted) this.#failed('lock', report, error)
+    } finally {
+      heartbeat.stop()
+    }
+    return await (outcome ?? seen ?? work())
+  }
+
+  /** Removes a refused token for all processes. Not awaited: it is gone from this one, and the store compares first (E2). */
+  delete(key: string, account: string, { value }: { readonly value: string }, report: StoreReport): void {
     const store = this.#store
     if (store === undefined) return
-    new Promise((resolve) => resolve(store.delete(key, value))).catch((error: unknown) =>
-      report(copyOfCause(error, new Secrets().add(value))),
-    )
+    void this.#ask('delete', report, () => store.delete(key, value, account), new Secrets().add(value))
+  }
+
+  /**
+   * Removes all tokens of an account for all processes (H8). Not awaited: the account's epoch keeps this process from
+   * using them. Gives whether the store can.
+   */
+  forget(account: string, report: StoreReport): boolean {
+    const store = this.#store
+    if (store?.forget === undefined) return false
+    // Also while the store rests: it sees to it that a sign-out is made up for.
+    this.#run('forget', report, () => store.forget?.(account) ?? Promise.resolve()).catch(() => undefined)
+    return true
+  }
+
+  /** Calls back with each account that another process has forgotten. Gives a function that ends it. */
+  onForget(listener: (account: string) => void): (() => void) | undefined {
+    return this.#store?.onForget?.(listener)
+  }
+
+  /** Asks the store, if it is worth it. A failure is reported, and is the same as no answer. */
+  async #ask<T>(
+    operation: 'get' | 'set' | 'delete',
+    report: StoreReport,
+    ask: () => Promise<T>,
+    secrets?: Secrets,
+  ): Promise<T | undefined> {
+    if (!this.#isWorthAsking()) return undefined
+    return await this.#run(operation, report, ask, secrets).catch(() => undefined)
+  }
+
+  /** Runs an operation for as long as one request of the flow may take, and reports how it went. */
+  async #run<T>(
+    operation: 'get' | 'set' | 'delete' | 'forget',
+    report: StoreReport,
+    work: () => Promise<T>,
+    secrets?: Secrets,
+  ): Promise<T> {
+    const deadline = startDeadline(this.#configuration.timeouts.requestMs)
+    try {
+      // A store that throws at once is one that rejects.
+      const answer = await abortable(new Promise<T>((resolve) => resolve(work())), deadline.signal)
+      this.#answered(report)
+      return answer
+    } catch (error) {
+      this.#failed(operation, report, secrets === undefined ? error : copyOfCause(error, secrets))
+      throw error
+    } finally {
+      deadline.clear()
+    }
+  }
+
+  #isWorthAsking(): boolean {
+    const { clock, timeouts } = this.#configuration
+    return this.#health.isWorthAsking(clock.monotonic(), timeouts.requestMs)
+  }
+
+  #answered(report: StoreReport): void {
+    if (this.#health.answered()) report({ type: 'store_recovered' })
+  }
+
+  #failed(
+    operation: 'get' | 'set' | 'delete' | 'lock' | 'forget',
+    report: StoreReport,
+    error: unknown,
+  ): void {
+    const { clock, backOff } = this.#configuration
+    report({ type: 'store_failed', operation, error })
+    // One entry that cannot be read says nothing about the store.
+    if (isUnreadableEntry(error)) this.#answered(report)
+    else this.#health.failed(clock.monotonic(), backOff)
   }
 
   #isAlive({ expiresAt, lifetimeMs }: StoredToken): boolean {
@@ -107,9 +214,19 @@ export class SharedStore {
       ...(scope !== undefined && { scope }),
     }
   }
+}
 
-  /** A store gets as long as one request of the flow (G6). */
-  #signal(): AbortSignal {
-    return AbortSignal.timeout(this.#configuration.timeouts.requestMs)
+function toStored({ value, lifetimeMs, requestedAt, scope }: AccessTokenGrant): StoredToken {
+  return {
+    value,
+    tokenType: 'Bearer',
+    expiresAt: requestedAt.now + lifetimeMs,
+    lifetimeMs,
+    ...(scope !== undefined && { scope }),
   }
+}
+
+function isUnreadableEntry(error: unknown): boolean {
+  // Boundary: anything can be thrown.
+  return (error as { code?: unknown } | null | undefined)?.code === 'unreadable_entry'
 }

@@ -86,3 +86,23 @@ export function flightKey(
     authentication !== undefined,
   ])
 }
+
+/** What all tokens of one subject at one resource have in common: what a sign-out removes (H8). */
+export function accountKey(
+  { idp }: Pick<Configuration, 'idp'>,
+  subject: string | undefined,
+  { url }: Pick<ResourceConfiguration, 'url'>,
+): string {
+  return JSON.stringify([subject ?? null, idp.issuer, idp.clientId, url])
+}
+
+/** The subject in an account's key if it is of this client at the resource; null is the base instance. */
+export function subjectOf(
+  account: string,
+  { idp }: Pick<Configuration, 'idp'>,
+  { url }: Pick<ResourceConfiguration, 'url'>,
+): string | null | undefined {
+  // Made by `accountKey`, of this client or of another that shares the store.
+  const [subject, ...rest] = JSON.parse(account) as [string | null, ...string[]]
+  return JSON.stringify(rest) === JSON.stringify([idp.issuer, idp.clientId, url]) ? subject : undefined
+}

@@ -3,6 +3,7 @@ import type { ResourceConfiguration } from '../options/resources.ts'
 import { scopeTokens } from '../protocol/challenge.ts'
 import type { Demand } from '../protocol/challenge.ts'
 import { abortable } from '../protocol/http.ts'
+import { Secrets, copyOfCause } from '../protocol/redaction.ts'
 import type { Account, FlightUnderWay, LearnedScopes } from './account.ts'
 import type { Client } from './client.ts'
 import { Flight } from './flight.ts'
@@ -10,9 +11,10 @@ import { authenticationIn } from './need.ts'
 import type { Need } from './need.ts'
 import type { RequestContext } from './request-context.ts'
 import type { PartialEvent, Subject } from './subject.ts'
+import type { StoreNews } from './shared-store.ts'
 import { freshness } from './token-cache.ts'
 import type { CachedToken } from './token-cache.ts'
-import { expectedKey, flightKey, wantedScope } from './token-key.ts'
+import { accountKey, expectedKey, flightKey, wantedScope } from './token-key.ts'
 
 /** Waiters give a flight this many milliseconds more than it gives itself before they leave it behind. */
 const watchdogGrace = 500
@@ -187,9 +189,10 @@ export class TokenSource {
   /** Sign-out (H8): forgets this user's tokens here. What is being obtained right now is not kept. */
   forget(): void {
     this.account.forget()
+    const isForgotten = this.client.store.forget(this.#accountKey, (news) => this.#report(news))
     const owner = { subject: this.#subject.name, resource: this.resource.index }
     for (const [key, token] of this.client.cache.removeOf(owner)) {
-      this.#deleteFromStore(key, token)
+      if (!isForgotten) this.#deleteFromStore(key, token)
       this.emit({ type: 'token_invalidated', late: false, tokenId: token.id })
     }
   }
@@ -343,9 +346,17 @@ export class TokenSource {
   }
 
   #deleteFromStore(key: string, token: CachedToken, request?: number): void {
-    this.client.store.delete(key, token, (error) =>
-      this.emit({ type: 'store_failed', operation: 'delete', error }, request),
-    )
+    this.client.store.delete(key, this.#accountKey, token, (news) => this.#report(news, request))
+  }
+
+  get #accountKey(): string {
+    return accountKey(this.client.configuration, this.#subject.name, this.resource)
+  }
+
+  #report(news: StoreNews, request?: number): void {
+    const event =
+      news.type === 'store_failed' ? { ...news, error: copyOfCause(news.error, new Secrets()) } : news
+    this.emit(event, request)
   }
 
   #monotonic(): number {

@@ -214,7 +214,11 @@ describe('the whole flow', () => {
       requestedAt: { now: 0, monotonic: 0 },
     } as const
     const { asked, getIdToken } = supplier(idToken)
-    const { grant, target } = await run(wholeFlow(), { getIdToken }, { onTarget: async () => held })
+    const { grant, target } = await run(
+      wholeFlow(),
+      { getIdToken },
+      { onTarget: async (target) => ({ grant: held, target }) },
+    )
     expect(grant).toBe(held)
     expect(target.audience).toBe(serverIssuer)
     expect(asked).toEqual([])

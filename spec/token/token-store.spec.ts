@@ -159,7 +159,7 @@ describe('a token store shared by processes', () => {
     const { fetch } = enterprise()
     const store = memoryStore()
     let asked = 0
-    const counting = { ...store, get: (key: string) => (asked++, store.get(key)) }
+    const counting = { ...store, get: (key: string, account: string) => (asked++, store.get(key, account)) }
     const wrapped = processOf(fetch, { store: counting })
     await wrapped(resource)
     await wrapped(resource)

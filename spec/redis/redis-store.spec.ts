@@ -25,6 +25,16 @@ const tokenOf = (value: string, lifetimeMs = 60_000): StoredToken => ({
 })
 const never = new AbortController().signal
 const turn = () => new Promise(setImmediate)
+/** Work that ends when it is told to. */
+function holding() {
+  const held = { end: () => undefined as void, began: () => false, work: () => Promise.resolve() }
+  held.work = () =>
+    new Promise<void>((resolve) => {
+      held.began = () => true
+      held.end = resolve
+    })
+  return { work: () => held.work(), began: () => held.began(), end: () => held.end() }
+}
 /** Bounded, so that a spec that fails ends. */
 async function until(holds: () => boolean): Promise<void> {
   for (let turns = 0; !holds(); turns++) {
@@ -267,7 +277,7 @@ describeWithRedis('redisStore on a real server', () => {
       for (const [index, keys] of steps.entries()) {
         if (index === 0) continue
         await client.send('FLUSHALL')
-        const before = await processWith({ keys: [...steps[index - 1]!] as never })
+        const before = await processWith({ keys: [...(steps[index - 1] ?? [])] as never })
         const after = await processWith({ keys: [...keys] as never })
         for (const [writer, reader] of [
           [before, after],
@@ -284,7 +294,7 @@ describeWithRedis('redisStore on a real server', () => {
     it('lets one process work at a time, whichever keys the two know', async () => {
       for (const [index, keys] of steps.entries()) {
         if (index === 0) continue
-        const before = await processWith({ keys: [...steps[index - 1]!] as never })
+        const before = await processWith({ keys: [...(steps[index - 1] ?? [])] as never })
         const after = await processWith({ keys: [...keys] as never })
         let working = 0
         let most = 0
@@ -317,11 +327,11 @@ describeWithRedis('redisStore on a real server', () => {
     it('wakes who waits for it, and without notices they look by themselves', async () => {
       for (const subscribe of [{}, { subscribe: undefined }]) {
         const [a, b] = [await processWith(subscribe), await processWith(subscribe)]
-        let end: (() => void) | undefined
-        const first = a.exclusively?.('x', () => new Promise<void>((resolve) => (end = resolve)), never)
-        await until(() => end !== undefined)
+        const held = holding()
+        const first = a.exclusively?.('x', held.work, never)
+        await until(held.began)
         const second = b.exclusively?.('x', async () => 'second', never)
-        end()
+        held.end()
         await first
         expect(await second).toBe('second')
       }
@@ -329,21 +339,21 @@ describeWithRedis('redisStore on a real server', () => {
 
     it('is given up by who finds the result meanwhile', async () => {
       const [a, b] = [await processWith(), await processWith()]
-      let end: (() => void) | undefined
-      let result: string | undefined
-      const first = a.exclusively?.('x', () => new Promise<void>((resolve) => (end = resolve)), never)
-      await until(() => end !== undefined)
+      const held = holding()
+      const found: string[] = []
+      const first = a.exclusively?.('x', held.work, never)
+      await until(held.began)
       const worked: string[] = []
       const waiting = Array.from({ length: 3 }, () =>
         b.exclusively?.(
           'x',
           async () => (worked.push('b'), 'worked'),
           never,
-          async () => result,
+          async () => found[0],
         ),
       )
-      result = 'found'
-      end()
+      found.push('found')
+      held.end()
       await first
       // Who is behind the one that looks finds it too, or works: one at a time.
       expect((await Promise.all(waiting))[0]).toMatch(/found|worked/)
@@ -394,20 +404,20 @@ describeWithRedis('redisStore on a real server', () => {
 
     it('is not taken from another by an owner who comes back late', async () => {
       const [a, b] = [await processWith({ leaseMs: 300 }), await processWith({ leaseMs: 10_000 })]
-      let end: (() => void) | undefined
-      const first = a.exclusively?.('x', () => new Promise<void>((resolve) => (end = resolve)), never)
-      await until(() => end !== undefined)
+      const held = holding()
+      const first = a.exclusively?.('x', held.work, never)
+      await until(held.began)
       const [name = ''] = (await names()).filter((each) => each.endsWith(':lease'))
       await client.send('DEL', name)
-      let endSecond: (() => void) | undefined
-      const second = b.exclusively?.('x', () => new Promise<void>((resolve) => (endSecond = resolve)), never)
-      await until(() => endSecond !== undefined)
+      const later = holding()
+      const second = b.exclusively?.('x', later.work, never)
+      await until(later.began)
       const owner = await client.send('GET', name)
-      end()
+      held.end()
       await first
       await client.send('PING')
       expect(await client.send('GET', name)).toBe(owner)
-      endSecond()
+      later.end()
       await second
     })
 
@@ -423,15 +433,15 @@ describeWithRedis('redisStore on a real server', () => {
 
     it('ends the wait of one with its signal, and nobody else’s', async () => {
       const store = await processWith()
-      let end: (() => void) | undefined
-      const first = store.exclusively?.('x', () => new Promise<void>((resolve) => (end = resolve)), never)
-      await until(() => end !== undefined)
+      const held = holding()
+      const first = store.exclusively?.('x', held.work, never)
+      await until(held.began)
       const gone = new AbortController()
       const second = store.exclusively?.('x', async () => 'second', gone.signal)
       const third = store.exclusively?.('x', async () => 'third', never)
       gone.abort('gone')
       await expect(second).rejects.toBe('gone')
-      end()
+      held.end()
       await first
       expect(await third).toBe('third')
     })

@@ -1,6 +1,8 @@
 import { startDeadline } from './token/deadline.ts'
+import { SharedSession, StoreFailure } from './token/shared-session.ts'
+import type { SessionTokens } from './token/shared-session.ts'
 import { CrossAppAccessError, asRemembered } from './errors.ts'
-import type { Finding } from './errors.ts'
+import type { CrossAppAccessErrorCode, Finding } from './errors.ts'
 import { secretsOf } from './protocol/client-authentication.ts'
 import type { ProtocolContext } from './protocol/context.ts'
 import { discoverAuthorizationServer } from './protocol/discovery.ts'
@@ -31,8 +33,11 @@ const longestPause = 86_400
  * Makes a `getIdToken` that keeps a session alive without a user, by refreshing the ID token at the identity provider.
  *
  * The ID token is kept until a minute before it expires, and refreshed at once when the identity provider refused it.
- * Refreshes are single-flight, so a rotating refresh token is never used twice by this process; two processes must not
- * share one. A failed refresh is not repeated at once: its error is remembered, for 30 seconds where the identity
+ * Refreshes are single-flight, so a rotating refresh token is never used twice by this process. Several processes need
+ * `session` and `store` for that: one of them refreshes, and the others take its ID token from the store. The rotated
+ * refresh token is in the store before anybody gets the ID token, and before `onRotate` is called. If the store cannot be
+ * asked, nothing is presented. A process that ends while it presents a rotating refresh token takes it along: the
+ * others do not present it again, and the user has to sign in. A failed refresh is not repeated at once: its error is remembered, for 30 seconds where the identity
  * provider refuses. An ID token of another user than the one before is not taken. A refresh cannot make an
  * authentication stronger or fresher: that takes the user.
  *
@@ -48,25 +53,33 @@ const longestPause = 86_400
  *
  * @throws `TypeError` that lists every mistake in the options with its path, and no value. The returned function rejects
  *   with {@link CrossAppAccessError}: `login_required` when the refresh token is refused, `client_rejected`,
- *   `invalid_response`, `temporarily_unavailable`, or what discovery throws; a request to an MCP server then rejects with
- *   `id_token_unavailable`, and has it as the `cause`.
+ *   `invalid_response`, `temporarily_unavailable` (the store included), or what discovery throws; a request to an MCP server
+ *   then rejects with the same error.
  * @see [OpenID Connect Core §12](https://openid.net/specs/openid-connect-core-1_0.html#RefreshTokens)
  */
 export function idTokenFromRefreshToken(options: RefreshTokenOptions): GetIdToken {
   const session = new Session(parseRefreshTokenOptions(options))
   return ({ reason, signal }) => {
     const { idToken } = session
-    const usable = idToken !== undefined && (jwtExpiry(idToken) ?? Infinity) - renewalMargin > Date.now()
+    const usable = idToken !== undefined && isUsable(idToken)
     // A refresh makes no authentication stronger: the same token again says so.
     if (idToken !== undefined && (reason === 'step_up' || (reason === 'initial' && usable))) return idToken
     return abortable(session.refresh(), signal)
   }
 }
 
+/** Whether an ID token has a minute left, or tells nothing of its end. */
+function isUsable(idToken: string): boolean {
+  return (jwtExpiry(idToken) ?? Infinity) - renewalMargin > Date.now()
+}
+
 /** The tokens of one sign-in. */
 class Session {
   idToken: string | undefined
   readonly #options: RefreshTokenOptions
+  readonly #shared: SharedSession | undefined
+  /** What could not be written to the store: newer than all it has. */
+  #unwritten: SessionTokens | undefined
   #refreshToken: string
   #unsaved: string | undefined
   #underway: Promise<string> | undefined
@@ -76,6 +89,10 @@ class Session {
   constructor(options: RefreshTokenOptions) {
     this.#options = options
     this.#refreshToken = options.refreshToken
+    const { idp, session, store } = options
+    // Sessions of two clients are never the same, whatever they are called.
+    if (store !== undefined && session !== undefined)
+      this.#shared = new SharedSession(store, JSON.stringify([idp.issuer, idp.clientId, session]))
   }
 
   /** One refresh for all who ask while it runs. */
@@ -101,20 +118,95 @@ class Session {
       secrets: new Secrets().add(this.#refreshToken, this.idToken, ...secretsOf(idp)),
       deadline: () => startDeadline(requestMs),
     }
-    const keep = async (refreshToken: string): Promise<void> => {
-      if (this.#startedAt !== startedAt || refreshToken === this.#refreshToken) return
+    const keep = async (refreshToken: string | undefined): Promise<void> => {
+      if (this.#startedAt !== startedAt || refreshToken === undefined || refreshToken === this.#refreshToken)
+        return
       this.#unsaved = refreshToken
       await this.#save()
     }
     try {
-      const idToken = await refreshIdToken(idp, this.#refreshToken, this.idToken, context, keep)
+      const idToken =
+        this.#shared === undefined
+          ? await refreshIdToken(idp, this.#refreshToken, this.idToken, context, keep)
+          : await this.#refreshShared(this.#shared, context)
       // It may have been left behind, and what it brings is older than what there is.
       if (this.#startedAt === startedAt) this.idToken = idToken
       return idToken
-    } catch (error) {
+    } catch (thrown) {
+      const error = thrown instanceof StoreFailure ? storeUnavailable(thrown, context) : thrown
       if (error instanceof CrossAppAccessError) this.#remember(error)
       throw error
     }
+  }
+
+  /** Takes what another process has obtained, or refreshes while no other process does. */
+  async #refreshShared(shared: SharedSession, context: ProtocolContext): Promise<string> {
+    const before = this.idToken
+    const look = async () => this.#newer((await shared.read())?.tokens, before, context)
+    return (await look()) ?? (await shared.exclusively(() => this.#present(shared, before, context), look))
+  }
+
+  /** The ID token in the store, if it is good and another than the one that was not. */
+  #newer(
+    tokens: SessionTokens | undefined,
+    before: string | undefined,
+    context: ProtocolContext,
+  ): string | undefined {
+    context.secrets?.add(tokens?.refreshToken, tokens?.idToken)
+    const { idToken } = tokens ?? {}
+    if (idToken === undefined || idToken === before || !isUsable(idToken)) return undefined
+    if (isOfSameUser(idToken, before)) return idToken
+    throw refreshFailure(context, {
+      code: 'invalid_response',
+      detail: 'the ID token in the store is not of the user of the one before',
+      finding: findings.otherUserInRefresh(),
+    })
+  }
+
+  /** Presents the refresh token, which nobody else presents: what the store says of it is written before and after. */
+  async #present(
+    shared: SharedSession,
+    before: string | undefined,
+    context: ProtocolContext,
+  ): Promise<string> {
+    const stored = await shared.read()
+    const found = this.#newer(stored?.tokens, before, context)
+    if (found !== undefined) return found
+    const unwritten = this.#unwritten
+    if (unwritten !== undefined) {
+      await this.#write(shared, unwritten, stored?.version)
+      const made = this.#newer(unwritten, before, context)
+      return made ?? (await this.#present(shared, before, context))
+    }
+    checkPresentable(stored?.tokens, context)
+    const sent: SessionTokens = stored?.tokens ?? { refreshToken: this.#refreshToken }
+    const version = await shared.write({ ...sent, presentedAt: Date.now() }, stored?.version)
+    if (version === undefined) throw new StoreFailure('Another process has written meanwhile')
+    const keep = async (refreshToken = sent.refreshToken, idToken?: string): Promise<void> => {
+      const steady = refreshToken === sent.refreshToken
+      await this.#write(shared, { refreshToken, idToken: idToken ?? sent.idToken, steady }, version)
+      if (steady) return
+      this.#unsaved = refreshToken
+      await this.#save()
+    }
+    try {
+      return await refreshIdToken(this.#options.idp, sent.refreshToken, before, context, keep)
+    } catch (error) {
+      const { code } = error instanceof CrossAppAccessError ? error : {}
+      // An answer that came says what became of it; one that did not come leaves it as it was, for the next attempt.
+      const outcome = code === 'login_required' ? { ...sent, refused: true } : sent
+      if (code === 'login_required' || code === 'temporarily_unavailable' || code === 'client_rejected')
+        await this.#write(shared, outcome, version).catch(() => undefined)
+      throw error
+    }
+  }
+
+  /** Writes what is newer than all that the store has. If that fails, it is written first next time. */
+  async #write(shared: SharedSession, tokens: SessionTokens, version: string | undefined): Promise<void> {
+    this.#refreshToken = tokens.refreshToken
+    this.#unwritten = tokens
+    await shared.write(tokens, version)
+    this.#unwritten = undefined
   }
 
   /** Gives the old refresh token up only once the new one is safe. What failed to be saved is saved first next time. */
@@ -154,12 +246,45 @@ function isOfSameUser(refreshed: string, before: string | undefined): boolean {
   )
 }
 
+/** @throws {@link CrossAppAccessError} if the refresh token was refused, or may have been used up (RFC 9700 §4.14). */
+function checkPresentable(tokens: SessionTokens | undefined, context: ProtocolContext): void {
+  if (tokens === undefined) return
+  const { presentedAt, refused, steady } = tokens
+  if (refused !== true && (presentedAt === undefined || steady === true)) return
+  // Whoever presented it may still be there: it has as long as a refresh may take.
+  const waiting = refused !== true && Date.now() - (presentedAt ?? 0) < overdueMs
+  throw refreshFailure(context, {
+    code: waiting ? 'temporarily_unavailable' : 'login_required',
+    detail:
+      refused === true
+        ? 'the identity provider has refused the refresh token'
+        : 'another process presented the refresh token and left no answer: it may be used up',
+    finding: waiting ? findings.sessionStore() : findings.idTokenExpired(),
+  })
+}
+
+function storeUnavailable(thrown: StoreFailure, context: ProtocolContext): CrossAppAccessError {
+  return refreshFailure(context, {
+    code: 'temporarily_unavailable',
+    detail: 'the store of the session cannot be asked, and the refresh token may have been used',
+    finding: findings.sessionStore(),
+    cause: thrown,
+  })
+}
+
+function refreshFailure(
+  context: ProtocolContext,
+  init: { code: CrossAppAccessErrorCode; detail: string; finding: Finding; cause?: unknown },
+): CrossAppAccessError {
+  return failure(context, { ...init, step: 'id_token' })
+}
+
 async function refreshIdToken(
   idp: ServerRegistration,
   refreshToken: string,
   before: string | undefined,
   context: ProtocolContext,
-  keep: (refreshToken: string) => Promise<void>,
+  keep: (refreshToken: string | undefined, idToken: string | undefined) => Promise<void>,
 ): Promise<string> {
   const { issuer, tokenEndpoint } = idp
   const server =
@@ -216,7 +341,7 @@ async function refreshIdToken(
       findings.otherUserInRefresh(),
     )
   // Before anything is found missing: the one that was sent may be used up (RFC 6749 §6).
-  if (typeof refresh_token === 'string' && refresh_token !== '') await keep(refresh_token)
+  await keep(typeof refresh_token === 'string' && refresh_token !== '' ? refresh_token : undefined, given)
   if (given === undefined)
     throw invalid('the answer to the refresh has no ID token', findings.noIdTokenInRefresh())
   return given

@@ -363,15 +363,22 @@ describe('idTokenFromRefreshToken', () => {
     expect(new Set(shown()).size).toBe(3)
   })
 
-  it('is the cause of the error that a request to an MCP server rejects with', async () => {
+  it('rejects a request to an MCP server with its own error, which is not remembered there', async () => {
     const options = await signedIn()
     const getIdToken = idTokenFromRefreshToken({ ...options, refreshToken: 'gone' })
     const xaaFetch = withCrossAppAccess(enterprise.options({ getIdToken }))(fetch)
     const error = await caught(xaaFetch(enterprise.mcp.url, toolCall('whoami')))
-    expect(error).toMatchObject({
-      code: 'id_token_unavailable',
-      cause: { code: 'login_required' },
+    expect(error).toMatchObject({ code: 'login_required', step: 'id_token', cached: false })
+    const signedInAgain = withCrossAppAccess(
+      enterprise.options({ getIdToken: async (wanted) => (gone ? getIdToken(wanted) : idToken) }),
+    )(fetch)
+    let gone = true
+    const { idToken } = await enterprise.signIn()
+    expect(await caught(signedInAgain(enterprise.mcp.url, toolCall('whoami')))).toMatchObject({
+      code: 'login_required',
     })
+    gone = false
+    expect((await signedInAgain(enterprise.mcp.url, toolCall('whoami'))).status).toBe(200)
   })
 })
 
@@ -391,6 +398,9 @@ describe('the options of idTokenFromRefreshToken', () => {
     ],
     ['onRotate: must be a function', { idp, refreshToken: 'r', onRotate: 'x' }],
     ['fetch: must be a function', { idp, refreshToken: 'r', fetch: {} }],
+    ['store: is needed with a session', { idp, refreshToken: 'r', session: 's' }],
+    ['session: is needed with a store', { idp, refreshToken: 'r', store: {} }],
+    ['store: must have the functions read, write, exclusively', { idp, refreshToken: 'r', store: {} }],
     ['onRotated: is no option', { idp, refreshToken: 'r', onRotated: () => undefined }],
   ])('are refused with a TypeError where they are wrong: %s', (problem, options) => {
     const make = () => idTokenFromRefreshToken(options as RefreshTokenOptions)

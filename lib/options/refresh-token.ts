@@ -1,8 +1,9 @@
 import * as z from 'zod/mini'
 import type { AnyFetch } from '../protocol/context.ts'
 import type { ServerRegistration } from '../protocol/registration.ts'
-import { aFunction, object, text } from './option-schema.ts'
+import { aFunction, methods, object, text } from './option-schema.ts'
 import type { Schema } from './option-schema.ts'
+import type { SessionStore } from './session-store.ts'
 import { readOptions } from './problems.ts'
 import { registration } from './registrations.ts'
 
@@ -20,6 +21,13 @@ export interface RefreshTokenOptions {
   onRotate?: ((refreshToken: string) => void | Promise<void>) | undefined
   /** Sends the requests. Default: the global fetch at the time of each request. */
   fetch?: AnyFetch | undefined
+  /**
+   * Name of this sign-in in `store`. A new sign-in needs another name: what the store has under this one is taken for newer
+   * than `refreshToken`.
+   */
+  session?: string | undefined
+  /** Where processes share the session. It must not lose what was written. Default: this process alone. */
+  store?: SessionStore | undefined
 }
 
 const refreshToken: Schema<string> = z.pipe(
@@ -27,12 +35,20 @@ const refreshToken: Schema<string> = z.pipe(
   text,
 )
 
-const refreshTokenOptions: Schema<RefreshTokenOptions> = object({
-  idp: registration,
-  refreshToken,
-  onRotate: z.optional(aFunction<(refreshToken: string) => void | Promise<void>>()),
-  fetch: z.optional(aFunction<AnyFetch>()),
-})
+const refreshTokenOptions: Schema<RefreshTokenOptions> = object(
+  {
+    idp: registration,
+    refreshToken,
+    onRotate: z.optional(aFunction<(refreshToken: string) => void | Promise<void>>()),
+    fetch: z.optional(aFunction<AnyFetch>()),
+    session: z.optional(text),
+    store: z.optional(methods<SessionStore>('read', 'write', 'exclusively')),
+  },
+  ({ session, store }, add) => {
+    if (session !== undefined && store === undefined) add(['store'], 'is needed with a session')
+    if (store !== undefined && session === undefined) add(['session'], 'is needed with a store')
+  },
+)
 
 /**
  * Checks the options and copies them.

@@ -116,6 +116,12 @@ export const findings = {
       'Give getIdToken in the options of createCrossAppAccess, or make this request through forSubject, which is given one.',
       'user',
     ),
+  sessionStore: (): Finding =>
+    finding(
+      'session_store',
+      'Wait and try again; if it stays, see to the store that processes share sessions in.',
+      'client',
+    ),
   idTokenExpired: (): Finding =>
     finding(
       'id_token_expired',

@@ -1,3 +1,4 @@
+import { isCrossAppAccessError } from '../errors.ts'
 import type { CrossAppAccessError } from '../errors.ts'
 import { systemClock } from './context.ts'
 import type { ProtocolContext } from './context.ts'
@@ -49,8 +50,9 @@ export interface SubjectTokenContext {
  *
  * It is called once for each access token that has to be obtained, and once more if what it gave has expired, if the
  * identity provider refuses it, or if a server wants a stronger authentication: `reason` says which. It is waited for as
- * long as `timeouts.acquireMs` allows. If it throws, the request fails with `id_token_unavailable` and what it threw as
- * the `cause`; that failure is not remembered, so the next request asks again.
+ * long as `timeouts.acquireMs` allows. If it throws a {@link CrossAppAccessError}, the request fails with that; if it throws
+ * anything else, with `id_token_unavailable` and what it threw as the `cause`. Neither failure is remembered, so the next
+ * request asks again.
  *
  * @example
  * ```ts
@@ -76,7 +78,8 @@ const clockTolerance = 10_000
  * Asks the application for a subject token.
  *
  * @throws {@link CrossAppAccessError} `id_token_unavailable` if the application throws, gives no subject token, or gives
- *   none before `context.signal` times out. The reason of `context.signal` if it is aborted for another reason.
+ *   none before `context.signal` times out; what the application throws, if it is a {@link CrossAppAccessError} itself. The
+ *   reason of `context.signal` if it is aborted for another reason.
  */
 export async function askForSubjectToken(
   getIdToken: GetIdToken,
@@ -99,6 +102,11 @@ export async function askForSubjectToken(
     given = await abortable(Promise.resolve(getIdToken({ ...wanted, signal })), signal)
   } catch (error) {
     if (signal.aborted && !isTimeout(signal.reason)) throw signal.reason
+    // It says already what the application has to do: `login_required`, `step_up_required` and the like.
+    if (isCrossAppAccessError(error) && !signal.aborted) {
+      givenByApplication.add(error)
+      throw error
+    }
     const detail = signal.aborted ? 'getIdToken gave no token in time' : 'getIdToken failed'
     throw unavailable(detail, context, error)
   }
@@ -111,6 +119,13 @@ export async function askForSubjectToken(
   context.secrets?.add(token)
   if (typeof type === 'string' && (shortTypes.has(type) || type.includes(':'))) return { token, type }
   throw unavailable('getIdToken gave a token of an unknown type', context)
+}
+
+const givenByApplication = new WeakSet<CrossAppAccessError>()
+
+/** Whether `getIdToken` has thrown this error: what it says is not remembered, the next call may find another state. */
+export function isOfApplication(error: CrossAppAccessError): boolean {
+  return error.code === 'id_token_unavailable' || givenByApplication.has(error)
 }
 
 const shortTypes = new Set(['id_token', 'refresh_token', 'saml2', 'access_token', 'jwt'])

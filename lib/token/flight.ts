@@ -6,6 +6,7 @@ import type { DpopKey } from '../protocol/dpop.ts'
 import { wait } from '../protocol/context.ts'
 import type { AccessTokenGrant } from '../protocol/jwt-bearer.ts'
 import { Secrets, copyOfCause } from '../protocol/redaction.ts'
+import { isOfApplication } from '../protocol/subject-token.ts'
 import type { Account, FlightUnderWay } from './account.ts'
 import type { Client } from './client.ts'
 import { pause, startDeadline } from './deadline.ts'
@@ -229,7 +230,7 @@ export class Flight implements FlightUnderWay {
     const { account, resource } = this.#plan
     this.#emit({ type: 'acquire_failed', error })
     // An application without a token now may have one at the next call; a remembered error is remembered already.
-    if (error.code === 'id_token_unavailable' || error.cached) return error
+    if (isOfApplication(error) || error.cached) return error
     const transient = error.code === 'temporarily_unavailable'
     // A scope that a challenge made up must not stand in the way for ever.
     if (!transient && account.scopes.proven !== true)

@@ -34,8 +34,10 @@ export class Account {
   scopes: LearnedScopes = {}
   /** True once it had to make room for another account: whoever holds it then takes a new one. */
   evicted = false
-  /** Counts calls of `invalidate`: what was under way then is not kept (E3, H8). */
+  /** Counts sign-outs, here and in other processes: what was being obtained then is not kept (E3, H8). */
   epoch = 0
+  /** Counts those of this process: what the store was asked for before them may be older than they are. */
+  ownSignOuts = 0
   /** Fingerprint of the subject token that led to the last token. */
   subjectToken: string | undefined
   /** The refresh token that the last SAML assertion was exchanged for, by the assertion's fingerprint (F9). */
@@ -47,7 +49,13 @@ export class Account {
     this.refusals = new Refusals(times)
   }
 
-  /** Sign-out (H8): whatever holds a secret goes, and what is under way will not be kept. */
+  /** Sign-out in this process (H8). */
+  signOut(): void {
+    this.ownSignOuts++
+    this.forget()
+  }
+
+  /** Sign-out, wherever (H8): whatever holds a secret goes, and what is under way will not be kept. */
   forget(): void {
     this.epoch++
     this.keptIdJag = undefined

@@ -44,8 +44,9 @@ export class Flight implements FlightUnderWay {
   readonly #subject: Subject
   readonly #plan: FlightPlan
   readonly #secrets: Secrets
-  /** Calls of `invalidate` that came before (H8). */
-  readonly #epoch: number
+  /** Sign-outs that came before (H8), in this process and in all. */
+  readonly #ownSignOuts: number
+  #epoch: number
   /** Fingerprint of the subject token in use. */
   #subjectToken: string | undefined
 
@@ -55,6 +56,7 @@ export class Flight implements FlightUnderWay {
     this.#client = client
     this.#subject = subject
     this.#plan = plan
+    this.#ownSignOuts = plan.account.ownSignOuts
     this.#epoch = plan.account.epoch
     this.#secrets = new Secrets().add(...plan.secrets, plan.need.sent?.value)
     this.#number = client.nextFlight()
@@ -157,6 +159,9 @@ export class Flight implements FlightUnderWay {
       sent: need.sent,
       takesOthers: authenticationIn(need) === undefined,
       isCurrent: () => account.epoch === this.#epoch,
+      onLooked: () => {
+        if (account.ownSignOuts === this.#ownSignOuts) this.#epoch = account.epoch
+      },
       report: (news) =>
         this.#emit(
           news.type === 'store_failed' ? { ...news, error: copyOfCause(news.error, this.#secrets) } : news,

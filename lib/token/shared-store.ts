@@ -30,6 +30,8 @@ export interface StoreRequest {
   readonly takesOthers: boolean
   /** Whether nobody has forgotten the account since the flight began: only then is a token taken or kept (H8). */
   readonly isCurrent: () => boolean
+  /** Told that the store has answered: what it gave is newer than every sign-out it knows of (H8). */
+  readonly onLooked: () => void
   readonly report: StoreReport
 }
 
@@ -77,10 +79,11 @@ export class SharedStore {
   /** What another process has obtained already, if it is alive and not the token that was refused (E2). */
   async #find(
     store: TokenStore,
-    { key, account, target, sent, takesOthers, isCurrent, report }: StoreRequest,
+    { key, account, target, sent, takesOthers, isCurrent, onLooked, report }: StoreRequest,
   ): Promise<Acquired | undefined> {
     if (!takesOthers) return undefined
     const given = await this.#ask<unknown>('get', report, () => store.get(key, account))
+    onLooked()
     const stored = storedToken.safeParse(given).data
     if (stored === undefined || stored.value === sent?.value) return undefined
     return this.#isAlive(stored) && isCurrent() ? { grant: this.#toGrant(stored), target } : undefined

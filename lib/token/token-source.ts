@@ -188,7 +188,7 @@ export class TokenSource {
 
   /** Sign-out (H8): forgets this user's tokens here. What is being obtained right now is not kept. */
   forget(): void {
-    this.account.forget()
+    this.account.signOut()
     const isForgotten = this.client.store.forget(this.#accountKey, (news) => this.#report(news))
     const owner = { subject: this.#subject.name, resource: this.resource.index }
     for (const [key, token] of this.client.cache.removeOf(owner)) {

@@ -27,7 +27,7 @@ const never = new AbortController().signal
 const turn = () => new Promise(setImmediate)
 /** Work that ends when it is told to. */
 function holding() {
-  const held = { end: () => undefined as void, began: () => false, work: () => Promise.resolve() }
+  const held = { end: (): void => undefined, began: () => false, work: () => Promise.resolve() }
   held.work = () =>
     new Promise<void>((resolve) => {
       held.began = () => true

@@ -265,9 +265,12 @@ class RedisStore implements TokenStore, SessionStore {
     const [by, notice = ''] = message.split(' ')
     if (by === this.#id) return
     try {
-      const { sealed } = await this.#open()
+      const { names, sealed } = await this.#open()
       const account = await sealed.open(noticePlace, notice)
-      if (typeof account === 'string') this.#tell(account)
+      if (typeof account !== 'string') return
+      // What is under way here began before; what begins from now on asks for the generation anew.
+      for (const each of names) this.#generations.delete((await each.account(account)).generation)
+      this.#tell(account)
     } catch (error) {
       // Of somebody without a key. Nobody waits for it, and there is nothing to be done.
       if (!(error instanceof UnreadableEntryError)) throw error

@@ -1,0 +1,269 @@
+import { redisStore } from '../../lib/adapters/redis/index.ts'
+import type { StoreKey } from '../../lib/adapters/redis/index.ts'
+import { createCrossAppAccess } from '../../lib/index.ts'
+import type { CrossAppAccess, CrossAppAccessEvent, CrossAppAccessOptions } from '../../lib/index.ts'
+import { ManualClock, toolCall } from '../integration/harness.ts'
+import { startEnterprise } from '../support/enterprise.ts'
+import type { Enterprise } from '../support/enterprise.ts'
+import { RedisServer, describeWithRedis } from '../support/redis-server.ts'
+import { nodeRedis } from './clients.ts'
+import type { Connection } from './clients.ts'
+import { Worker } from './fleet.ts'
+
+const keyOf = (id: string, fill: number): StoreKey => ({ id, secret: new Uint8Array(32).fill(fill) })
+const [first, second] = [keyOf('first', 1), keyOf('second', 2)] as const
+const turn = () => new Promise(setImmediate)
+async function until(holds: () => boolean): Promise<void> {
+  for (let turns = 0; !holds(); turns++) {
+    if (turns > 500_000) throw new Error('This never comes')
+    await turn()
+  }
+}
+
+describeWithRedis('a fleet of processes on a real Redis', () => {
+  let redis: RedisServer
+  let enterprise: Enterprise
+  let idToken: string
+  const connections: Connection[] = []
+  const workers: Worker[] = []
+
+  beforeAll(async () => {
+    redis = await RedisServer.start()
+    enterprise = await startEnterprise()
+    idToken = (await enterprise.signIn()).idToken
+  })
+  afterEach(async () => {
+    await Promise.all(workers.splice(0).map((worker) => worker.kill()))
+    await Promise.all(connections.splice(0).map((connection) => connection.close()))
+    redis.resume()
+    await redis.restart()
+    enterprise.reset()
+  })
+  afterAll(async () => {
+    await redis?.close()
+    await enterprise?.close()
+  })
+
+  interface Process extends CrossAppAccess {
+    call(user?: CrossAppAccess): Promise<string>
+    events: CrossAppAccessEvent[]
+  }
+
+  /** What a process has: a client of its own, with a store and connections of its own. */
+  async function startProcess(
+    overrides: Partial<CrossAppAccessOptions> = {},
+    keys: readonly [StoreKey, ...StoreKey[]] = [first],
+    leaseMs = 10_000,
+  ): Promise<Process> {
+    const connection = await nodeRedis(redis.url)
+    connections.push(connection)
+    const { send, subscribe } = connection
+    const events: CrossAppAccessEvent[] = []
+    const xaa = createCrossAppAccess({
+      ...enterprise.options({ getIdToken: () => idToken }),
+      store: redisStore({ send, subscribe, keys, leaseMs }),
+      onEvent: (event) => events.push(event),
+      ...overrides,
+    })
+    const call = async (user: CrossAppAccess = xaa) => {
+      const answer = await user.middleware(fetch)(enterprise.mcp.url, toolCall('whoami'))
+      return /"text":"(\w+)"/.exec(await answer.text())?.[1] ?? String(answer.status)
+    }
+    return Object.assign(xaa, { call, events })
+  }
+  const startFleet = (size: number, overrides?: Partial<CrossAppAccessOptions>) =>
+    Promise.all(Array.from({ length: size }, () => startProcess(overrides)))
+  const callAll = (fleet: readonly Process[]) => Promise.all(fleet.map((each) => each.call()))
+  /** What it cost since it was asked last. */
+  function spent(): [exchanges: number, grants: number] {
+    const cost: [number, number] = [enterprise.exchanges, enterprise.grants]
+    for (const { requests } of [enterprise.idp, enterprise.authorizationServer]) requests.length = 0
+    return cost
+  }
+  const everybody = (size: number, name = 'alice') => Array.from({ length: size }, () => name)
+  const failuresOf = ({ events }: Process) => events.filter(({ type }) => type === 'store_failed')
+
+  it.each([false, true])(
+    'of 16 obtains one token, cold, after an expiry and after a revocation; issuing revokes the one before: %s',
+    async (revokePrevious) => {
+      enterprise.authorizationServer.behaviour.revokePrevious = revokePrevious
+      const clock = new ManualClock()
+      const fleet = await startFleet(16, { clock })
+      spent()
+      expect(await callAll(fleet)).toEqual(everybody(16))
+      expect(spent()).toEqual([1, 1])
+      clock.advance(280_000)
+      expect(await callAll(fleet)).toEqual(everybody(16))
+      expect(spent()).toEqual([1, 1])
+      enterprise.authorizationServer.revokeAll()
+      expect(await callAll(fleet)).toEqual(everybody(16))
+      expect(spent()).toEqual([1, 1])
+      expect(fleet.flatMap(failuresOf)).toEqual([])
+    },
+  )
+
+  it('spends nothing on 401s that come late, in whichever process (E2)', async () => {
+    const fleet = await startFleet(4)
+    await callAll(fleet)
+    spent()
+    enterprise.authorizationServer.revokeAll()
+    for (const each of fleet) expect(await each.call()).toBe('alice')
+    expect(spent()).toEqual([1, 1])
+  })
+
+  it('gives 40 users in 8 processes their own tokens, one exchange each', async () => {
+    const users = Array.from({ length: 40 }, (_, index) => `user${index}`)
+    const idTokens = new Map(
+      await Promise.all(
+        users.map(async (user) => [user, (await enterprise.signIn({ user })).idToken] as const),
+      ),
+    )
+    const fleet = await startFleet(8)
+    spent()
+    const answers = await Promise.all(
+      fleet.flatMap((each) =>
+        users.map(async (user) => [
+          user,
+          await each.call(each.forSubject(user, () => idTokens.get(user) ?? '')),
+        ]),
+      ),
+    )
+    expect(answers.filter(([user, answer]) => user !== answer)).toEqual([])
+    expect(spent()).toEqual([40, 40])
+  })
+
+  it('forgets an account when one of its processes does, also what is under way (H8)', async () => {
+    const fleet = await startFleet(3)
+    await callAll(fleet)
+    spent()
+    const [one, ...others] = fleet
+    one?.invalidate()
+    // Until they know, they may use it; then, or at their next look, they obtain another.
+    const kept = () => connections[0]?.send('KEYS', '*:token:*')
+    for (let looks = 0; ((await kept()) as string[]).length > 0 && looks < 10_000; looks++) await turn()
+    await connections[0]?.send('PING')
+    expect(await one?.call()).toBe('alice')
+    expect(spent()).toEqual([1, 1])
+    expect(await callAll(others)).toEqual(everybody(2))
+    expect(spent()).toEqual([0, 0])
+    const tokens = await Promise.all(fleet.map((each) => each.getAccessToken(enterprise.mcp.url)))
+    expect(new Set(tokens.map(({ value }) => value)).size).toBe(1)
+  })
+
+  it('keeps what it shares while its keys are rotated under load', async () => {
+    enterprise.authorizationServer.behaviour.accessTokenTtl = 300
+    const steps = [[first], [first, second], [second, first], [second]] as const
+    let before = await Promise.all([1, 2, 3].map(() => startProcess({}, steps[0])))
+    await callAll(before)
+    spent()
+    for (const keys of steps.slice(1)) {
+      const after = await Promise.all([1, 2, 3].map(() => startProcess({}, keys as readonly [StoreKey])))
+      enterprise.authorizationServer.revokeAll()
+      expect(await callAll([...before, ...after])).toEqual(everybody(6))
+      expect(spent()).toEqual([1, 1])
+      before = after
+    }
+  })
+
+  it('goes on when Redis is restarted empty, one exchange for each process at most', async () => {
+    const fleet = await startFleet(4, { backOff: { minMs: 1, maxMs: 2 } })
+    await callAll(fleet)
+    spent()
+    await redis.restart()
+    // What is in memory needs no store.
+    expect(await callAll(fleet)).toEqual(everybody(4))
+    expect(spent()).toEqual([0, 0])
+    enterprise.authorizationServer.revokeAll()
+    expect(await callAll(fleet)).toEqual(everybody(4))
+    const [exchanges] = spent()
+    expect(exchanges).toBeLessThanOrEqual(4)
+  })
+
+  it('serves every request while Redis is stopped, says so, rests, and says when it is back (G6)', async () => {
+    const clock = new ManualClock()
+    const one = await startProcess({ clock }, [first], 1_000)
+    await one.call()
+    redis.suspend()
+    for (let round = 0; round < 3; round++) {
+      enterprise.authorizationServer.revokeAll()
+      expect(await one?.call()).toBe('alice')
+    }
+    // One for the delete beside the first request, or the get of its flight; then it rests.
+    const failures = one === undefined ? [] : failuresOf(one)
+    expect(failures.length).toBeGreaterThan(0)
+    expect(failures.length).toBeLessThanOrEqual(4)
+    redis.resume()
+    clock.advance(120_000)
+    enterprise.authorizationServer.revokeAll()
+    expect(await one?.call()).toBe('alice')
+    expect(one?.events.some(({ type }) => type === 'store_recovered')).toBe(true)
+  })
+
+  it('goes on after one lease when the process that works for all is killed', async () => {
+    const settings = {
+      redis: redis.url,
+      leaseMs: 500,
+      options: enterprise.options(),
+      idToken,
+    }
+    const [victim, ...rest] = await Promise.all([1, 2, 3].map(() => Worker.start(settings)))
+    workers.push(...(victim === undefined ? rest : [victim, ...rest]))
+    // The first exchange gets no answer: whoever sent it holds the lease.
+    const end = enterprise.idp.inject(enterprise.idp.tokenPath, { hang: true, times: 1 })
+    const doomed = victim?.tell({ do: 'call' }).catch((error: unknown) => String(error))
+    await until(() => enterprise.idp.requests.some(({ path }) => path === enterprise.idp.tokenPath))
+    const answers = rest.map((each) => each.tell({ do: 'call' }))
+    await victim?.kill()
+    end()
+    expect(await doomed).toContain('The process ended')
+    expect(await Promise.all(answers)).toEqual([200, 200])
+    // The one that got no answer, and one for the others.
+    expect(enterprise.grants).toBe(1)
+  })
+
+  describe('with one refresh token that rotates', () => {
+    const shown = () =>
+      enterprise.idp.requests
+        .filter(({ form }) => form?.['grant_type'] === 'refresh_token')
+        .map(({ form }) => form?.['refresh_token'])
+
+    async function startWorkers(size: number): Promise<Worker[]> {
+      const { refreshToken } = await enterprise.signIn({ offline: true })
+      const settings = { redis: redis.url, options: enterprise.options(), refreshToken, leaseMs: 500 }
+      const started = await Promise.all(Array.from({ length: size }, () => Worker.start(settings)))
+      workers.push(...started)
+      return started
+    }
+
+    it('of 8 presents none twice, over four rounds', async () => {
+      const fleet = await startWorkers(8)
+      for (let round = 1; round <= 4; round++) {
+        const reason = round === 1 ? 'initial' : 'rejected'
+        const tokens = await Promise.all(fleet.map((each) => each.tell({ do: 'idToken', reason })))
+        expect(new Set(tokens).size).toBe(1)
+        expect(shown()).toHaveLength(round)
+      }
+      expect(new Set(shown()).size).toBe(4)
+    })
+
+    it('presents nothing while Redis cannot be asked, and goes on when it can', async () => {
+      const [one] = await startWorkers(1)
+      redis.suspend()
+      await expect(one?.tell({ do: 'idToken', reason: 'initial' })).rejects.toThrow('temporarily_unavailable')
+      expect(shown()).toEqual([])
+    })
+
+    it('presents none that a killed process has presented', async () => {
+      const [victim, other] = await startWorkers(2)
+      enterprise.idp.inject(enterprise.idp.tokenPath, { hang: true, times: 1 })
+      const doomed = victim?.tell({ do: 'idToken', reason: 'initial' }).catch(() => undefined)
+      await until(() => shown().length === 1)
+      await victim?.kill()
+      await doomed
+      await expect(other?.tell({ do: 'idToken', reason: 'initial' })).rejects.toThrow(
+        'temporarily_unavailable',
+      )
+      expect(shown()).toHaveLength(1)
+    })
+  })
+})

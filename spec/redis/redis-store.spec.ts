@@ -476,6 +476,13 @@ describeWithRedis('redisStore on a real server', () => {
       await a.forget?.(account)
       await b.set(key, tokenOf('older'), account)
       expect(await a.get(key, account)).toBeUndefined()
+      const c = await processWith({ subscribe: undefined })
+      await c.get(key, account)
+      await a.forget?.(account)
+      await a.set(key, tokenOf('newest'), account)
+      await c.set(key, tokenOf('older'), account)
+      expect(await a.get(key, account)).toMatchObject({ value: 'newest' })
+      await b.get(key, account)
       // It has heard of the sign-out now: what it begins from here on is newer.
       await b.set(key, tokenOf('newer'), account)
       expect(await a.get(key, account)).toMatchObject({ value: 'newer' })

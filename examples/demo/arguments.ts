@@ -7,6 +7,7 @@ export interface Arguments {
   serve: boolean
   /** Port of the desk of `--serve`, the three servers follow; 0 is any. */
   port: number
+  fleet: boolean
 }
 
 export const usage = `npm run demo [-- FLAGS]
@@ -23,6 +24,8 @@ Takes about 7 seconds.
             into a client of your own, and tell what the servers receive
   --port N  with --serve: use N and the three ports after it, so that what you
             pasted works again tomorrow
+  --fleet   four processes that share tokens through a real redis-server: cold,
+            revoked, one of them killed, Redis restarted
   --help    this text
 
 With --serve, these requests (curl -X POST) to the address that it prints make
@@ -41,7 +44,7 @@ Colours: on a terminal only, and never where NO_COLOR is set.
 
 /** Reads the flags. @returns What is wrong with them, as text, where something is. */
 export function readArguments(args: string[]): Arguments | string {
-  const flags = { help: false, json: false, serve: false }
+  const flags = { help: false, json: false, serve: false, fleet: false }
   let port: string | undefined
   const options = { port: { type: 'string' } } as const
   const { tokens } = parseArgs({ args, strict: false, tokens: true, allowPositionals: true, options })

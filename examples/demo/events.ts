@@ -12,6 +12,8 @@ export type DemoEvent =
   | { type: 'answer'; tool: string; text: string; calls: number }
   | { type: 'cost'; chapter: number; spent: Cost }
   | { type: 'summary'; rows: SummaryRow[]; total: SummaryRow; flowRequests: number; ms: number }
+  /** With `--fleet`: what each chapter cost all processes together, and what it would have cost without a store. */
+  | { type: 'fleet_summary'; processes: number; rows: FleetRow[]; ms: number }
   /** With `--serve`: the servers are up, and what a client needs to use them. */
   | { type: 'serving'; desk: string; mcpUrl: string; snippet: string }
   | { type: 'failure'; message: string; hint?: string }
@@ -19,7 +21,7 @@ export type DemoEvent =
 /** `event`: the type of the event of xaa-fetch behind it. */
 export interface Note {
   type: 'note'
-  who: 'xaa-fetch' | 'application' | 'administrator'
+  who: 'xaa-fetch' | 'application' | 'administrator' | `process ${number}`
   text: string
   event?: string
 }
@@ -71,6 +73,16 @@ export interface SummaryRow {
   spent: Cost
   /** What a client that runs the whole flow for each call would have spent. */
   uncached: Cost
+}
+
+/** One line of the final table of a fleet. */
+export interface FleetRow {
+  chapter: number
+  title: string
+  calls: number
+  exchanges: number
+  /** What processes that share nothing would have spent. */
+  alone: number
 }
 
 /** Takes what the demo tells. */

@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { startEnterprise } from '../../spec/support/enterprise.ts'
 import { DemoError, explain } from './demo-error.ts'
 import type { Tell } from './events.ts'
+import { playFleet } from './fleet.ts'
 import { serve } from './serve.ts'
 import { play } from './story.ts'
 
@@ -11,7 +12,7 @@ const patienceMs = 60_000
 /** Starts the enterprise, tells the story or serves until interrupted, ends it. @returns The exit code. */
 export async function run(
   tell: Tell,
-  { serve: serving, port }: { serve: boolean; port: number },
+  { serve: serving, fleet, port }: { serve: boolean; fleet: boolean; port: number },
   interruption: AbortSignal,
 ): Promise<number> {
   try {
@@ -19,6 +20,7 @@ export async function run(
     const client = serving ? { client: { method: 'none' as const } } : {}
     const ports = port === 0 ? {} : { port: port + 1 }
     await using enterprise = await startEnterprise({ idp: client, authorizationServer: client, ...ports })
+    if (fleet) return await withinReason(playFleet(enterprise, tell), interruption)
     if (!serving) return await withinReason(play(enterprise, tell), interruption)
     await serve(enterprise, tell, interruption, port)
     return 0

@@ -77,6 +77,8 @@ class Terminal {
         return this.#cost(event.spent)
       case 'summary':
         return this.#summary(event)
+      case 'fleet_summary':
+        return this.#fleetSummary(event)
       case 'serving':
         return this.#serving(event)
       case 'failure':
@@ -249,6 +251,26 @@ class Terminal {
     this.#line(
       dim(`    ${(ms / 1000).toFixed(1)} s. Your own client against these servers: npm run demo -- --serve`),
     )
+    this.#line()
+  }
+
+  #fleetSummary({ processes, rows, ms }: DemoEvent & { type: 'fleet_summary' }): void {
+    const { bold, cyan, dim, green } = this.#style
+    const line = (title: string, ...cells: (string | number)[]) =>
+      `  ${pad(title, 44)}${cells.map((cell) => String(cell).padStart(10)).join('')}`
+    const sum = (of: 'calls' | 'exchanges' | 'alone') => rows.reduce((total, row) => total + row[of], 0)
+    this.#line()
+    this.#line(`${cyan('──')} ${bold('What it cost')} ${cyan('─'.repeat(width - 16))}`)
+    this.#line()
+    this.#line(dim(line('', 'calls', 'exchanges', 'alone')))
+    for (const { chapter, title, calls, exchanges, alone } of rows)
+      this.#line(line(`${chapter}. ${title}`, calls, exchanges, alone))
+    this.#line(dim(`  ${'─'.repeat(width - 2)}`))
+    this.#line(line('total', sum('calls'), sum('exchanges'), sum('alone')))
+    this.#line()
+    const promise = `${processes} processes spent ${sum('exchanges')} token exchanges; without a store, ${sum('alone')}.`
+    this.#line(`  ${green('✓')} ${bold(promise)}`)
+    this.#line(dim(`    ${(ms / 1000).toFixed(1)} s. How to run one of your own: docs/fleet.md`))
     this.#line()
   }
 

@@ -5,9 +5,10 @@ import type { CrossAppAccess, CrossAppAccessEvent, CrossAppAccessOptions } from 
 import { ManualClock, toolCall } from '../integration/harness.ts'
 import { startEnterprise } from '../support/enterprise.ts'
 import type { Enterprise } from '../support/enterprise.ts'
-import { RedisServer, describeWithRedis } from '../support/redis-server.ts'
+import { RedisServer } from '../support/redis-server.ts'
 import { nodeRedis } from './clients.ts'
 import type { Connection } from './clients.ts'
+import { describeWithRedis } from './describe.ts'
 import { Worker } from './fleet.ts'
 
 const keyOf = (id: string, fill: number): StoreKey => ({ id, secret: new Uint8Array(32).fill(fill) })

@@ -10,7 +10,8 @@ import type { Order, WorkerSettings } from './worker.ts'
 function buildWorker(): string {
   const outfile = join(mkdtempSync(join(tmpdir(), 'xaa-fetch-worker-')), 'worker.mjs')
   buildSync({
-    entryPoints: [require.resolve('./worker.ts')],
+    // Specs and the demo run where the package is.
+    entryPoints: [join(process.cwd(), 'spec/redis/worker.ts')],
     bundle: true,
     platform: 'node',
     format: 'esm',
@@ -31,10 +32,14 @@ export class Worker {
     { resolve: (result: unknown) => void; reject: (error: Error) => void }
   >()
   #orders = 0
+  /** Told the type of each event of xaa-fetch in it. */
+  onEvent: (type: string) => void = () => undefined
 
   private constructor(child: ChildProcess) {
     this.#child = child
-    child.on('message', ({ id, result, error }: { id: number; result?: unknown; error?: string }) => {
+    child.on('message', (message: { event?: string; id?: number; result?: unknown; error?: string }) => {
+      const { event, id = 0, result, error } = message
+      if (event !== undefined) return this.onEvent(event)
       const waiting = this.#waiting.get(id)
       if (error === undefined) waiting?.resolve(result)
       else waiting?.reject(new Error(error))

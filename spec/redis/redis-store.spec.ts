@@ -2,9 +2,10 @@ import { inspect } from 'node:util'
 import { redisStore } from '../../lib/adapters/redis/index.ts'
 import type { RedisStoreOptions } from '../../lib/adapters/redis/index.ts'
 import type { StoredToken } from '../../lib/index.ts'
-import { RedisServer, describeWithRedis } from '../support/redis-server.ts'
+import { RedisServer } from '../support/redis-server.ts'
 import { ioredis, iovalkey, nodeRedis } from './clients.ts'
 import type { Connection } from './clients.ts'
+import { describeWithRedis } from './describe.ts'
 
 const keyOf = (id: string, fill: number) => ({ id, secret: new Uint8Array(32).fill(fill) })
 const old = keyOf('old', 1)

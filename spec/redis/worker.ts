@@ -1,6 +1,6 @@
 // One process of a fleet, for specs that need real ones: it does what it is told, and says what came of it.
 import { createCrossAppAccess, idTokenFromRefreshToken } from '../../lib/index.ts'
-import type { CrossAppAccessOptions } from '../../lib/index.ts'
+import type { CrossAppAccessEvent, CrossAppAccessOptions } from '../../lib/index.ts'
 import { redisStore } from '../../lib/adapters/redis/index.ts'
 import { nodeRedis } from './clients.ts'
 
@@ -14,7 +14,7 @@ export interface WorkerSettings {
 }
 
 /** What a worker is told to do. */
-export type Order = { do: 'call' } | { do: 'idToken'; reason: 'initial' | 'rejected' }
+export type Order = { do: 'call' } | { do: 'ping' } | { do: 'idToken'; reason: 'initial' | 'rejected' }
 
 const { redis, leaseMs, options, idToken, refreshToken } = JSON.parse(
   process.env['WORKER_SETTINGS'] ?? '{}',
@@ -30,11 +30,13 @@ const getIdToken =
   refreshToken === undefined
     ? () => idToken ?? ''
     : idTokenFromRefreshToken({ idp: options.idp, refreshToken, session: 'sign-in-1', store })
-const xaa = createCrossAppAccess({ ...options, getIdToken, store })
+const onEvent = (event: CrossAppAccessEvent) => process.send?.({ event: event.type })
+const xaa = createCrossAppAccess({ ...options, getIdToken, store, onEvent })
 const xaaFetch = xaa.middleware(fetch)
 const [url = ''] = options.resources as string[]
 
 async function carryOut(order: Order): Promise<unknown> {
+  if (order.do === 'ping') return await send('PING')
   if (order.do === 'call') {
     const answer = await xaaFetch(`${url}/raw/echo`, { method: 'POST', body: '{}' })
     await answer.text()

@@ -8,12 +8,6 @@ export const redisCommand: string | undefined = ['redis-server', 'valkey-server'
   (name) => spawnSync(name, ['--version']).status === 0,
 )
 
-/** `describe` if there is a server; else the specs are skipped, and their title says why. */
-export const describeWithRedis = (title: string, specs: () => void): void => {
-  if (redisCommand !== undefined) describe(title, specs)
-  else describe.skip(`${title} [skipped: there is no redis-server on this machine]`, specs)
-}
-
 /** A server on a free port of the loopback interface, with nothing on disk. */
 export class RedisServer {
   readonly port: number

@@ -15,7 +15,8 @@ export class DemoError extends Error {
 /** What to print of whatever was thrown: what happened, and what to do about it. */
 export function explain(error: unknown): { message: string; hint?: string } {
   for (let cause = error, depth = 0; cause instanceof Error && depth < 8; cause = cause.cause, depth++) {
-    if (cause instanceof DemoError) return cause
+    // Member by member: the message of an error is not among what a spread copies.
+    if (cause instanceof DemoError) return { message: cause.message, hint: cause.hint }
     // The message of ours ends with the hint.
     if (isCrossAppAccessError(cause))
       return { message: cause.message.replace(cause.hint, '').trim(), hint: cause.hint }

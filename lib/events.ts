@@ -66,16 +66,36 @@ interface HopEnded extends EventBase, Hop {
   type: 'hop'
 }
 
-/** The MCP server answers with `401` or `403`, and asks for something that the library can bring. */
+/** The MCP server answers with `401` or `403`. `demand` says what the library brings, and `reason` why nothing (D1). */
 interface ChallengeMet extends EventBase {
   type: 'challenge'
   /** HTTP status of the answer: 401 or 403. */
   status: number
-  /** What the server asks for: a token, a wider scope, a stronger authentication, or a DPoP proof with its nonce. */
-  demand: 'token' | 'scope' | 'authentication' | 'nonce'
+  /**
+   * What the server asks for: a token, a wider scope, a stronger authentication, or a DPoP proof with its nonce.
+   * `none`: nothing is tried, and the answer goes back to the caller.
+   */
+  demand: 'token' | 'scope' | 'authentication' | 'nonce' | 'none'
   /** The scope that the challenge names. */
   scope?: string
+  /** Why nothing is tried. Present if `demand` is `none`. */
+  reason?: NoDemandReason
 }
+
+/**
+ * Why nothing is tried after a `401` or `403`:
+ *
+ * - `dpop_off`: the server wants DPoP, and the option `dpop` is not set.
+ * - `not_bearer`: a `401` with challenges of other schemes alone, such as `Basic`.
+ * - `forbidden`: a `403` that names nothing the token lacks. The user may not do this.
+ * - `repeated`: what the server asks for was done for this request already.
+ * - `paused`: as much was refused a moment ago, and nothing more is tried for now (G2, D3, D4).
+ * - `step_up_off`: a wider scope is wanted, and the option `stepUp` is false.
+ * - `not_wider`: a wider scope is wanted, but none is named that the token lacks, or one that is too long.
+ * - `redirected`: the answer of another origin after a redirect, or of a redirected request that may have done its work (A5).
+ */
+export type NoDemandReason =
+  'dpop_off' | 'not_bearer' | 'forbidden' | 'repeated' | 'paused' | 'step_up_off' | 'not_wider' | 'redirected'
 
 /** A request is sent again, with a better token. */
 interface Replayed extends EventBase {

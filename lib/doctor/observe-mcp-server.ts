@@ -67,7 +67,8 @@ export function observeEntrance(
     const evidence = notDoneHere('asks getIdToken for such an authentication once')
     return [{ finding: findings.strongerAuthentication(), severity: 'error', exchange, evidence }]
   }
-  const wanted = demand?.kind === 'scope' ? (demand.scope ?? '') : scopeWanted(exchange, tokens)
+  const isSaid = demand?.kind === 'scope' && demand.implied !== true
+  const wanted = isSaid ? (demand.scope ?? '') : scopeWanted(exchange, tokens)
   if (wanted !== undefined) {
     const scope = wanted === '' ? undefined : wanted
     const advice = `Ask for the scope from the start, in resources[].scope: the MCP server wants ${quoted(scope)}.`

@@ -55,6 +55,8 @@ const equalsSign = /\s*=\s*/y
 const upToComma = /[^,]*/y
 const wholeToken68 = /[\w.~+/-]+=*(?=\s*(?:,|$))/y
 const plainText = /[^"\\]*/y
+// What some servers write for a quoted string.
+const singleQuoted = /'[^',"]*'(?=\s*(?:,|$))/y
 // Lenient: servers leave URLs and scopes unquoted, which are no tokens.
 const bareValue = /[^\s,]*/y
 
@@ -83,7 +85,8 @@ class Cursor {
   }
 
   parameterValue(): string {
-    if (this.#text[this.#at] !== '"') return this.take(bareValue) ?? ''
+    if (this.#text[this.#at] !== '"')
+      return this.take(singleQuoted)?.slice(1, -1) ?? this.take(bareValue) ?? ''
     this.#at++
     let value = ''
     for (;;) {
@@ -100,18 +103,20 @@ class Cursor {
 export type Demand =
   /** A new access token. */
   | { kind: 'token'; resourceMetadata?: string; scope?: string }
-  /** A token with a wider scope. */
-  | { kind: 'scope'; resourceMetadata?: string; scope?: string }
+  /** A token with a wider scope. `implied`: no error says so, which asks for it only if the token lacks the scope. */
+  | { kind: 'scope'; resourceMetadata?: string; scope?: string; implied?: true }
   /** A stronger or fresher authentication of the user (RFC 9470). */
   | { kind: 'authentication'; acrValues?: string; maxAge?: number; scope?: string }
   /** The same request with the server's nonce in the proof (RFC 9449). */
   | { kind: 'nonce' }
 
 /**
- * Reads what a `401` or `403` of a protected resource asks for, or nothing where it is not for us to answer.
+ * Reads what a `401` or `403` of a protected resource asks for. Gives nothing if the library cannot bring it.
  *
- * A `401` asks for a token when it has no challenge at all, or one of `Bearer` (or `DPoP`) without an `error` or with
- * `invalid_token`; a `403` only with `insufficient_scope`. Basic or Negotiate alone, `407` and other errors ask nothing.
+ * A `401` asks for a token if it has no challenge at all, or one of `Bearer` (or `DPoP`), whatever its `error`; three
+ * errors ask for something else: `insufficient_scope`, `insufficient_user_authentication` and `use_dpop_nonce`. A `403`
+ * asks for a token with `invalid_token`, and for a wider scope with `insufficient_scope` or if it names a scope and no
+ * error. Basic or Negotiate alone, and other statuses, ask for nothing.
  * A parameter that holds one of `secrets`, such as the token that the answer speaks of, is as good as none.
  *
  * @example
@@ -136,18 +141,36 @@ export function readDemand(
   const known = new Secrets().add(...secrets)
   const challenges = parseChallenges(header)
   const ours = challenges.filter(({ scheme }) => scheme === 'bearer' || (dpop && scheme === 'dpop'))
-  const withError = (error: string) => ours.find(({ parameters }) => parameters['error'] === error)
+  const withError = (error: string) => ours.find((challenge) => errorOf(challenge) === error)
+  const narrow = withError('insufficient_scope')
+  const invalid = withError('invalid_token')
   if (status === 403) {
-    const widened = withError('insufficient_scope')
-    return widened && { kind: 'scope', ...common(widened, known) }
+    if (narrow) return { kind: 'scope', ...common(narrow, known) }
+    if (invalid) return { kind: 'token', ...common(invalid, known) }
+    const silent = ours.find((challenge) => errorOf(challenge) === undefined && challenge.parameters['scope'])
+    const named = silent && common(silent, known)
+    return named?.scope === undefined ? undefined : { kind: 'scope', ...named, implied: true }
   }
   if (dpop && withError('use_dpop_nonce')) return { kind: 'nonce' }
   const stronger = withError('insufficient_user_authentication')
   if (stronger)
     return { kind: 'authentication', ...authentication(stronger, known), ...scopeOf(stronger, known) }
   if (challenges.length === 0) return { kind: 'token' }
-  const plain = withError('invalid_token') ?? ours.find(({ parameters }) => parameters['error'] === undefined)
+  if (narrow && !invalid) return { kind: 'scope', ...common(narrow, known) }
+  const plain = invalid ?? ours.find((challenge) => errorOf(challenge) === undefined) ?? ours[0]
   return plain && { kind: 'token', ...common(plain, known) }
+}
+
+/** Why a `401` or `403` asks for nothing that the library can bring. */
+export function whyNoDemand(status: number, header: string | null): 'dpop_off' | 'not_bearer' | 'forbidden' {
+  const schemes = parseChallenges(header).map(({ scheme }) => scheme)
+  if (schemes.includes('dpop') && !schemes.includes('bearer')) return 'dpop_off'
+  return status === 403 ? 'forbidden' : 'not_bearer'
+}
+
+/** In lower case: not every server writes codes as OAuth does. */
+function errorOf({ parameters }: Challenge): string | undefined {
+  return parameters['error']?.toLowerCase()
 }
 
 function common({ parameters }: Challenge, secrets: Secrets): { resourceMetadata?: string; scope?: string } {

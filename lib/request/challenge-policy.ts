@@ -1,8 +1,10 @@
-import { readDemand } from '../protocol/challenge.ts'
+import type { NoDemandReason } from '../events.ts'
+import { readDemand, whyNoDemand } from '../protocol/challenge.ts'
 import type { Demand } from '../protocol/challenge.ts'
 import { rememberNonce } from '../protocol/dpop.ts'
 import type { RequestContext } from '../token/request-context.ts'
 import type { CachedToken } from '../token/token-cache.ts'
+import { addsTo } from '../token/token-source.ts'
 import type { TokenSource } from '../token/token-source.ts'
 import type { Answer } from './replayable.ts'
 
@@ -39,7 +41,10 @@ export class ChallengePolicy {
     if (asksNothing && this.#met === 'none' && isSettled(token)) return undefined
     if (token?.dpop !== undefined) rememberNonce(token.dpop, this.#request.url, answer.headers)
     // A redirect that was followed may have left the origin: what is said there is not said about our token (A5).
-    if (this.#hasLeftTheOrigin(answer)) return undefined
+    if (this.#hasLeftTheOrigin(answer)) {
+      if (!asksNothing) this.#tell(status, undefined, 'redirected')
+      return undefined
+    }
 
     const demand = asksNothing ? undefined : this.#read(answer, token)
     if (token !== undefined && status !== 401 && demand?.kind !== 'token')
@@ -47,21 +52,25 @@ export class ChallengePolicy {
     if (this.#met === 'authentication' && demand?.kind !== 'nonce')
       this.#source.settleAuthentication(demand?.kind !== 'authentication')
     if (this.#met === 'scope' && asksNothing) this.#source.settleStepUp()
-    const wanted = demand && this.consider(demand, status, token)
+    if (demand === undefined) {
+      if (!asksNothing)
+        this.#tell(status, undefined, whyNoDemand(status, answer.headers.get('www-authenticate')))
+      return undefined
+    }
     // The first hop of a redirect may have done the work: only a safe method is sent again (A5).
-    return answer.redirected && !isSafe(this.#request.method) ? undefined : wanted
+    return this.consider(demand, status, token, !answer.redirected || isSafe(this.#request.method))
   }
 
-  /** The same for a demand that has been read already. */
-  consider(demand: Demand, status: number, token: CachedToken | undefined): Demand | undefined {
-    const scope = 'scope' in demand ? demand.scope : undefined
-    this.#source.emit(
-      { type: 'challenge', status, demand: demand.kind, ...(scope !== undefined && { scope }) },
-      this.#request.number,
-    )
-    // A nonce is for the proof of a token: without one, a token is what is wanted.
-    const wanted: Demand = demand.kind === 'nonce' && token === undefined ? { kind: 'token' } : demand
-    if (!this.#isForUs(wanted, token)) return undefined
+  /** The same for a demand that has been read already. `again`: whether the request may be sent again at all. */
+  consider(demand: Demand, status: number, token: CachedToken | undefined, again = true): Demand | undefined {
+    const wanted = withoutToken(demand, status, token)
+    if (wanted.kind === 'token') this.#source.learn(wanted)
+    const isFirst = order[wanted.kind] > order[this.#met]
+    const reason = isFirst ? this.#whyNotNow(wanted, token) : 'repeated'
+    const reasonToTell = reason ?? (again ? undefined : 'redirected')
+    this.#tell(status, wanted, reasonToTell)
+    if (wanted.kind === 'token' && token !== undefined) this.#giveUp(token, reason)
+    if (reasonToTell !== undefined) return undefined
     this.#met = wanted.kind
     return wanted
   }
@@ -72,33 +81,56 @@ export class ChallengePolicy {
     return readDemand(status, headers.get('www-authenticate'), configuration.dpop !== undefined, ...secrets)
   }
 
-  /** Whether a demand is to be met now, after what has been done for this request already. */
-  #isForUs(demand: Demand, token: CachedToken | undefined): boolean {
-    const isNext = order[demand.kind] > order[this.#met]
+  /** Why a demand is not to be met now, though this request has not had it met; undefined if it is. */
+  #whyNotNow(demand: Demand, token: CachedToken | undefined): NoDemandReason | undefined {
     switch (demand.kind) {
       case 'token':
-        this.#source.learn(demand)
-        return token === undefined ? isNext : this.#isWorthRenewing(token, isNext)
+        return token === undefined || this.#source.mayRenew(token) ? undefined : 'paused'
       case 'authentication':
-        return isNext && !this.#source.isUnsatisfied
+        return this.#source.isUnsatisfied ? 'paused' : undefined
       case 'scope':
-        return isNext && this.#source.client.configuration.stepUp
+        if (demand.implied === true && !addsTo(demand.scope, token)) return 'forbidden'
+        return this.#source.client.configuration.stepUp
+          ? this.#source.whyNotWiden(demand, token)
+          : 'step_up_off'
       case 'nonce':
-        return isNext
+        return undefined
     }
   }
 
-  /** Gives the refused token up. A token that never worked would be replaced by its like: that is remembered (G2). */
-  #isWorthRenewing(token: CachedToken, isNext: boolean): boolean {
-    if (isNext) return this.#source.giveUp(token, this.#request.number)
-    if (token.proven) this.#source.invalidate(token, this.#request.number)
-    else this.#source.refuse(token, this.#request.number)
-    return false
+  /** Forgets the refused token. One that never worked would be replaced by its like: that is remembered (G2). */
+  #giveUp(token: CachedToken, reason: NoDemandReason | undefined): void {
+    if (reason === undefined || (reason === 'repeated' && token.proven))
+      this.#source.invalidate(token, this.#request.number)
+    else if (reason === 'repeated') this.#source.refuse(token, this.#request.number)
+  }
+
+  #tell(status: number, demand: Demand | undefined, reason: NoDemandReason | undefined): void {
+    if (!this.#source.client.events.listening) return
+    const scope = demand !== undefined && 'scope' in demand ? demand.scope : undefined
+    const told = reason === undefined ? demand?.kind : undefined
+    this.#source.emit(
+      {
+        type: 'challenge',
+        status,
+        demand: told ?? 'none',
+        ...(scope !== undefined && { scope }),
+        ...(reason !== undefined && { reason }),
+      },
+      this.#request.number,
+    )
   }
 
   #hasLeftTheOrigin({ redirected, url }: Answer): boolean {
     return redirected && URL.canParse(url) && new URL(url).origin !== this.#source.resource.origin
   }
+}
+
+/** A nonce is for the proof of a token, and a `401` about its scope is about a token: without one, a token is wanted. */
+function withoutToken(demand: Demand, status: number, token: CachedToken | undefined): Demand {
+  if (token !== undefined || (demand.kind !== 'nonce' && (demand.kind !== 'scope' || status !== 401)))
+    return demand
+  return { ...(demand.kind === 'scope' && demand), kind: 'token' }
 }
 
 /** Whether a method changes nothing at the server (RFC 9110 §9.2.1). */

@@ -107,9 +107,13 @@ export class Refusals {
 
   // ---- Scopes (D3) --------------------------------------------------------------------------------------------------
 
-  /** Whether one more attempt to widen the scope may be made; counts it. */
-  takeStepUp(): boolean {
-    return ++this.#stepUps <= mostStepUps
+  /** Whether one more attempt to widen the scope may be made. */
+  get mayStepUp(): boolean {
+    return this.#stepUps < mostStepUps
+  }
+
+  countStepUp(): void {
+    this.#stepUps++
   }
 
   /** A request whose scope was widened has been served. */

@@ -152,18 +152,15 @@ export class TokenSource {
   }
 
   /**
-   * Gives up a token that was refused, unless another has taken its place: a `401` speaks of the token that was sent (E2).
-   * False if its refusal is known, or refusals have cost enough renewals: then nothing more is tried for now (G2).
+   * Whether a refused token may be replaced now; counts it if so. Not if its refusal is known, or if refusals have cost
+   * enough renewals: then nothing more is tried for now (G2).
    */
-  giveUp(sent: CachedToken, request?: number): boolean {
+  mayRenew(sent: CachedToken): boolean {
     const { refusals } = this.account
-    if (refusals.isKnown(sent)) return false
-    if (this.#cached()?.value === sent.value && !refusals.takeRenewal()) return false
-    this.invalidate(sent, request)
-    return true
+    return !refusals.isKnown(sent) && (this.#cached()?.value !== sent.value || refusals.takeRenewal())
   }
 
-  /** Forgets a token that was refused, unless another has taken its place (E2). */
+  /** Forgets a token that was refused, unless another has taken its place: a `401` speaks of the token that was sent (E2). */
   invalidate(sent: CachedToken, request?: number): void {
     const key = this.#keyOfToken()
     const removed = key !== undefined && this.client.cache.invalidate(key, sent)
@@ -179,6 +176,18 @@ export class TokenSource {
   /** Notes whether a token with another authentication behind it was enough (D4). */
   settleAuthentication(enough: boolean): void {
     this.account.refusals.settleAuthentication(enough)
+  }
+
+  /** Why no wider token is to be had for this demand; undefined if one is to be tried (D3). */
+  whyNotWiden(demand: ScopeDemand, sent: CachedToken | undefined): 'not_wider' | 'paused' | undefined {
+    const { account } = this
+    const wanted = this.#wantedScope(demand)
+    if ((wanted?.length ?? 0) > longestScope) return 'not_wider'
+    if (this.#held({ reason: 'scope', sent, demand }) !== undefined) return undefined
+    // A new token with no more than this one would be refused alike.
+    if (sent !== undefined && !addsTo(demand.scope, sent)) return 'not_wider'
+    const joins = account.flights.has(flightKey(wanted, undefined))
+    return joins || account.refusals.mayStepUp ? undefined : 'paused'
   }
 
   /** Notes that a request whose scope was widened has been served (D3). */
@@ -264,24 +273,20 @@ export class TokenSource {
   /** A token with the wider scope that a `403` asks for, or undefined if it cannot be had (D3). */
   async #widen(
     request: RequestContext,
-    demand: Demand & { kind: 'scope' },
+    demand: ScopeDemand,
     sent: CachedToken | undefined,
   ): Promise<CachedToken | undefined> {
     const { account } = this
     const need: Need = { reason: 'scope', sent, demand }
+    // Others may have asked since the answer was looked at.
+    if (this.whyNotWiden(demand, sent) !== undefined) return undefined
     const wanted = this.#wantedScope(demand)
-    if ((wanted?.length ?? 0) > longestScope) return undefined
-    const had = new Set(scopeTokens(sent?.scope))
-    const addsTo = (scope: string | undefined) => scopeTokens(scope).some((token) => !had.has(token))
-    const isHeld = this.#held(need) !== undefined
-    // A new token with no more than this one would be refused alike.
-    if (sent !== undefined && !addsTo(demand.scope) && !isHeld) return undefined
     const joins = account.flights.has(flightKey(wanted, undefined))
-    if (!joins && !isHeld && !account.refusals.takeStepUp()) return undefined
+    if (!joins && this.#held(need) === undefined) account.refusals.countStepUp()
     this.emit({ type: 'step_up', ...(wanted !== undefined && { scope: wanted }) }, request.number)
     try {
       const token = await this.obtain(request, need)
-      if (sent !== undefined && !addsTo(token.scope)) return undefined
+      if (sent !== undefined && !addsTo(token.scope, sent)) return undefined
       account.scopes = { ...account.scopes, widened: wanted }
       return token
     } catch {
@@ -365,3 +370,11 @@ export class TokenSource {
 }
 
 const overdue = Symbol('overdue')
+
+type ScopeDemand = Demand & { kind: 'scope' }
+
+/** Whether a scope holds something that a token lacks. */
+export function addsTo(scope: string | undefined, token: CachedToken | undefined): boolean {
+  const had = new Set(scopeTokens(token?.scope))
+  return scopeTokens(scope).some((wanted) => !had.has(wanted))
+}

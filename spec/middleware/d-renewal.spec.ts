@@ -21,6 +21,10 @@ describe('what starts a renewal', () => {
     ['Bearer before Basic', 'Bearer realm="a, b", Basic realm="x"'],
     ['Bearer after Negotiate', 'Negotiate, Bearer'],
     ['one Bearer of two', 'Bearer error="invalid_request", Bearer error="invalid_token"'],
+    ...['invalid_request', 'expired_token', 'token_expired', 'unauthorized', 'INVALID_TOKEN', 'no idea'].map(
+      (error): [string, string] => [`the error ${error}`, `Bearer realm="x", error="${error}"`],
+    ),
+    ['an error in single quotes', "Bearer error='invalid_token', error_description='expired at noon'"],
   ])('(D1) a 401 with %s', async (_, challenge) => {
     const setup = await primed()
     setup.answer = (__, index) => (index === 0 ? refusing(401, challenge) : undefined)
@@ -32,11 +36,10 @@ describe('what starts a renewal', () => {
     ['401 with Basic', 401, 'Basic realm="x"'],
     ['401 with Negotiate', 401, 'Negotiate'],
     ['401 with DPoP, which is off', 401, 'DPoP error="invalid_token"'],
-    ['401 with another error', 401, 'Bearer error="invalid_request"'],
     ['401 that names Bearer in a string', 401, 'Basic realm="Bearer error=invalid_token"'],
     ['400', 400, 'Bearer error="invalid_token"'],
     ['403', 403, undefined],
-    ['403 with invalid_token', 403, 'Bearer error="invalid_token"'],
+    ['403 with another error', 403, 'Bearer error="invalid_request", scope="x"'],
     ['403 with a scope in another scheme', 403, 'Basic error="insufficient_scope", scope="x"'],
     ['407', 407, 'Bearer error="invalid_token"'],
     ['419', 419, 'Bearer'],
@@ -52,12 +55,63 @@ describe('what starts a renewal', () => {
   })
 })
 
+describe('(D1) a refusal that says it in another way', () => {
+  it.each<[string, number, string]>([
+    ['a 403 with invalid_token', 403, 'Bearer error="invalid_token"'],
+    ['a 403 with INVALID_TOKEN in single quotes', 403, "Bearer error='INVALID_TOKEN'"],
+  ])('%s gets a new token', async (_, status, challenge) => {
+    const setup = await primed()
+    setup.answer = (__, index) => (index === 0 ? refusing(status, challenge) : undefined)
+    expect((await setup.fetch(resource)).status).toBe(200)
+    expect([setup.sent.length, setup.exchanges]).toEqual([2, 1])
+  })
+
+  it.each(['error="invalid_request"', "error='unauthorized'", 'error="insufficient_scope", scope="a"'])(
+    'a bare request that is answered 401 Bearer %s gets its first token',
+    async (parameters) => {
+      const setup = new Setup()
+      const metadata = 'https://mcp.example/.well-known/oauth-protected-resource/mcp'
+      setup.answer = (_, index) =>
+        index === 0 ? refusing(401, `Bearer ${parameters}, resource_metadata="${metadata}"`) : undefined
+      expect((await setup.fetch(resource)).status).toBe(200)
+      expect([setup.sent.length, setup.exchanges]).toEqual([2, 1])
+    },
+  )
+
+  it.each<[string, number, string]>([
+    [
+      'a 403 that names a scope and no error, as the Go SDK writes it',
+      403,
+      'resource_metadata="/m", scope="read write"',
+    ],
+    ['a 401 with insufficient_scope', 401, 'error="insufficient_scope", scope="write"'],
+    ['a 403 with a scope in single quotes', 403, "error='insufficient_scope', scope='read write'"],
+  ])('%s gets a wider token (D3)', async (_, status, parameters) => {
+    const setup = await primed({ resources: [{ url: resource, scope: 'read' }] })
+    setup.answer = (__, index) => (index === 0 ? refusing(status, `Bearer ${parameters}`) : undefined)
+    expect((await setup.fetch(resource)).status).toBe(200)
+    expect(stepUps(setup)).toEqual(['read write'])
+  })
+
+  it('of a hostile server costs at most three exchanges in a thousand requests, each naming another scope (G8, D3)', async () => {
+    for (const [status, error] of [
+      [403, ''],
+      [401, 'error="insufficient_scope", '],
+    ] as const) {
+      const setup = await primed()
+      setup.answer = (_, index) => refusing(status, `Bearer ${error}scope="s${index}"`)
+      for (let i = 0; i < 1_000; i++) expect((await setup.fetch(resource)).status).toBe(status)
+      expect(setup.exchanges).toBe(3)
+    }
+  })
+})
+
+/** What was asked for at the token endpoints, from the events. */
+const stepUps = (setup: Setup) =>
+  setup.events.flatMap((event) => (event.type === 'step_up' ? [event.scope] : []))
+
 describe('(D3) a 403 with insufficient_scope', () => {
   const wanting = (scope: string) => refusing(403, `Bearer error="insufficient_scope", scope="${scope}"`)
-
-  /** What was asked for at the token endpoints, from the events. */
-  const stepUps = (setup: Setup) =>
-    setup.events.flatMap((event) => (event.type === 'step_up' ? [event.scope] : []))
 
   it('asks for the union of what the token was asked for and what the challenge names', async () => {
     const setup = await primed({ resources: [{ url: resource, scope: 'read list' }] })

@@ -311,14 +311,41 @@ describe('what an answer asks for', () => {
   it('is nothing, for other schemes, statuses and errors (D1)', () => {
     expect(demand(401, 'Basic realm="x"')).toBeUndefined()
     expect(demand(401, 'Negotiate')).toBeUndefined()
-    expect(demand(401, 'Bearer error="invalid_request"')).toBeUndefined()
-    expect(demand(401, 'Bearer error="insufficient_scope", scope="a"')).toBeUndefined()
     expect(demand(407, 'Bearer')).toBeUndefined()
     expect(demand(400, 'Bearer error="invalid_token"')).toBeUndefined()
     expect(demand(200, 'Bearer error="invalid_token"')).toBeUndefined()
     expect(demand(403, null)).toBeUndefined()
-    expect(demand(403, 'Bearer error="invalid_token"')).toBeUndefined()
+    expect(demand(403, 'Bearer error="invalid_request", scope="a"')).toBeUndefined()
+    expect(demand(403, 'Bearer realm="x"')).toBeUndefined()
+    expect(demand(403, 'Basic scope="a"')).toBeUndefined()
     expect(demand(403, 'Basic error="insufficient_scope"')).toBeUndefined()
+  })
+
+  it('is a token for a 401 of Bearer whatever its error, and for a 403 with invalid_token (D1)', () => {
+    for (const error of ['invalid_request', 'expired_token', 'INVALID_TOKEN', 'use_dpop_nonce', ''])
+      expect(demand(401, `Bearer error="${error}", scope="a"`)).toEqual({ kind: 'token', scope: 'a' })
+    expect(demand(403, 'Bearer error="Invalid_Token"')).toEqual({ kind: 'token' })
+    const both = 'Bearer error="insufficient_scope", scope="a", Bearer error="invalid_token"'
+    expect(demand(401, both)).toEqual({ kind: 'token' })
+  })
+
+  it('is read from single quotes like from double ones', () => {
+    expect(demand(401, `Bearer resource_metadata='${metadata}', scope='a b', error='x'`)).toEqual({
+      kind: 'token',
+      resourceMetadata: metadata,
+      scope: 'a b',
+    })
+    expect(demand(403, "Bearer error='insufficient_scope' , scope='a'")).toEqual({
+      kind: 'scope',
+      scope: 'a',
+    })
+    // What is no pair of quotes stays what it was.
+    expect(parseChallenges("Bearer a='b, c=d' e, f='")[0]?.parameters).toMatchObject({ a: "'b", c: "d'" })
+  })
+
+  it('is a wider scope for a 401 that says so, and, if the token lacks it, for a 403 with a scope alone (D3)', () => {
+    expect(demand(401, 'Bearer error="insufficient_scope", scope="a"')).toEqual({ kind: 'scope', scope: 'a' })
+    expect(demand(403, 'Bearer scope="a b"')).toEqual({ kind: 'scope', scope: 'a b', implied: true })
   })
 
   it('is a wider scope, when a 403 says insufficient_scope (D3)', () => {

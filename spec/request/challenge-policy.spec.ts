@@ -18,13 +18,17 @@ function situation({
 }: Partial<CrossAppAccessOptions> & { method?: string } = {}) {
   let now = 0
   const events: unknown[] = []
+  const challenges: unknown[] = []
   const configuration = parseOptions({
     idp: { issuer: 'https://idp.example', clientId: 'a' },
     authorizationServers: [{ issuer, clientId: 'b' }],
     resources: [{ url, authorizationServer: issuer }],
     getIdToken: () => 'x',
     clock: { now: () => now, monotonic: () => now },
-    onEvent: ({ type }) => events.push(type),
+    onEvent: (event) => {
+      events.push(event.type)
+      if (event.type === 'challenge') challenges.push([event.status, event.demand, event.reason])
+    },
     ...options,
   })
   const client = new Client(configuration)
@@ -36,6 +40,7 @@ function situation({
   return {
     source,
     events,
+    challenges,
     advance: (ms: number) => (now += ms),
     policy: (met?: ConstructorParameters<typeof ChallengePolicy>[2]) =>
       new ChallengePolicy(source, request, met),
@@ -182,6 +187,91 @@ describe('the order of the demands of one request (C1, C5, D5)', () => {
             const demands = [first, second, third, fourth].map((kind) => one.next(all[kind], hold()))
             expect(demands.filter((demand) => demand !== undefined).length).toBeLessThanOrEqual(3)
           }
+  })
+})
+
+describe('an answer that starts nothing is told, with why (D1)', () => {
+  const held = { scope: 'read' }
+
+  it.each<[string, Answer, string, Parameters<typeof situation>[0]?]>([
+    ['a 401 of Basic', answer(401, 'Basic realm="x"'), 'not_bearer'],
+    ['a 401 of DPoP, which is off', answer(401, 'DPoP algs="ES256"'), 'dpop_off'],
+    ['a 403 of DPoP, which is off', answer(403, 'DPoP error="insufficient_scope"'), 'dpop_off'],
+    ['a 403 without a challenge', answer(403), 'forbidden'],
+    ['a 403 with a challenge that names nothing', answer(403, 'Bearer realm="x"'), 'forbidden'],
+    ['a 403 that names a scope which the token has', answer(403, 'Bearer scope="read"'), 'forbidden'],
+    [
+      'a 403 for a scope which the token has',
+      answer(403, 'Bearer error="insufficient_scope", scope="read"'),
+      'not_wider',
+    ],
+    [
+      'a 403 for a scope that it does not name',
+      answer(403, 'Bearer error="insufficient_scope"'),
+      'not_wider',
+    ],
+    [
+      'a 403 for an endless scope',
+      answer(403, `Bearer error="insufficient_scope", scope="${'s'.repeat(5_000)}"`),
+      'not_wider',
+    ],
+    ['a 403 for a scope, step-up being off', narrow, 'step_up_off', { stepUp: false }],
+    [
+      'a 401 of another origin',
+      answer(401, 'Bearer', { redirected: true, url: 'https://other.example/' }),
+      'redirected',
+    ],
+    ['a 401 after a redirect of a POST', answer(401, 'Bearer', { redirected: true }), 'redirected'],
+    ['a 403 for a scope after a redirect of a POST', { ...narrow, redirected: true }, 'redirected'],
+  ])('%s', (_, got, reason, options = {}) => {
+    const { policy, hold, challenges } = situation(options)
+    expect(policy().next(got, hold(held))).toBeUndefined()
+    expect(challenges).toEqual([[got.status, 'none', reason]])
+  })
+
+  it.each<[string, Answer, Parameters<ReturnType<typeof situation>['policy']>[0]]>([
+    ['a new token refused', invalid, 'token'],
+    ['a better authentication that is not enough', stronger, 'authentication'],
+    ['a wider token refused for its scope', narrow, 'scope'],
+  ])('%s: what it asks for was done for this request', (_, got, met) => {
+    const { policy, hold, challenges } = situation()
+    expect(policy(met).next(got, hold(held))).toBeUndefined()
+    expect(challenges).toEqual([[got.status, 'none', 'repeated']])
+  })
+
+  it('a refusal that is known, an authentication that was not enough, and step-ups that led nowhere', () => {
+    const { policy, hold, challenges } = situation()
+    const token = hold(held)
+    policy('token').next(invalid, token)
+    policy('authentication').next(stronger, token)
+    challenges.length = 0
+    policy().next(invalid, token)
+    policy().next(stronger, token)
+    expect(challenges).toEqual([
+      [401, 'none', 'paused'],
+      [401, 'none', 'paused'],
+    ])
+  })
+
+  it('what is met is told once, as what it asks for', () => {
+    const { policy, hold, challenges } = situation()
+    expect(policy().next(answer(403, 'Bearer scope="read write"'), hold(held))?.kind).toBe('scope')
+    expect(policy().next(answer(403, 'Bearer error="invalid_token"'), hold(held))?.kind).toBe('token')
+    expect(policy().next(answer(401, 'Bearer error="insufficient_scope"'), undefined)?.kind).toBe('token')
+    expect(challenges).toEqual([
+      [403, 'scope', undefined],
+      [403, 'token', undefined],
+      [401, 'token', undefined],
+    ])
+  })
+
+  it('a 403 for a scope says that the server took the token, one with invalid_token that it did not', () => {
+    const { policy, hold } = situation()
+    const taken = hold(held)
+    policy().next(answer(403, 'Bearer scope="write"'), taken)
+    const refused = hold(held)
+    policy().next(answer(403, 'Bearer error="invalid_token"'), refused)
+    expect([taken.proven, refused.proven]).toEqual([true, false])
   })
 })
 

@@ -74,7 +74,7 @@ export async function requestJson(
         redirect: 'manual',
         // It survives a copy of the init, and no fetch minds it.
         [flowMark]: true,
-        ...noCookies(),
+        ...unstored(),
         ...(signal && { signal }),
       }) as Promise<Response>,
       signal,
@@ -107,10 +107,29 @@ export async function requestJson(
 
 const tokenMembers = ['access_token', 'refresh_token', 'id_token']
 
-// Boundary: Cloudflare's Request knows no `credentials` and throws on it; it has no cookies either.
+// Boundary: Cloudflare's Request knows no `credentials`, an older one no `cache`, and they throw on what they do not know.
 // Asked at each request: naming Request when the module loads would make Node load its whole fetch.
-const noCookies = (): { credentials?: 'omit' } =>
-  typeof Request === 'function' && 'credentials' in Request.prototype ? { credentials: 'omit' } : {}
+function unstored(): { credentials?: 'omit'; cache?: 'no-store' } {
+  const knows = (member: string) => typeof Request === 'function' && member in Request.prototype
+  // Some frameworks cache a POST too, and would answer with a token that was revoked (F11).
+  return {
+    ...(knows('credentials') && { credentials: 'omit' }),
+    ...(knows('cache') && takesNoStore() && { cache: 'no-store' }),
+  }
+}
+
+let noStore: boolean | undefined
+
+/** Whether this runtime takes it: some have the member and throw on each value. */
+function takesNoStore(): boolean {
+  if (noStore !== undefined) return noStore
+  try {
+    noStore = new Request('https://localhost', { cache: 'no-store' }).cache === 'no-store'
+  } catch {
+    noStore = false
+  }
+  return noStore
+}
 
 function isTransient(status: number, body: Record<string, unknown> | undefined): boolean {
   if (status === 408 || status === 425 || status === 429 || status >= 500) return true
@@ -176,21 +195,52 @@ export function abortable<T>(work: Promise<T>, signal: AbortSignal | undefined):
   if (signal === undefined) return work
   return new Promise((resolve, reject) => {
     // Boundary: the reason is handed on as it is, an Error or not.
-    const abort = () => reject(signal.reason as Error)
-    if (signal.aborted) abort()
-    else signal.addEventListener('abort', abort, { once: true })
+    const leave = whenAborted(signal, () => reject(signal.reason as Error))
     // Also after an abort, so that a later rejection is nobody's unhandled one.
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
+    work.then(resolve, reject).finally(leave)
   })
+}
+
+interface Waiters {
+  readonly tell: Set<() => void>
+  readonly listener: () => void
+}
+
+/** Those who wait for each signal: it carries one listener for all of them, and none once nobody waits (G8). */
+const waiting = new WeakMap<AbortSignal, Waiters>()
+
+/** Calls `abort` at the signal's abort, or at once if that has been. Gives what calls it off. */
+function whenAborted(signal: AbortSignal, abort: () => void): () => void {
+  if (signal.aborted) {
+    abort()
+    return () => undefined
+  }
+  const waiters = waiting.get(signal) ?? startWaiting(signal)
+  waiters.tell.add(abort)
+  return () => {
+    if (!waiters.tell.delete(abort) || waiters.tell.size > 0) return
+    signal.removeEventListener('abort', waiters.listener)
+    waiting.delete(signal)
+  }
+}
+
+function startWaiting(signal: AbortSignal): Waiters {
+  const tell = new Set<() => void>()
+  const waiters = { tell, listener: () => tell.forEach((abort) => abort()) }
+  waiting.set(signal, waiters)
+  signal.addEventListener('abort', waiters.listener, { once: true })
+  return waiters
 }
 
 /** The body as text, or nothing where it is larger than 1 MiB. */
 async function readText(response: Response, signal: AbortSignal | undefined): Promise<string | undefined> {
-  // Boundary: a fetch of another make may give a body without a reader, which is then not bounded here.
-  if (response.body === null || typeof response.body.getReader !== 'function') {
-    return await abortable(response.text(), signal)
+  // Boundary: a fetch of another make may give a body without a reader, or show none: it is measured afterwards.
+  const body = response.body as Partial<ReadableStream<Uint8Array>> | null | undefined
+  if (typeof body?.getReader !== 'function') {
+    const whole = await abortable(response.text(), signal)
+    return new TextEncoder().encode(whole).byteLength > maxAnswerBytes ? undefined : whole
   }
-  const reader = response.body.getReader()
+  const reader = (body as ReadableStream<Uint8Array>).getReader()
   const decoder = new TextDecoder()
   let text = ''
   let size = 0
@@ -289,6 +339,11 @@ export function isSecureUrl(url: string): boolean {
   if (!URL.canParse(url)) return false
   const { protocol, hostname } = new URL(url)
   return protocol === 'https:' || (protocol === 'http:' && isLoopback(hostname))
+}
+
+/** Whether an endpoint that a document of `issuer` names may be used: one on this machine only if the issuer is too (F4). */
+export function isSecureEndpoint(url: string, issuer: string): boolean {
+  return isSecureUrl(url) && (new URL(url).protocol === 'https:' || isLoopback(new URL(issuer).hostname))
 }
 
 function isLoopback(hostname: string): boolean {

@@ -8,10 +8,11 @@ const longestMs = 250
  * for it, and nothing it does can fail a request.
  */
 export function discard(response: Response): void {
-  const { body } = response
-  if (body === null || response.bodyUsed) return
-  // Boundary: a fetch of another make may have a body of another kind. It has been told of nothing, and keeps it.
-  if (typeof (body as Partial<ReadableStream>).getReader !== 'function' || body.locked) return
+  // Boundary: a fetch of another make may have no body, or one of another kind. It has been told of nothing, and keeps it.
+  const { body } = response as { body: ReadableStream<Uint8Array> | null | undefined }
+  if (body == null || response.bodyUsed || typeof (body as Partial<ReadableStream>).getReader !== 'function')
+    return
+  if (body.locked) return
   drain(body.getReader()).catch(() => undefined)
 }
 

@@ -1,6 +1,12 @@
 import { gzipSync } from 'node:zlib'
 import { startDeadline } from '../../lib/token/deadline.ts'
-import { isSecureUrl, maxAnswerBytes, parseRetryAfter, requestJson } from '../../lib/protocol/http.ts'
+import {
+  abortable,
+  isSecureUrl,
+  maxAnswerBytes,
+  parseRetryAfter,
+  requestJson,
+} from '../../lib/protocol/http.ts'
 import type { ProtocolContext, Hop } from '../../lib/protocol/context.ts'
 import { Listener } from '../support/listener.ts'
 import { Wire, json, rejection } from './support/wire.ts'
@@ -20,7 +26,7 @@ describe('a request of the flow', () => {
     })
     expect(wire.sent[0]).toMatchObject({ headers: { accept: 'application/json', 'x-own': '1' }, body: 'a=b' })
     expect(Object.keys(wire.sent[0].headers)).toEqual(['accept', 'x-own'])
-    expect(wire.sent[0].init).toMatchObject({ redirect: 'manual', credentials: 'omit' })
+    expect(wire.sent[0].init).toMatchObject({ redirect: 'manual', credentials: 'omit', cache: 'no-store' })
   })
 
   it.each([
@@ -35,6 +41,34 @@ describe('a request of the flow', () => {
   ])('has no body where the answer is %s', async (_, text) => {
     const wire = new Wire().on(`POST ${endpoint}`, () => new Response(text))
     expect((await requestJson(endpoint, post, 'access_token', wire)).body).toBeUndefined()
+  })
+
+  it('names no cache mode where the runtime knows none, whose fetch throws on it (F11)', async () => {
+    const own = Object.getOwnPropertyDescriptor(Request.prototype, 'cache')
+    Reflect.deleteProperty(Request.prototype, 'cache')
+    try {
+      const wire = new Wire().on(`POST ${endpoint}`, () => json({}))
+      await requestJson(endpoint, post, 'access_token', wire)
+      expect(wire.sent[0].init).not.toHaveProperty('cache')
+    } finally {
+      Object.defineProperty(Request.prototype, 'cache', own ?? {})
+    }
+  })
+
+  it('reads an answer that shows no body, as React Native’s do not, and measures it (F11)', async () => {
+    const bodiless = (text: string) => {
+      const { status, headers } = new Response(text)
+      return { status, headers, text: () => Promise.resolve(text) } as unknown as Response
+    }
+    const wire = new Wire().on(
+      `POST ${endpoint}`,
+      () => bodiless('{"a":1}'),
+      () => bodiless(`{"a":"${'€'.repeat(maxAnswerBytes / 3)}"}`),
+    )
+    expect(await requestJson(endpoint, post, 'access_token', wire)).toMatchObject({ body: { a: 1 } })
+    expect(await rejection(requestJson(endpoint, post, 'access_token', wire))).toMatchObject({
+      code: 'invalid_response',
+    })
   })
 
   it('reads JSON whatever its media type, with a byte order mark too', async () => {
@@ -355,4 +389,45 @@ describe('a URL', () => {
     'localhost',
     '',
   ])('may not carry tokens: %s (A3)', (url) => expect(isSecureUrl(url)).toBe(false))
+})
+
+describe('those who wait with one signal', () => {
+  const watched = () => {
+    const controller = new AbortController()
+    const { signal } = controller
+    const add = jest.spyOn(signal, 'addEventListener')
+    const remove = jest.spyOn(signal, 'removeEventListener')
+    const listeners = () => add.mock.calls.length - remove.mock.calls.length
+    return { controller, signal, listeners }
+  }
+
+  it('put one listener on it, and none once they are served: Node warns of more than ten (G8)', async () => {
+    const { signal, listeners } = watched()
+    let serve = (_: string) => undefined as void
+    const work = new Promise<string>((resolve) => (serve = resolve))
+    const waits = Array.from({ length: 15 }, () => abortable(work, signal))
+    expect(listeners()).toBe(1)
+    serve('served')
+    expect(new Set(await Promise.all(waits))).toEqual(new Set(['served']))
+    expect(listeners()).toBe(0)
+    expect(await abortable(Promise.resolve('again'), signal)).toBe('again')
+    await new Promise(setImmediate)
+    expect(listeners()).toBe(0)
+  })
+
+  it('all leave at its abort, with its reason; one who was served before does not (E4)', async () => {
+    const { controller, signal } = watched()
+    const never = new Promise<string>(() => undefined)
+    const waits = [
+      abortable(never, signal),
+      abortable(Promise.resolve('served'), signal),
+      abortable(never, signal),
+    ]
+    expect(await waits[1]).toBe('served')
+    const reason = new Error('enough')
+    controller.abort(reason)
+    expect(await Promise.allSettled([waits[0], waits[2], abortable(never, signal)])).toEqual(
+      Array.from({ length: 3 }, () => ({ status: 'rejected', reason })),
+    )
+  })
 })

@@ -1,5 +1,5 @@
 import { CrossAppAccessError } from '../errors.ts'
-import { isSecureUrl, requestJson } from '../protocol/http.ts'
+import { isSecureEndpoint, requestJson } from '../protocol/http.ts'
 import { quoted } from '../protocol/redaction.ts'
 import { checkSignature } from './decoded-token.ts'
 import { observation } from './observation.ts'
@@ -13,7 +13,7 @@ export async function checkSignatures(walk: Walk): Promise<void> {
   const { configuration, observations, recorder, subjectToken, tokens } = walk.seen
   const uri = recorder.body('identity_provider_metadata', configuration.idp.issuer)?.['jwks_uri']
   const hasJwt = tokens.idJag?.format === 'jwt' || tokens.idToken?.format === 'jwt'
-  if (typeof uri !== 'string' || !hasJwt || !isSecureUrl(uri)) return
+  if (typeof uri !== 'string' || !hasJwt || !isSecureEndpoint(uri, configuration.idp.issuer)) return
   await fetchKeys(walk, uri)
   const keys = recorder.body('identity_provider_keys')
   if (keys === undefined || !Array.isArray(keys['keys'])) return

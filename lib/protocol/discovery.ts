@@ -3,7 +3,7 @@ import { acceptableScope } from './challenge.ts'
 import { systemClock } from './context.ts'
 import type { ProtocolContext } from './context.ts'
 import { findings } from './findings.ts'
-import { failure, isSecureUrl, requestJson } from './http.ts'
+import { failure, isSecureEndpoint, requestJson } from './http.ts'
 import type { JsonAnswer } from './http.ts'
 import { readAuthorizationServer, readProtectedResource } from './metadata.ts'
 import type { AuthorizationServerMetadata, ProtectedResourceMetadata } from './metadata.ts'
@@ -25,8 +25,9 @@ export interface Discovered<T> {
 export function protectedResourceMetadataUrls(resource: string): string[] {
   const { origin, pathname, search } = new URL(resource)
   const root = `${origin}/.well-known/oauth-protected-resource`
-  const inserted = root + (pathname === '/' ? '' : pathname) + search
-  return inserted === root ? [root] : [inserted, root]
+  const inserted = root + (pathname === '/' ? '' : pathname)
+  // Not every route knows a query.
+  return [...new Set([inserted + search, inserted, root])]
 }
 
 /**
@@ -47,8 +48,8 @@ export function authorizationServerMetadataUrls(issuer: string): string[] {
  * Fetches the protected-resource metadata of an MCP server.
  *
  * `metadataUrl` is the `resource_metadata` of a challenge; it has to be on the origin of `url`, the URL that was
- * challenged. Without it the well-known places of `resource` are asked in order. A document counts only if its
- * `resource` is `url` or a path prefix of it on the same origin.
+ * challenged. Without it, or if it leads to nothing usable, the well-known places of `resource` are asked in order. A
+ * document counts only if its `resource` is `url` or a path prefix of it on the same origin.
  *
  * @example
  * ```ts
@@ -66,24 +67,15 @@ export async function discoverProtectedResource(
   context: ProtocolContext,
 ): Promise<Discovered<ProtectedResourceMetadata>> {
   const { url, resource = url, metadataUrl } = request
-  const urls =
-    metadataUrl === undefined
-      ? protectedResourceMetadataUrls(resource)
-      : [sameOrigin(metadataUrl, url, context)]
-  return await firstUsable(urls, context, (answer, source) => {
+  const wellKnown = protectedResourceMetadataUrls(resource)
+  const isNamed = metadataUrl !== undefined && URL.canParse(metadataUrl, url)
+  const urls = isNamed ? [sameOrigin(metadataUrl, url, context), ...wellKnown] : wellKnown
+  return await firstUsable([...new Set(urls)], context, (answer, source) => {
     const described = readProtectedResource(answer.body)
     if (described === undefined)
       throw unusable(context, source, answer, findings.noProtectedResourceMetadata())
     const document = withAcceptableScopes(described, context)
-    if (!covers(document.resource, url)) {
-      throw failure(context, {
-        code: 'metadata_mismatch',
-        step: 'discovery',
-        endpoint: source,
-        detail: 'the metadata describes another resource',
-        finding: findings.resourceMismatch(document.resource, url),
-      })
-    }
+    assertCovers(document, url, source, context)
     return document
   })
 }
@@ -91,7 +83,8 @@ export async function discoverProtectedResource(
 /**
  * Fetches the metadata of an authorization server or OpenID provider.
  *
- * The document's `issuer` has to be `issuer`, code point by code point, and its token endpoint https or loopback.
+ * The document's `issuer` has to be `issuer`, code point by code point, and its token endpoint https, or on
+ * loopback if the issuer is too.
  *
  * @example
  * ```ts
@@ -121,12 +114,12 @@ export async function discoverAuthorizationServer(
         finding: findings.issuerMismatch(issuer, document.issuer),
       })
     }
-    if (!isSecureUrl(document.token_endpoint)) {
+    if (!isSecureEndpoint(document.token_endpoint, issuer)) {
       throw failure(context, {
         code: 'insecure_url',
         step: 'discovery',
         endpoint: source,
-        detail: 'the token endpoint in the metadata is neither https nor loopback',
+        detail: 'the token endpoint in the metadata is neither https nor, like the issuer, on loopback',
         finding: findings.insecureTokenEndpoint(issuer),
       })
     }
@@ -206,8 +199,25 @@ function sameOrigin(metadataUrl: string, url: string, context: ProtocolContext):
   })
 }
 
+/** Throws `metadata_mismatch` if a document, found at `source`, is not about the resource at `url` (F3). */
+export function assertCovers(
+  { resource }: ProtectedResourceMetadata,
+  url: string,
+  source: string,
+  context: ProtocolContext,
+): void {
+  if (covers(resource, url)) return
+  throw failure(context, {
+    code: 'metadata_mismatch',
+    step: 'discovery',
+    endpoint: source,
+    detail: 'the metadata describes another resource',
+    finding: findings.resourceMismatch(resource, url),
+  })
+}
+
 /** Whether `resource` is the URL itself or a path prefix of it on the same origin. */
-function covers(resource: string, url: string): boolean {
+export function covers(resource: string, url: string): boolean {
   if (resource === url) return true
   if (!URL.canParse(resource)) return false
   const outer = new URL(resource)

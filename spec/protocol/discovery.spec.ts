@@ -17,7 +17,7 @@ describe('the places of protected-resource metadata (D-02, D-06)', () => {
     ['https://example.com', ['']],
     ['https://example.com/', ['']],
     ['https://example.com/mcp/', ['/mcp/', '']],
-    ['https://example.com/mcp?tenant=1', ['/mcp?tenant=1', '']],
+    ['https://example.com/mcp?tenant=1', ['/mcp?tenant=1', '/mcp', '']],
     ['https://example.com/?tenant=1', ['?tenant=1', '']],
   ])('of %s are asked in order', (resource, paths) => {
     const urls = paths.map((path) => wellKnown('example.com', 'oauth-protected-resource', path))
@@ -133,13 +133,21 @@ describe('discovery of a protected resource', () => {
   describe('at the place that a challenge names', () => {
     const metadataUrl = 'https://mcp.example.com/meta?tenant=1'
 
-    it('asks there and nowhere else', async () => {
+    it('asks there first, and goes on to the well-known places only if it has no document (F3)', async () => {
+      const there = new Wire().on(`GET ${metadataUrl}`, () => json(document))
+      await discover(there, { metadataUrl })
+      expect(there.places).toEqual([`GET ${metadataUrl}`])
       const wire = new Wire()
       expect(await rejection(discover(wire, { metadataUrl }))).toMatchObject({
         code: 'discovery_failed',
         status: 404,
       })
-      expect(wire.places).toEqual([`GET ${metadataUrl}`])
+      expect(wire.places).toEqual([`GET ${metadataUrl}`, inserted, root])
+    })
+
+    it('passes over what is no address (F3)', async () => {
+      const wire = new Wire().on(inserted, () => json(document))
+      expect((await discover(wire, { metadataUrl: 'https://' })).url).toBe(inserted.slice(4))
     })
 
     it('takes a relative reference too', async () => {
@@ -154,7 +162,6 @@ describe('discovery of a protected resource', () => {
       '//evil.example/meta',
       'https://you:pass@mcp.example.com/meta',
       'data:application/json,{}',
-      'https://',
     ])('asks nobody where that is on another origin: %s (F3)', async (metadataUrl) => {
       const wire = new Wire()
       expect(await rejection(discover(wire, { metadataUrl }))).toMatchObject({ code: 'metadata_mismatch' })
@@ -280,10 +287,15 @@ describe('discovery of a server', () => {
   })
 
   it.each(['http://127.0.0.1:8080/token', 'http://[::1]/token', 'http://localhost:1/token'])(
-    'takes the token endpoint %s: it is this machine (A3)',
+    'takes the token endpoint %s, which is on this machine, of an issuer that is so too (A3, F4)',
     async (token_endpoint) => {
-      const wire = new Wire().on(oauth, () => json({ ...document, token_endpoint }))
-      expect((await discover(wire)).document.token_endpoint).toBe(token_endpoint)
+      const remote = new Wire().on(oauth, () => json({ ...document, token_endpoint }))
+      expect(await rejection(discover(remote))).toMatchObject({ code: 'insecure_url', step: 'discovery' })
+      const local = 'http://localhost:9000'
+      const place = `GET ${local}/.well-known/oauth-authorization-server`
+      const wire = new Wire().on(place, () => json({ issuer: local, token_endpoint }))
+      const found = await discoverAuthorizationServer(local, { fetch: wire.fetch, clock })
+      expect(found.document.token_endpoint).toBe(token_endpoint)
     },
   )
 

@@ -8,7 +8,7 @@ import { findingOf, isCrossAppAccessError } from '../../errors.ts'
 import { systemClock } from '../../protocol/context.ts'
 import type { AnyFetch, ProtocolContext } from '../../protocol/context.ts'
 import { authorizationServerMetadataUrls } from '../../protocol/discovery.ts'
-import { abortable, isSecureUrl, requestJson } from '../../protocol/http.ts'
+import { abortable, isSecureEndpoint, requestJson } from '../../protocol/http.ts'
 import { Secrets } from '../../protocol/redaction.ts'
 import type { ServerRegistration } from '../../protocol/registration.ts'
 import { sha256 } from '../../protocol/sha256.ts'
@@ -107,7 +107,7 @@ async function discover(idp: ServerRegistration, context: ProtocolContext): Prom
         : 'no answer'
       return undefined
     })
-    const metadata = answer?.status === 200 ? read(answer.body ?? {}) : undefined
+    const metadata = answer?.status === 200 ? read(answer.body ?? {}, idp.issuer) : undefined
     if (metadata === undefined) continue
     if (answer?.body?.['issuer'] === idp.issuer) return metadata
     reason = 'its metadata names another issuer'
@@ -115,14 +115,15 @@ async function discover(idp: ServerRegistration, context: ProtocolContext): Prom
   throw new Error(`The identity provider cannot sign users in: ${reason}`)
 }
 
-function read(document: Record<string, unknown>): ProviderMetadata | undefined {
+function read(document: Record<string, unknown>, issuer: string): ProviderMetadata | undefined {
   const {
     authorization_endpoint: authorizationEndpoint,
     token_endpoint: tokenEndpoint,
     jwks_uri: jwksUri,
   } = document
   const endpoints = [authorizationEndpoint, tokenEndpoint, jwksUri]
-  if (!endpoints.every((endpoint) => typeof endpoint === 'string' && isSecureUrl(endpoint))) return undefined
+  if (!endpoints.every((endpoint) => typeof endpoint === 'string' && isSecureEndpoint(endpoint, issuer)))
+    return undefined
   const methods = document['token_endpoint_auth_methods_supported']
   return {
     authorizationEndpoint: String(authorizationEndpoint),

@@ -1,10 +1,13 @@
 import { startDeadline } from './deadline.ts'
+import { CrossAppAccessError } from '../errors.ts'
 import type { CrossAppAccessErrorCode } from '../errors.ts'
 import type { Configuration } from '../options/configuration.ts'
 import type { ResourceConfiguration } from '../options/resources.ts'
 import type { AcquireRequest, MetadataSource } from '../protocol/acquire.ts'
 import type { ProtocolContext } from '../protocol/context.ts'
 import {
+  assertCovers,
+  covers,
   discoverAuthorizationServer,
   discoverProtectedResource,
   metadataUrlOnOrigin,
@@ -21,7 +24,13 @@ interface Entry<T> {
   readonly namedAs?: string | undefined
   /** Monotonic milliseconds. */
   readonly freshUntil: number
+  /** Until when it serves if it cannot be fetched again (F4). */
+  readonly usableUntil: number
 }
+
+/** How long a document serves beyond its freshness if it cannot be fetched again, and when that is tried again. */
+const staleForMs = 86_400_000
+const retryAfterMs = 60_000
 
 /** What is known of a resource, whoever asks. */
 export interface KnownResource {
@@ -41,7 +50,6 @@ export interface KnownResource {
 export class MetadataCache implements MetadataSource {
   readonly #configuration: Configuration
   readonly #servers = new Map<string, Entry<AuthorizationServerMetadata>>()
-  #tokenEndpoints: ReadonlySet<string> = new Set()
   readonly #resources = new Map<number, Entry<ProtectedResourceMetadata>>()
   /** By index of the resource. */
   readonly #known: KnownResource[] = []
@@ -84,11 +92,6 @@ export class MetadataCache implements MetadataSource {
     this.#learn(resource, { resourceMetadata: found?.namedAs })
   }
 
-  /** The token endpoints that metadata named, as `URL` writes them: another set whenever they change. */
-  get tokenEndpoints(): ReadonlySet<string> {
-    return this.#tokenEndpoints
-  }
-
   async protectedResource(
     request: AcquireRequest,
     context: ProtocolContext,
@@ -98,24 +101,41 @@ export class MetadataCache implements MetadataSource {
     const known = this.#resources.get(resource.index)
     const moved =
       resourceMetadata !== undefined && known?.url !== resourceMetadata && known?.namedAs !== resourceMetadata
-    if (known !== undefined && !moved && this.#isFresh(known)) return known.document
-    const entry = await this.#fetchOnce(
-      `resource ${resource.index} ${resourceMetadata ?? ''}`,
-      resource.url,
-      context,
-      (own) =>
-        discoverProtectedResource(
-          {
-            url: request.url,
-            resource: resource.url,
-            ...(resourceMetadata !== undefined && { metadataUrl: resourceMetadata }),
-          },
-          own,
-        ),
-    )
+    if (known !== undefined && !moved && this.#isFresh(known)) {
+      // Fetched for somebody else, and checked for that URL: a mismatch is this asker's alone (E0).
+      assertCovers(known.document, request.url, known.url, context)
+      return known.document
+    }
+    const entry = await this.#orStale(known, () => this.#fetchResource(request, resource, context))
+    assertCovers(entry.document, request.url, entry.url, context)
+    // What one user was led to must not take the place of the document that is about the resource itself (E0).
+    if (known !== undefined && covers(known.document.resource, resource.url))
+      assertCovers(entry.document, resource.url, entry.url, context)
     this.#resources.set(resource.index, { ...entry, namedAs: resourceMetadata })
     this.#learn(resource, { described: entry.document })
     return entry.document
+  }
+
+  async #fetchResource(
+    { url, resourceMetadata }: AcquireRequest,
+    resource: ResourceConfiguration,
+    context: ProtocolContext,
+  ): Promise<Entry<ProtectedResourceMetadata>> {
+    const name = `resource ${resource.index} ${resourceMetadata ?? ''}`
+    const where = resourceMetadata === undefined ? {} : { metadataUrl: resourceMetadata }
+    const fetchAs = (name: string) =>
+      this.#fetchOnce(name, resource.url, context, (own) =>
+        discoverProtectedResource({ url, resource: resource.url, ...where }, own),
+      )
+    if (!this.#underway.has(name)) return await fetchAs(name)
+    // Somebody else's, which was checked for another URL: what is wrong for that one need not be for this (E0).
+    const found = await fetchAs(name).catch((error: unknown) => {
+      if (error instanceof CrossAppAccessError && error.code === 'metadata_mismatch') return undefined
+      throw error
+    })
+    return found !== undefined && covers(found.document.resource, url)
+      ? found
+      : await fetchAs(`${name} ${url}`)
   }
 
   async server(
@@ -126,14 +146,27 @@ export class MetadataCache implements MetadataSource {
     if (tokenEndpoint !== undefined) return { issuer, token_endpoint: String(tokenEndpoint) }
     const known = this.#servers.get(issuer)
     if (known !== undefined && options?.refresh !== true && this.#isFresh(known)) return known.document
-    const entry = await this.#fetchOnce(`server ${issuer}`, issuer, context, (own) =>
-      discoverAuthorizationServer(issuer, own),
+    // A document whose token endpoint is gone does not serve any longer.
+    const last = options?.refresh === true ? undefined : known
+    const entry = await this.#orStale(last, () =>
+      this.#fetchOnce(`server ${issuer}`, issuer, context, (own) => discoverAuthorizationServer(issuer, own)),
     )
     this.#servers.set(issuer, entry)
-    // Made anew: a server whose endpoint moves at each look does not fill the memory.
-    const endpoints = [...this.#servers.values()].map(({ document }) => document.token_endpoint)
-    this.#tokenEndpoints = new Set(endpoints.map((endpoint) => new URL(endpoint).href))
     return entry.document
+  }
+
+  /** Fetches a document again; the last one serves if that cannot be done, but not if it is refused (F3, F4). */
+  async #orStale<T>(known: Entry<T> | undefined, fetch: () => Promise<Entry<T>>): Promise<Entry<T>> {
+    try {
+      return await fetch()
+    } catch (error) {
+      const now = this.#configuration.clock.monotonic()
+      const cannot =
+        error instanceof CrossAppAccessError &&
+        (error.code === 'discovery_failed' || error.code === 'temporarily_unavailable')
+      if (!cannot || known === undefined || now >= known.usableUntil) throw error
+      return { ...known, freshUntil: Math.max(known.freshUntil, now + retryAfterMs) }
+    }
   }
 
   #isFresh({ freshUntil }: Entry<unknown>): boolean {
@@ -157,11 +190,10 @@ export class MetadataCache implements MetadataSource {
     const { signal: _, ...rest } = context
     const own = { ...rest, deadline: () => startDeadline(timeouts.requestMs) }
     const startedAt = clock.monotonic()
-    const result = discover(own).then(({ document, url, freshForMs }) => ({
-      document,
-      url,
-      freshUntil: clock.monotonic() + freshForMs,
-    }))
+    const result = discover(own).then(({ document, url, freshForMs }) => {
+      const freshUntil = clock.monotonic() + freshForMs
+      return { document, url, freshUntil, usableUntil: freshUntil + staleForMs }
+    })
     const entry = { startedAt, result }
     this.#underway.set(name, entry)
     const clear = () => {

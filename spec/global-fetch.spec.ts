@@ -3,6 +3,7 @@ import { UndiciInstrumentation } from '@opentelemetry/instrumentation-undici'
 import { BasicTracerProvider, InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-base'
 import { http, HttpResponse, passthrough } from 'msw'
 import { setupServer } from 'msw/node'
+import { toAuthProvider } from '../lib/adapters/mcp.ts'
 import { createCrossAppAccess, installGlobalFetch, withCrossAppAccess } from '../lib/index.ts'
 import type { FetchMiddleware } from '../lib/index.ts'
 import { imitate } from '../lib/fetch-middleware.ts'
@@ -42,6 +43,87 @@ async function layers(): Promise<string[]> {
   await fetch('https://anywhere.example')
   return [...passed]
 }
+
+describe('while the global fetch is wrapped, and the servers of the flow lie below the resource (A4, H2)', () => {
+  const origin = 'https://mcp.example'
+  const issuer = `${origin}/mcp/issuer`
+  const tokenEndpoint = `${origin}/mcp/oauth/token`
+  const metadata = `${origin}/mcp/metadata`
+
+  /** A global fetch that stands for all servers, and what it was asked with which token. */
+  function servers(tokenEndpointOfServer = tokenEndpoint) {
+    const asked: [url: string, authorization: string | null][] = []
+    globalThis.fetch = (input, init) => {
+      const url = String(input)
+      const authorization = new Headers(init?.headers).get('authorization')
+      asked.push([url, authorization])
+      if (url === metadata || url.includes('/.well-known/oauth-protected'))
+        return Promise.resolve(Response.json({ resource: `${origin}/mcp`, authorization_servers: [issuer] }))
+      if (url.startsWith('https://idp.example/.well-known'))
+        return Promise.resolve(
+          Response.json({ issuer: 'https://idp.example', token_endpoint: 'https://idp.example/token' }),
+        )
+      if (url.includes('/.well-known/'))
+        return Promise.resolve(Response.json({ issuer, token_endpoint: tokenEndpointOfServer }))
+      if (url === 'https://idp.example/token')
+        return Promise.resolve(
+          Response.json({
+            access_token: 'jag',
+            issued_token_type: 'urn:ietf:params:oauth:token-type:id-jag',
+            token_type: 'N_A',
+          }),
+        )
+      if (
+        url === tokenEndpointOfServer &&
+        init?.method === 'POST' &&
+        String(init.body).includes('assertion=')
+      )
+        return Promise.resolve(Response.json({ access_token: 'at', token_type: 'Bearer', expires_in: 300 }))
+      const headers = { 'www-authenticate': `Bearer resource_metadata="${metadata}"` }
+      return Promise.resolve(new Response('', authorization === null ? { status: 401, headers } : {}))
+    }
+    const xaa = createCrossAppAccess({
+      idp: { issuer: 'https://idp.example', clientId: 'a' },
+      authorizationServers: [{ issuer, clientId: 'b' }],
+      resources: [{ url: `${origin}/mcp` }],
+      getIdToken: () => 'id-token',
+    })
+    return { asked, xaa, installed: installGlobalFetch(xaa.middleware) }
+  }
+
+  it.each<[string, (xaa: ReturnType<typeof createCrossAppAccess>) => Promise<unknown>]>([
+    ['getAccessToken', async (xaa) => (await xaa.getAccessToken(`${origin}/mcp`)).value],
+    ['toAuthProvider', (xaa) => toAuthProvider(xaa, `${origin}/mcp`).token()],
+  ])('%s does not wait for itself, and no request of the flow carries a token', async (_, token) => {
+    const { asked, xaa, installed } = servers()
+    try {
+      expect((await fetch(`${origin}/mcp/tools`)).status).toBe(200)
+      expect(asked.filter(([, authorization]) => authorization !== null)).toEqual([
+        [`${origin}/mcp/tools`, 'Bearer at'],
+      ])
+      xaa.invalidate()
+      expect(await token(xaa)).toBe('at')
+      expect(
+        asked.filter(([url]) => url === tokenEndpoint).map(([, authorization]) => authorization),
+      ).toEqual([null, null])
+    } finally {
+      installed.uninstall()
+    }
+  })
+
+  it('a server that names the MCP URL as its token endpoint takes that URL out of no resource (A4)', async () => {
+    const { asked, installed } = servers(`${origin}/mcp`)
+    try {
+      for (let i = 0; i < 3; i++)
+        expect((await fetch(`${origin}/mcp`, { method: 'POST', body: 'call' })).status).toBe(200)
+      const calls = asked.filter(([url]) => url === `${origin}/mcp`).map(([, authorization]) => authorization)
+      // The first call without a token, the grant, and every call with its token from then on.
+      expect(calls).toEqual([null, null, 'Bearer at', 'Bearer at', 'Bearer at'])
+    } finally {
+      installed.uninstall()
+    }
+  })
+})
 
 describe('installGlobalFetch (H2)', () => {
   it('wraps the fetch that it finds, and puts it back', async () => {

@@ -340,7 +340,7 @@ describe.each(versions)('the interceptor in a network, %s', (_, undici) => {
     expect(new Set(proxy.tunnels).size).toBe(3)
   })
 
-  it('never sends a token request to the one host that a Pool connects to instead', async () => {
+  it('never sends a token request to the one host that a Pool connects to instead, though it does not say so (H7)', async () => {
     const { cert: ca, issue } = await authority
     const paths: string[] = []
     const server = createTlsServer(await issue('localhost'), (request, response) => {
@@ -352,16 +352,19 @@ describe.each(versions)('the interceptor in a network, %s', (_, undici) => {
     const origin = `https://localhost:${port}`
     const pool = ending(new undici.Pool(origin, { connect: { ca } }))
     const { fetch: __, ...options } = optionsFor(`${origin}/mcp`, undefined, { backOff: { minMs: 1 } })
-    const answer = pool
-      .compose(crossAppAccessInterceptor(options))
-      .request({ origin, path: '/mcp', method: 'GET' })
+    const interceptor = crossAppAccessInterceptor(options)
+    expect(() => pool.compose(interceptor)).toThrow('give `fetch` in the options')
+    const silent: Dispatcher.DispatcherComposeInterceptor = (dispatch) => (asked, handler) =>
+      asked.path.startsWith('/') ? dispatch(asked, handler) : true
+    const hidden = new undici.RetryAgent(pool.compose(silent))
+    const answer = hidden.compose(interceptor).request({ origin, path: '/mcp', method: 'GET' })
     await expect(answer).rejects.toMatchObject({ code: 'temporarily_unavailable' })
     expect(paths).toEqual([])
   })
 
   const tellsOrigin = undici !== versions[0]?.[1]
   ;(tellsOrigin ? it : it.skip)(
-    'nor over plain HTTP, where undici tells what a Pool is bound to',
+    'takes no request for one of the resource that goes elsewhere, where undici tells what a Pool is bound to (A1, H7)',
     async () => {
       const paths: string[] = []
       const server = createServer((request, response) => {
@@ -373,11 +376,9 @@ describe.each(versions)('the interceptor in a network, %s', (_, undici) => {
       const origin = `http://127.0.0.1:${port}`
       const { fetch: __, ...options } = optionsFor(`${origin}/mcp`, undefined, { backOff: { minMs: 1 } })
       const pool = ending(new undici.Pool(origin))
-      const dispatcher = pool.compose(crossAppAccessInterceptor(options))
-      const answer = dispatcher.request({ path: '/mcp', method: 'GET' })
-      await expect(answer).rejects.toMatchObject({ code: 'temporarily_unavailable' })
-      expect(paths).toEqual([])
-      // Nor is a request taken for the resource that goes elsewhere by what its dispatcher is bound to.
+      expect(() => pool.compose(crossAppAccessInterceptor(options))).toThrow(
+        `bound to ${origin}, and cannot reach`,
+      )
       const elsewhere = { ...options, resources: [{ url: 'http://127.0.0.1:1/mcp' }] }
       const other = pool.compose(
         crossAppAccessInterceptor({ ...elsewhere, fetch: backChannel(), acquire: 'eager' }),

@@ -16,7 +16,7 @@ import { Caller } from './caller.ts'
 import type { AnyDispatch, Dispatch, DispatchHandler, DispatchOptions } from './dispatch.ts'
 import { DispatchedRequest } from './dispatched-request.ts'
 import { headerOf, rereadable } from './headers.ts'
-import { InnerFetch } from './inner-fetch.ts'
+import { flowFetch } from './inner-fetch.ts'
 
 export { createFetch } from './create-fetch.ts'
 export type { FetchOptions } from './create-fetch.ts'
@@ -91,7 +91,7 @@ function newUsers(options: CrossAppAccessOptions | CrossAppAccess): Users {
 function intercept(users: Users, dispatch: Dispatch, boundTo: string | undefined): Dispatch {
   const { client } = users
   const locator = new ResourceLocator(client.configuration)
-  const innerFetch = new InnerFetch(dispatch, boundTo)
+  const fetchFor = flowFetch(client.configuration.fetch, dispatch, boundTo)
   return (asked, handler) => {
     const location = locationOf(locator, asked, boundTo)
     if (location === undefined) return dispatch(asked, handler)
@@ -109,7 +109,7 @@ function intercept(users: Users, dispatch: Dispatch, boundTo: string | undefined
       return refuse(handler, error)
     }
     const number = client.nextRequest()
-    const next = { dispatch, fetch: innerFetch.for(resource.origin) }
+    const next = { dispatch, fetch: fetchFor(resource.origin) }
     const { origin } = resource
     const request = new DispatchedRequest(
       { options, handler, url, origin, number },

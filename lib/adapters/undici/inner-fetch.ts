@@ -1,24 +1,42 @@
 import { isIP } from 'node:net'
 import type { AnyFetch } from '../../protocol/context.ts'
+import { Binding } from './binding.ts'
 import type { Dispatch } from './dispatch.ts'
 import { fetchOver } from './fetch-over.ts'
+
+/**
+ * The fetch for a flow that a request to an origin needs: the one of the options, else one over the wrapped dispatcher.
+ *
+ * @param boundTo - The only origin that the dispatcher connects to, where undici tells it.
+ * @throws `TypeError` if there is none in the options, and the dispatcher reaches one origin alone (H7).
+ */
+export function flowFetch(
+  configured: AnyFetch | undefined,
+  dispatch: Dispatch,
+  boundTo: string | undefined,
+): (home: string) => AnyFetch {
+  if (configured !== undefined) return () => configured
+  if (boundTo !== undefined) throw new TypeError(boundElsewhere(boundTo))
+  const binding = new Binding(dispatch)
+  if (binding.bound === true) throw new TypeError(boundElsewhere(undefined))
+  const inner = new InnerFetch(dispatch, binding)
+  return (home) => inner.for(home)
+}
 
 /**
  * Fetches for the requests of the flow, over what an interceptor wraps: they share its connections, proxies and
  * certificates, and never come by the interceptor itself.
  */
-export class InnerFetch {
+class InnerFetch {
   readonly #dispatch: Dispatch
-  readonly #boundTo: string | undefined
+  readonly #binding: Binding
   readonly #fetches = new Map<string, AnyFetch>()
 
-  /** `boundTo`: the only origin that the dispatcher connects to, where that is known. */
-  constructor(dispatch: Dispatch, boundTo: string | undefined) {
+  constructor(dispatch: Dispatch, binding: Binding) {
     this.#dispatch = dispatch
-    this.#boundTo = boundTo
+    this.#binding = binding
   }
 
-  /** The fetch for a flow that a request to this origin needs. */
   for(home: string): AnyFetch {
     const known = this.#fetches.get(home)
     if (known !== undefined) return known
@@ -30,16 +48,19 @@ export class InnerFetch {
   /** Keeps what is meant for another host from the one host that a `Client` or a `Pool` connects to, whatever is asked. */
   #guarded(home: string): Dispatch {
     return (options, handler) => {
+      // Only a Pool that was busy then puts off such a question (H7).
+      if (this.#binding.pending || this.#binding.bound === true)
+        throw new TypeError(boundElsewhere(undefined))
       const { origin, hostname, protocol } = new URL(String(options.origin))
       if (origin === home) return this.#dispatch(options, handler)
-      if (this.#boundTo !== undefined) throw new TypeError(boundElsewhere(origin, this.#boundTo))
-      // undici 7 does not tell what it is bound to, but TLS does: the certificate has to be for the host that is meant.
+      // It may be bound without saying so, but TLS tells: the certificate has to be for the host that is meant.
       const servername = protocol === 'https:' && isIP(hostname) === 0 ? { servername: hostname } : {}
       return this.#dispatch({ ...options, ...servername }, handler)
     }
   }
 }
 
-function boundElsewhere(origin: string, boundTo: string): string {
-  return `The dispatcher is bound to ${boundTo} and cannot reach ${origin}: give a fetch in the options`
+function boundElsewhere(boundTo: string | undefined): string {
+  const where = boundTo === undefined ? 'one origin, as a Client or a Pool is' : boundTo
+  return `The dispatcher is bound to ${where}, and cannot reach the identity provider and the authorization servers: give \`fetch\` in the options, createFetch() for example`
 }

@@ -18,8 +18,16 @@ import type { AnyFetch } from './protocol/context.ts'
  */
 export type FetchMiddleware = <F extends AnyFetch>(next: F) => F
 
-/** Makes `wrapper` stand in for `original`: its name and own properties, such as Bun's `fetch.preconnect`. */
+/**
+ * Makes `wrapper` stand in for `original`: its name and own properties, such as Bun's `fetch.preconnect`.
+ *
+ * @throws `TypeError` if `original` is no function: somebody has taken the middleware itself for a fetch.
+ */
 export function imitate<F extends AnyFetch>(original: F, wrapper: AnyFetch): F {
+  if (typeof original !== 'function')
+    throw new TypeError(
+      'A fetch is wanted: withCrossAppAccess(options) wraps one, as in withCrossAppAccess(options)(fetch)',
+    )
   const {
     prototype: _,
     length: __,

@@ -23,6 +23,22 @@ const refuseOnce = (setup: Setup) => {
   setup.answer = (_, index) => (index === 0 ? unauthorized() : undefined)
 }
 
+describe('a middleware that is used as if it were a fetch, in JavaScript', () => {
+  it.each<[string, unknown]>([
+    ['a string', resource],
+    ['a URL', new URL(resource)],
+    ['a Request', new Request(resource)],
+    ['nothing', undefined],
+  ])('says that a fetch is wanted: with %s', async (_, input) => {
+    // As a client calls the fetch that it was given.
+    const fetch: (...args: unknown[]) => unknown = new Setup().xaa.middleware as never
+    expect(() => fetch(input, { method: 'POST' })).toThrow(TypeError)
+    await expect((async () => await fetch(input))()).rejects.toThrow(
+      'A fetch is wanted: withCrossAppAccess(options) wraps one, as in withCrossAppAccess(options)(fetch)',
+    )
+  })
+})
+
 describe('what comes in', () => {
   const odd: unknown = { toString: () => resource }
 

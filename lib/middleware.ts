@@ -7,7 +7,7 @@ import { imitate } from './fetch-middleware.ts'
 import type { FetchMiddleware } from './fetch-middleware.ts'
 import { hasHeader } from './request/headers.ts'
 import type { Answer, Replayable } from './request/replayable.ts'
-import { PassThrough } from './request/pass-through.ts'
+import { PassThrough, watch } from './request/pass-through.ts'
 import { ResourceLocator } from './request/resource-locator.ts'
 import type { TokenSource } from './token/token-source.ts'
 import type { Users } from './token/users.ts'
@@ -33,13 +33,13 @@ export function createMiddleware(users: Users): FetchMiddleware {
         const location = locator.locate(input)
         if (isOfTheFlow(init)) return fetch(input, init, ...rest)
         if (location === undefined)
-          return passThrough.uncovered(locator.missed, () => fetch(input, init, ...rest))
+          return watch(() => fetch(input, init, ...rest), passThrough.uncovered(locator.missed))
         const own = copyOfInit(init)
         const headers = effectiveHeaders(input, own)
         if (hasHeader(headers, 'authorization')) {
           // An iterator has been read, and what was read stands in for it.
           const asGiven = isIterator(init?.headers) ? own : init
-          return passThrough.authorized(location.resource, () => fetch(input, asGiven, ...rest))
+          return watch(() => fetch(input, asGiven, ...rest), passThrough.authorized(location.resource))
         }
         const source = users.current().of(location.resource)
         const number = client.nextRequest()

@@ -60,6 +60,15 @@ describe('a request to the origin of a resource that no resource covers (A6)', (
     },
   )
 
+  it('is not told of if a redirect led to another origin, which refused it', async () => {
+    const { warnings, events, wrap } = fresh()
+    const response = Object.defineProperty(new Response(null, { status: 401 }), 'url', {
+      value: 'https://elsewhere.example/',
+    })
+    expect(await wrap(async () => response)('https://mcp.example/mpc')).toBe(response)
+    expect([warnings, events]).toEqual([[], []])
+  })
+
   it('comes back as the very answer, with every argument handed on (A1, B4)', async () => {
     const response = new Response(null, { status: 401 })
     const calls: unknown[][] = []

@@ -7,6 +7,9 @@ type Reason = 'authorization_present' | 'no_resource'
 /** Each reason is warned of once in a process: events tell of every request. */
 const warned = new Set<Reason>()
 
+/** Is told the status of an answer, and after a redirect the URL it came from. */
+export type Watcher = (status: unknown, url: unknown) => void
+
 /** Tells of requests that get no token although a resource is configured at their origin (A6). */
 export class PassThrough {
   readonly #users: Users
@@ -15,10 +18,10 @@ export class PassThrough {
     this.#users = users
   }
 
-  /** A request under a resource that carries an `Authorization` of its own (A2). */
-  authorized<T>({ label }: ResourceConfiguration, send: () => Promise<T>): Promise<T> {
-    this.tell(label, 'authorization_present')
-    return this.#watch(send(), () =>
+  /** For a request under a resource that carries an `Authorization` of its own (A2). */
+  authorized({ label, origin }: ResourceConfiguration): Watcher {
+    this.#tell(label, 'authorization_present')
+    return on401(origin, () =>
       warnOnce(
         'authorization_present',
         `A request to ${label} carries an Authorization header of its own, which xaa-fetch leaves alone, and the server answered 401. Remove that header, or the client's own authProvider or API key.`,
@@ -26,13 +29,12 @@ export class PassThrough {
     )
   }
 
-  /** A request to the origin of a resource that no resource covers. */
-  uncovered<T>(missed: NearMiss | undefined, send: () => Promise<T>): Promise<T> {
-    const answer = send()
+  /** For a request that no resource covers; nothing unless it goes to the origin of one. */
+  uncovered(missed: NearMiss | undefined): Watcher | undefined {
     const nearest = missed?.near[0]
-    if (missed === undefined || nearest === undefined) return answer
-    return this.#watch(answer, () => {
-      this.tell(nearest.label, 'no_resource')
+    if (missed === undefined || nearest === undefined) return undefined
+    return on401(nearest.origin, () => {
+      this.#tell(nearest.label, 'no_resource')
       const configured = missed.near.map(({ label }) => label).join(', ')
       warnOnce(
         'no_resource',
@@ -41,17 +43,8 @@ export class PassThrough {
     })
   }
 
-  /** The very answer, which is looked at on its way (B4). */
-  #watch<T>(answer: Promise<T>, tell: () => void): Promise<T> {
-    return Promise.resolve(answer).then((response) => {
-      // Boundary: what shapes itself like fetch may resolve to anything.
-      if ((response as { status?: unknown } | null | undefined)?.status === 401) tell()
-      return response
-    })
-  }
-
   /** Tells by an event. */
-  tell(resource: string, reason: Reason): void {
+  #tell(resource: string, reason: Reason): void {
     const { client, name } = this.#users
     if (!client.events.listening) return
     client.events.emit({
@@ -60,6 +53,27 @@ export class PassThrough {
       ...(name !== undefined && { subject: name }),
       reason,
     })
+  }
+}
+
+/** Sends, and looks at the very answer on its way (B4). */
+export function watch<T>(send: () => Promise<T>, watcher: Watcher | undefined): Promise<T> {
+  const answer = send()
+  if (watcher === undefined) return answer
+  return Promise.resolve(answer).then((response) => {
+    // Boundary: what shapes itself like fetch may resolve to anything.
+    const { status, url } = (response ?? {}) as { status?: unknown; url?: unknown }
+    watcher(status, url)
+    return response
+  })
+}
+
+/** A redirect may have led elsewhere, and then it is not this origin that refuses. */
+function on401(origin: string, tell: () => void): Watcher {
+  return (status, url) => {
+    if (status !== 401) return
+    const isElsewhere = typeof url === 'string' && URL.canParse(url) && new URL(url).origin !== origin
+    if (!isElsewhere) tell()
   }
 }
 

@@ -10,7 +10,7 @@ import { Caller } from './caller.ts'
 import type { Dispatch, DispatchHandler, DispatchOptions } from './dispatch.ts'
 import { DispatchedAnswer } from './dispatched-answer.ts'
 import type { OwnHeaders } from './headers.ts'
-import { copyOfHeaders, headerOf, withHeaders } from './headers.ts'
+import { headerOf, withHeaders } from './headers.ts'
 
 /** Bytes of a one-shot body that are kept, unless the options say otherwise. */
 const defaultBufferedBytes = 1024 * 1024
@@ -36,11 +36,11 @@ export class DispatchedRequest implements Replayable<DispatchedAnswer> {
 
   constructor(
     asked: {
+      /** Nobody else holds them: what was looked at is what is sent (B3). */
       options: DispatchOptions
+      headers: OwnHeaders
       handler: DispatchHandler
       url: string
-      /** Origin of the URL. */
-      origin: string
       number: number
     },
     next: { dispatch: Dispatch; fetch: AnyFetch },
@@ -51,13 +51,11 @@ export class DispatchedRequest implements Replayable<DispatchedAnswer> {
     this.number = asked.number
     this.fetch = next.fetch
     this.caller = new Caller(asked.handler, () => this.#letGoOfBody())
-    // From here on the caller may change its own objects: what was looked at is what is sent. A URL may change too.
-    const origin = typeof options.origin === 'string' ? options.origin : asked.origin
-    this.#options = { ...options, origin }
+    this.#options = options
     this.#dispatch = next.dispatch
     this.#configuration = configuration
-    const length = headerOf(options.headers, 'content-length')
-    this.#headers = copyOfHeaders(options.headers)
+    const length = headerOf(asked.headers, 'content-length')
+    this.#headers = asked.headers
     this.#lengthKnown = length !== undefined
     this.#takeBody(options.body, Number(length ?? 0))
   }

@@ -13,19 +13,22 @@ export function headerOf(headers: RequestHeaders, name: string): HeaderValue {
 /** Headers that nobody else holds: a record, or a flat list of names and values. */
 export type OwnHeaders = Record<string, string | string[] | undefined> | string[]
 
-/** Copies headers of any form. A record stays a record, everything else becomes a flat list. */
+/** Copies headers of any form, reading them once. A record stays a record, everything else becomes a flat list. */
 export function copyOfHeaders(headers: RequestHeaders): OwnHeaders {
   if (headers === null || headers === undefined) return {}
-  if (!(Symbol.iterator in headers)) return { ...headers }
-  const pairs: [string, HeaderValue][] = [...pairsOf(headers)]
+  const copyOf = <T>(value: T): T | T[] => (Array.isArray(value) ? [...(value as T[])] : value)
   // A flat list may hold lists of values, which the types do not say.
-  return pairs.flat() as string[]
+  if (Array.isArray(headers)) return headers.map(copyOf) as string[]
+  if (Symbol.iterator in headers) return [...pairsOf(headers)].flat().map(copyOf) as string[]
+  const pairs = Object.entries(headers).map(([name, value]) => [name, copyOf(value)] as const)
+  return Object.fromEntries(pairs) as OwnHeaders
 }
 
-/** Headers that can be read more than once: an iterator is read into a list, everything else is left as it is. */
-export function rereadable(headers: RequestHeaders): RequestHeaders {
-  const once = typeof headers === 'object' && headers !== null && 'next' in headers
-  return once ? copyOfHeaders(headers) : headers
+/** Whether headers are an iterable other than a list: it may run once, or give something else the next time. */
+export function isIterable(headers: RequestHeaders): boolean {
+  return (
+    typeof headers === 'object' && headers !== null && !Array.isArray(headers) && Symbol.iterator in headers
+  )
 }
 
 /** Headers with others added. */

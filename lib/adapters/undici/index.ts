@@ -9,14 +9,15 @@ import { deliver } from '../../middleware.ts'
 import type { CrossAppAccessOptions } from '../../options/options.ts'
 import { PassThrough } from '../../request/pass-through.ts'
 import { ResourceLocator } from '../../request/resource-locator.ts'
-import type { Location } from '../../request/resource-locator.ts'
+import type { Location, NearMiss } from '../../request/resource-locator.ts'
 import type { TokenSource } from '../../token/token-source.ts'
 import type { Users } from '../../token/users.ts'
 import { Caller } from './caller.ts'
 import type { AnyDispatch, Dispatch, DispatchHandler, DispatchOptions } from './dispatch.ts'
 import { DispatchedRequest } from './dispatched-request.ts'
-import { headerOf, rereadable } from './headers.ts'
+import { copyOfHeaders, headerOf, isIterable } from './headers.ts'
 import { flowFetch } from './inner-fetch.ts'
+import { watchedHandler } from './watched-handler.ts'
 
 export { createFetch } from './create-fetch.ts'
 export type { FetchOptions } from './create-fetch.ts'
@@ -90,17 +91,24 @@ function newUsers(options: CrossAppAccessOptions | CrossAppAccess): Users {
 
 function intercept(users: Users, dispatch: Dispatch, boundTo: string | undefined): Dispatch {
   const { client } = users
-  const locator = new ResourceLocator(client.configuration)
-  const fetchFor = flowFetch(client.configuration.fetch, dispatch, boundTo)
+  const { configuration } = client
+  const locator = new ResourceLocator(configuration)
+  const passThrough = new PassThrough(users)
+  const fetchFor = flowFetch(configuration.fetch, dispatch, boundTo)
   return (asked, handler) => {
-    const location = locationOf(locator, asked, boundTo)
-    if (location === undefined) return dispatch(asked, handler)
+    // Each is read once: the caller may change its objects, and getters may say something else the next time (B3).
+    const { origin, path } = asked
+    const { location, missed } = placeOf(locator, origin, path, boundTo)
+    if (location === undefined) return dispatch(asked, watchedHandler(handler, passThrough.uncovered(missed)))
     const { resource, url } = location
-    const headers = rereadable(asked.headers)
-    const options = headers === asked.headers ? asked : { ...asked, headers: headers ?? null }
+    const { headers: given } = asked
+    // For undici to refuse.
+    if (typeof given !== 'object' && given !== undefined) return dispatch(asked, handler)
+    const headers = copyOfHeaders(given)
     if (headerOf(headers, 'authorization') !== undefined) {
-      new PassThrough(users).tell(resource.label, 'authorization_present')
-      return dispatch(options, handler)
+      // What iterates may run once: what was read of it stands in for it.
+      const options = isIterable(given) ? { ...asked, headers } : asked
+      return dispatch(options, watchedHandler(handler, passThrough.authorized(resource)))
     }
     let source: TokenSource
     try {
@@ -109,12 +117,12 @@ function intercept(users: Users, dispatch: Dispatch, boundTo: string | undefined
       return refuse(handler, error)
     }
     const number = client.nextRequest()
-    const next = { dispatch, fetch: fetchFor(resource.origin) }
-    const { origin } = resource
+    // A URL may change too.
+    const options = { ...asked, origin: typeof origin === 'string' ? origin : resource.origin, path, headers }
     const request = new DispatchedRequest(
-      { options, handler, url, origin, number },
-      next,
-      client.configuration,
+      { options, headers, handler, url, number },
+      { dispatch, fetch: fetchFor(resource.origin) },
+      configuration,
     )
     return start(source, request)
   }
@@ -142,17 +150,35 @@ function start(source: TokenSource, request: DispatchedRequest): boolean {
   return request.accepted
 }
 
-/** What the request lies under, if that is beyond doubt. */
-function locationOf(
+/** Where a request goes: under a resource, or to the origin of one that does not cover it (A6), or elsewhere. */
+interface Place {
+  location?: Location | undefined
+  missed?: NearMiss | undefined
+}
+
+function placeOf(
   locator: ResourceLocator,
-  { origin, path }: DispatchOptions,
+  origin: DispatchOptions['origin'],
+  path: unknown,
   boundTo: string | undefined,
-): Location | undefined {
+): Place {
   // Without an origin there is no telling where it goes. A path that is a URL is for a proxy, `host:port` for a tunnel.
-  if (origin === undefined || typeof path !== 'string' || !path.startsWith('/')) return undefined
-  if (!isPlain(path)) return undefined
-  const location = locator.locate(String(origin).replace(/\/$/, '') + path)
-  return boundTo === undefined || location?.resource.origin === boundTo ? location : undefined
+  if (origin === undefined || typeof path !== 'string' || !path.startsWith('/')) return {}
+  const root = String(origin)
+  const location = locator.locate(root.replace(/\/$/, '') + path)
+  const { missed } = locator
+  const resource = location?.resource ?? missed?.near[0]
+  if (boundTo !== undefined && resource?.origin !== boundTo) return {}
+  if (location === undefined) return { missed }
+  if (isOrigin(root) && isPlain(path)) return { location }
+  const { origin: at, pathname } = new URL(location.url)
+  const difference = 'its origin is more than an origin, or its path is not written as URL writes it'
+  return { missed: { label: at + pathname, near: [location.resource], difference } }
+}
+
+/** A client that is bound to an origin sends to it what has a path in `origin`, by `path` alone. */
+function isOrigin(text: string): boolean {
+  return /^https?:\/\/[^/\\?#@\s]+\/?$/i.test(text)
 }
 
 /** undici sends paths as they are: one that `URL` would write otherwise may mean something else to the server. */

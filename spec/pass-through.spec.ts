@@ -65,7 +65,8 @@ describe('a request to the origin of a resource that no resource covers (A6)', (
     const response = Object.defineProperty(new Response(null, { status: 401 }), 'url', {
       value: 'https://elsewhere.example/',
     })
-    expect(await wrap(async () => response)('https://mcp.example/mpc')).toBe(response)
+    const next: typeof fetch = async () => response
+    expect(await wrap(next)('https://mcp.example/mpc')).toBe(response)
     expect([warnings, events]).toEqual([[], []])
   })
 

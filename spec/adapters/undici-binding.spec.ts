@@ -175,7 +175,6 @@ describe.each(versions)('a dispatcher that reaches one origin alone (H7), %s', (
       [
         'that throws nothing',
         () => {
-           
           throw undefined
         },
       ],
@@ -189,7 +188,7 @@ describe.each(versions)('a dispatcher that reaches one origin alone (H7), %s', (
       ],
       [
         'that is an async function and tells the handler at once',
-         
+
         async (__, handler) => {
           handler.onResponseError?.(undefined as never, error)
         },

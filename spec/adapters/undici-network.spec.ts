@@ -354,9 +354,12 @@ describe.each(versions)('the interceptor in a network, %s', (_, undici) => {
     const { fetch: __, ...options } = optionsFor(`${origin}/mcp`, undefined, { backOff: { minMs: 1 } })
     const interceptor = crossAppAccessInterceptor(options)
     expect(() => pool.compose(interceptor)).toThrow('give `fetch` in the options')
-    const silent: Dispatcher.DispatcherComposeInterceptor = (dispatch) => (asked, handler) =>
-      asked.path.startsWith('/') ? dispatch(asked, handler) : true
-    const hidden = new undici.RetryAgent(pool.compose(silent))
+    class Silent extends undici.Dispatcher {
+      override dispatch(asked: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean {
+        return asked.path.startsWith('/') ? pool.dispatch(asked, handler) : true
+      }
+    }
+    const hidden = new Silent()
     const answer = hidden.compose(interceptor).request({ origin, path: '/mcp', method: 'GET' })
     await expect(answer).rejects.toMatchObject({ code: 'temporarily_unavailable' })
     expect(paths).toEqual([])

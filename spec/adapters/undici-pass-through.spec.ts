@@ -142,7 +142,7 @@ describe.each(versions)('what the interceptor leaves alone, %s', (_, undici) => 
   })
 
   describe('a request with an Authorization of its own (A2, A6)', () => {
-    it.each<[form: string, headers: () => Dispatcher.DispatchOptions['headers']]>([
+    it.each<[form: string, headers: () => NonNullable<Dispatcher.DispatchOptions['headers']>]>([
       ['a record', () => ({ AUTHORIZATION: 'Bearer own' })],
       ['a list', () => ['Authorization', 'Bearer own']],
       ['an iterator', () => new Map([['authorization', 'Bearer own']]).entries()],

@@ -191,6 +191,102 @@ describe.each(versions)('what goes over the wire, %s', (_, undici) => {
       expect(seen[0]?.headers['x-mine']).toBe('before')
     })
 
+    describe('reads what the caller gives once, and sends that (B3)', () => {
+      /** Says one thing when it is read for the first time, and another thing from then on. */
+      const turning = <T>(first: T, then: T) => {
+        let reads = 0
+        return () => (reads++ === 0 ? first : then)
+      }
+
+      it('if members of the options say something else the second time', async () => {
+        serve = accepting('t1', echoHash)
+        const asked: Dispatcher.DispatchOptions = { path: '', method: 'POST' }
+        const getters = {
+          origin: turning(origin, 'http://127.0.0.1:1'),
+          path: turning('/mcp', '/elsewhere'),
+          body: turning('first', 'second'),
+          headers: turning({ 'x-turn': '1' }, { 'x-turn': '2', authorization: 'Bearer own' }),
+        }
+        for (const [name, get] of Object.entries(getters))
+          Object.defineProperty(asked, name, { get, enumerable: true })
+        const base = new undici.Agent()
+        dispatchers.push(base)
+        const options = optionsFor(`${origin}/mcp`, channel, { acquire: 'challenge' })
+        const chunks: Buffer[] = []
+        // Not composed: undici 8 reads the origin before any interceptor does.
+        await new Promise<void>((resolve, reject) =>
+          crossAppAccessInterceptor(options)(base.dispatch.bind(base))(asked, {
+            onRequestStart: () => undefined,
+            onResponseStart: () => undefined,
+            onResponseData: (__, chunk) => void chunks.push(chunk),
+            onResponseEnd: () => resolve(),
+            onResponseError: (__, error) => reject(error),
+          }),
+        )
+        expect(Buffer.concat(chunks).toString()).toBe(sha256(Buffer.from('first')))
+        expect(seen.map(({ url, headers }) => [url, headers['x-turn'], headers.authorization])).toEqual([
+          ['/mcp', '1', undefined],
+          ['/mcp', '1', 'Bearer t1'],
+        ])
+      })
+
+      it('if headers give something else the second time, an Authorization for one', async () => {
+        serve = accepting('t1', echoHash)
+        const read = turning(
+          [['x-turn', '1']],
+          [
+            ['x-turn', '2'],
+            ['authorization', 'Bearer own'],
+          ],
+        )
+        const headers = { [Symbol.iterator]: () => read()[Symbol.iterator]() }
+        const { body } = await agent().request({
+          ...{ origin, path: '/mcp', method: 'GET' },
+          headers: headers as Iterable<[string, string]>,
+        })
+        await body.dump()
+        expect(
+          seen.map(({ rawHeaders }) => rawHeaders.filter((text) => /^(x-turn|\d$|Bearer)/.test(text))),
+        ).toEqual([
+          ['x-turn', '1'],
+          ['x-turn', '1', 'Bearer t1'],
+        ])
+      })
+
+      it('if a header of theirs is a list that the caller changes', async () => {
+        serve = accepting('t1', echoHash)
+        let release: () => void = () => undefined
+        channel.hold = new Promise((resolve) => (release = resolve))
+        const values = ['1']
+        for (const headers of [{ 'x-turn': values }, ['x-turn', values] as unknown as string[]]) {
+          const answer = agent({ acquire: 'eager' }).request({ origin, path: '/mcp', method: 'GET', headers })
+          values.push('2')
+          release()
+          await (await answer).body.dump()
+          expect(seen.at(-1)?.headers['x-turn']).toBe('1')
+          values.length = 1
+          channel.tokens = 0
+        }
+      })
+
+      it.each<[what: string, make: (chunks: () => string[]) => unknown]>([
+        ['an iterable', (chunks) => ({ [Symbol.iterator]: () => chunks()[Symbol.iterator]() })],
+        [
+          'an async iterable',
+          (chunks) => ({
+            async *[Symbol.asyncIterator]() {
+              yield* await Promise.resolve(chunks())
+            },
+          }),
+        ],
+      ])('if the body is %s that gives something else the second time', async (__, make) => {
+        serve = accepting('t1', echoHash)
+        const body = make(turning(['fi', 'rst'], ['second']))
+        const answer = await agent().request({ origin, path: '/mcp', method: 'POST', body: body as string })
+        expect([await answer.body.text(), seen.length]).toEqual([sha256(Buffer.from('first')), 2])
+      })
+    })
+
     it('hands over the 401 of an answer that came before the body was read, with the whole body kept', async () => {
       serve = (request, response) => {
         if (refuses(request, response, 't1')) return
@@ -656,6 +752,102 @@ describe.each(versions)('what goes over the wire, %s', (_, undici) => {
         sha256(bytes),
         2,
       ])
+    })
+
+    it('is refused if nobody says whose the request is: a start, one error, and nothing is sent (H6)', async () => {
+      serve = (__, response) => response.end()
+      let user: string | undefined
+      const dispatcher = agent({ acquire: 'eager', subject: () => user })
+      for (const nobody of [undefined, '']) {
+        user = nobody
+        const { handler, told, controllers } = recorder()
+        expect(dispatcher.dispatch({ origin, path: '/mcp', method: 'POST', body: 'x' }, handler)).toBe(true)
+        expect([told, controllers.size]).toEqual([['start', expect.stringContaining('error ')], 1])
+        const [controller] = controllers
+        controller?.abort(new Error('late'))
+        controller?.resume()
+        await setImmediate()
+        expect(told).toHaveLength(2)
+      }
+      for (const client of Object.values(clients))
+        await expect(client(dispatcher, `${origin}/mcp`)).rejects.toThrow()
+      expect([seen.length, channel.tokens]).toEqual([0, 0])
+      user = 'alice'
+      expect((await dispatcher.request({ origin, path: '/mcp', method: 'GET' })).statusCode).toBe(200)
+    })
+
+    it('gets the trailers, raw ones too, of the answer it is handed and of no other', async () => {
+      serve = (request, response) => {
+        const isRefused = request.headers.authorization === undefined
+        response.writeHead(isRefused ? 401 : 200, { trailer: 'x-sum' }).write('data')
+        response.addTrailers({ 'x-sum': isRefused ? 'refused' : 'served' })
+        response.end()
+      }
+      const { handler, told, finished } = recorder()
+      let raw: unknown
+      const inner = { ...handler }
+      handler.onResponseEnd = (controller, trailers) => {
+        raw = controller.rawTrailers
+        inner.onResponseEnd?.(controller, trailers)
+      }
+      agent().dispatch({ origin, path: '/mcp', method: 'GET' }, handler)
+      await finished
+      expect(told).toEqual(['start', 'head 200', 'end {"x-sum":"served"}'])
+      expect([raw].flat().map(String)).toEqual(['x-sum', 'served'])
+    })
+
+    it('may abort and pause in every state, and is told of one end (E4)', async () => {
+      const enough = new Error('enough')
+      type State = 'start' | 'token' | 'early' | 'head' | 'data' | 'replay'
+      serve = (request, response) => {
+        response.writeEarlyHints({ link: '</x>; rel=preload' })
+        if (refuses(request, response, 't1')) return
+        response.write('data')
+        void setImmediate().then(() => response.end('more'))
+      }
+      for (const state of ['start', 'token', 'early', 'head', 'data', 'replay'] satisfies State[]) {
+        channel.tokens = 0
+        delete channel.hold
+        let release: () => void = () => undefined
+        if (state === 'token') channel.hold = new Promise((resolve) => (release = resolve))
+        const { handler, told, finished } = recorder()
+        let own: Dispatcher.DispatchController | undefined
+        let heads = 0
+        const stop = (now: State) => {
+          if (now !== state) return
+          own?.pause()
+          own?.abort(enough)
+          own?.abort(new Error('again'))
+          own?.resume()
+        }
+        const inner = { ...handler }
+        handler.onRequestStart = (controller) => {
+          own = controller
+          stop('start')
+        }
+        handler.onResponseStart = (controller, status, ...rest) => {
+          inner.onResponseStart?.(controller, status, ...rest)
+          if (status > 199) stop('head')
+          else stop(heads++ === 0 ? 'early' : 'replay')
+        }
+        handler.onResponseData = (controller, chunk) => {
+          inner.onResponseData?.(controller, chunk)
+          stop('data')
+        }
+        agent().dispatch({ origin, path: '/mcp', method: 'POST', body: 'x' }, handler)
+        if (state === 'token') {
+          await until(() => told.length > 0)
+          for (let turn = 0; turn < 20; turn++) await setImmediate()
+          stop('token')
+        }
+        await finished
+        expect([state, told.filter((what) => /^(end|error)/.test(what))]).toEqual([state, ['error enough']])
+        expect([own?.aborted, own?.reason, own?.paused]).toEqual([true, enough, false])
+        const sent = seen.length
+        release()
+        for (let turn = 0; turn < 10; turn++) await setImmediate()
+        expect([state, told.at(-1), seen.length]).toEqual([state, 'error enough', sent])
+      }
     })
 
     it('gets answers to HEAD', async () => {

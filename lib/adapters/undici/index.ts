@@ -30,21 +30,26 @@ export type DispatchInterceptor = <D extends AnyDispatch>(dispatch: D, origin?: 
  * Makes an interceptor for `dispatcher.compose`, so that what is sent to the configured MCP servers by `request`,
  * `stream`, `pipeline`, `fetch` or a global dispatcher carries an access token.
  *
- * The rules are those of {@link withCrossAppAccess}. In addition, on both sides of a second send, the caller sees one
- * controller: it may abort, pause and resume at any time, and aborting is seen at once. Upgrades, informational answers
- * and trailers pass through. `private` is added to the `Cache-Control` of every answer, so that no shared cache further
- * out keeps one user's answer for another.
+ * The rules are those of {@link withCrossAppAccess}. The handler of a request sees one request, however often it is sent:
+ * it is told at once that the request starts, and may abort, pause and resume from then on. Upgrades, informational
+ * answers and trailers reach it. `private` is added to the `Cache-Control` of every answer to a request of ours, so that
+ * no shared cache further out keeps one user's answer for another.
  *
- * The last interceptor given to `compose` is outermost. Put logs and retries after this one; caches and deduplication
- * before it, where they can tell one user's requests from another's.
+ * A request passes through untouched if it goes elsewhere, has an `Authorization` header, or does not say plainly where
+ * it goes: if it names no `origin`, if `origin` is more than an origin (it has a path, for example), or if `path` is not
+ * written as `URL` writes it.
+ *
+ * The last interceptor given to `compose` is outermost. Give those that log and retry after this one, so that they are
+ * outside of it; give those that cache and deduplicate before it, where they can tell the users apart.
  *
  * > [!NOTE]
- * > undici hands over even the string body of a `fetch` as a stream. Streams of up to 1 MiB are kept to be sent again;
- * > larger ones are sent once. `replay.maxBufferedBytes` sets another limit.
+ * > undici hands over even the string body of a `fetch` as a stream. A stream of up to 1 MiB is kept to be sent again; a
+ * > larger one is sent once, and its `401` is returned. `replay.maxBufferedBytes` sets another limit.
  *
  * > [!NOTE]
- * > The flow's own requests go through the wrapped dispatcher. A `Client` or a `Pool` reaches one origin alone: give
- * > `fetch` in the options, and `origin` with each request.
+ * > The requests to the identity provider and the authorization servers go through `fetch` of the options, else through
+ * > the wrapped dispatcher. A `Client`, a `Pool` and a `BalancedPool` reach one origin alone and need `fetch`. Without it
+ * > `compose` asks the dispatcher which kind it is, by a request that it refuses before anything is sent.
  *
  * @example
  * ```ts
@@ -65,8 +70,9 @@ export type DispatchInterceptor = <D extends AnyDispatch>(dispatch: D, origin?: 
  * ```
  *
  * @param access - Options, checked here and read once; or an access that shares its tokens.
- * @returns An interceptor. All the dispatchers it wraps share one token cache. Where no token can be had, their requests
- *   fail with {@link CrossAppAccessError}; a `fetch` over them rejects with a `TypeError` that has it as its `cause`.
+ * @returns An interceptor. All the dispatchers it wraps share one token cache. If no token can be had, a request fails
+ *   with {@link CrossAppAccessError}; a `fetch` over the dispatcher rejects with a `TypeError` that has it as its `cause`.
+ *   `compose` throws a `TypeError` if the dispatcher reaches one origin alone and the options have no `fetch`.
  * @throws `TypeError` that lists every mistake in the options with its path, and no value.
  * @see [undici: compose](https://undici.nodejs.org/#/docs/api/Dispatcher.md?id=dispatchercomposeinterceptors-interceptor)
  */

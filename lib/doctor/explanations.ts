@@ -175,7 +175,6 @@ export const explanations: Readonly<Record<string, Explanation>> = {
   unusable_token: { title: 'The answer of {server} has no usable token', reference: rfc(6749, '5.1') },
   unknown_token_type: { title: 'The access token is of an unknown type', reference: rfc(6749, '7.1') },
   not_sender_constrained: { title: 'The access token is not bound to our key', reference: rfc(9449, '5') },
-  bad_expires_in: { title: 'The lifetime of the access token is no number', reference: rfc(6749, '5.1') },
 
   url_not_covered: { title: 'No resource in the options covers this URL' },
   dpop_wanted: {

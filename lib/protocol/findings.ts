@@ -279,12 +279,6 @@ export const findings = {
       'Let the authorization server issue DPoP-bound tokens to this client, or set dpop.required to false.',
       'authorization_server',
     ),
-  badExpiresIn: (): Finding =>
-    finding(
-      'bad_expires_in',
-      'Let the authorization server answer with a positive expires_in, in seconds.',
-      'authorization_server',
-    ),
 } as const
 
 function finding(id: string, advice: string, place: Place): Finding {

@@ -32,7 +32,7 @@ export interface AccessTokenRequest {
 export interface AccessTokenGrant {
   value: string
   tokenType: 'Bearer' | 'DPoP'
-  /** Milliseconds, from before the request was sent: at most a day, five minutes where nothing says. */
+  /** Milliseconds, from before the request was sent: five seconds to a day, and five minutes if nothing says it (E5). */
   lifetimeMs: number
   /** Before the request was sent, by both clocks: the lifetime counts from here. */
   requestedAt: { now: number; monotonic: number }
@@ -40,6 +40,8 @@ export interface AccessTokenGrant {
   scope?: string
 }
 
+/** Shortest lifetime of an access token that is believed, in milliseconds: some servers answer 0 in its last second (E5). */
+export const shortestLifetime = 5000
 const longestLifetime = 86_400_000
 const unknownLifetime = 300_000
 
@@ -93,7 +95,7 @@ export async function requestAccessToken(
   return {
     value,
     tokenType: tokenTypeIn(body, request, status, redemption, own),
-    lifetimeMs: lifetimeIn(body, value, requestedAt.now, status, redemption, own),
+    lifetimeMs: lifetimeIn(body, value, requestedAt.now),
     requestedAt,
     ...(scope !== undefined && { scope }),
   }
@@ -114,29 +116,13 @@ function tokenTypeIn(
   throw invalidAnswer(redemption, status, 'of a token_type that cannot be used', finding, context)
 }
 
-function lifetimeIn(
-  body: Record<string, unknown>,
-  token: string,
-  sentAt: number,
-  status: number,
-  redemption: TokenRequest,
-  context: ProtocolContext,
-): number {
-  const stated = body['expires_in']
-  if (stated === undefined || stated === null) {
-    const left = (jwtExpiry(token) ?? 0) - sentAt
-    // A JWT already expired by our clock: the clock is wrong, and says nothing.
-    return left > 0 ? Math.min(left, longestLifetime) : unknownLifetime
-  }
-  const seconds = secondsIn(stated)
-  if (seconds !== undefined) return Math.min(seconds * 1000, longestLifetime)
-  throw invalidAnswer(
-    redemption,
-    status,
-    'with an expires_in that is no lifetime',
-    findings.badExpiresIn(),
-    context,
-  )
+/** How long a token is used, whatever the server says of it (E5). */
+function lifetimeIn(body: Record<string, unknown>, token: string, sentAt: number): number {
+  const seconds = secondsIn(body['expires_in'])
+  const left = (jwtExpiry(token) ?? 0) - sentAt
+  // A JWT already expired by our clock: the clock is wrong, and says nothing.
+  const stated = seconds !== undefined ? seconds * 1000 : left > 0 ? left : unknownLifetime
+  return Math.min(Math.max(stated, shortestLifetime), longestLifetime)
 }
 
 function redemptionRefused(

@@ -215,8 +215,8 @@ export function scopeIn(body: Record<string, unknown>, context: ProtocolContext)
   return typeof scope === 'string' ? acceptableScope(scope, context.secrets ?? new Secrets()) : undefined
 }
 
-/** A positive number of seconds, or a string of digits for one; nothing for anything else. */
+/** A number of seconds, or a string that holds one as JSON writes it; nothing for anything else (E5). */
 export function secondsIn(value: unknown): number | undefined {
-  const seconds = typeof value === 'string' && /^\s*\d+(?:\.\d+)?\s*$/.test(value) ? Number(value) : value
-  return typeof seconds === 'number' && Number.isFinite(seconds) && seconds > 0 ? seconds : undefined
+  if (typeof value === 'string' && /^\s*-?\d+(?:\.\d+)?(?:e[+-]?\d+)?\s*$/i.test(value)) return Number(value)
+  return typeof value === 'number' ? value : undefined
 }

@@ -10,6 +10,8 @@ export interface FlightUnderWay {
   /** Monotonic milliseconds. */
   readonly startedAt: number
   readonly token: Promise<CachedToken>
+  /** Whether it renews a token that is still in use: its failure is nobody's rejection (E5). */
+  readonly isSoft: boolean
 }
 
 /** What the answers to one user taught about scope (E0). Replaced as a whole whenever it changes. */

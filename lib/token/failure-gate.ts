@@ -26,22 +26,43 @@ export class FailureGate {
   #error: CrossAppAccessError
   #until: number
   #failures = 1
+  /** Whether a renewal beside a token in use has failed. */
+  #soft: boolean
   /** Fingerprint of the subject token that was refused; another one opens the gate. */
   #subject: string | undefined
 
-  constructor(error: CrossAppAccessError, subject: string | undefined, now: number, backOff: BackOff) {
+  constructor(
+    error: CrossAppAccessError,
+    subject: string | undefined,
+    now: number,
+    backOff: BackOff,
+    soft = false,
+  ) {
     this.#error = error
+    this.#soft = soft
     this.#subject = subject
     this.#until = now + this.#pause(backOff)
   }
 
   /** Another failure: the pause doubles as long as the same endpoint fails in the same way. */
-  closeAgain(error: CrossAppAccessError, subject: string | undefined, now: number, backOff: BackOff): void {
+  closeAgain(
+    error: CrossAppAccessError,
+    subject: string | undefined,
+    now: number,
+    backOff: BackOff,
+    soft = false,
+  ): void {
+    this.#soft = soft
     const same = error.endpoint === this.#error.endpoint && error.code === this.#error.code
     this.#failures = same ? this.#failures + 1 : 1
     this.#error = error
     this.#subject = subject
     this.#until = now + this.#pause(backOff)
+  }
+
+  /** The token in use has ended: how its renewal failed says nothing about the time from now on (E5). */
+  endSoftRenewal(now: number): void {
+    if (this.#soft) this.#until = Math.min(this.#until, now)
   }
 
   get until(): number {

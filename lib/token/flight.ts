@@ -16,6 +16,7 @@ import type { Need } from './need.ts'
 import type { RequestContext } from './request-context.ts'
 import type { StoreRequest } from './shared-store.ts'
 import type { PartialEvent, Subject } from './subject.ts'
+import { hardWindow, renewalWindow } from './token-cache.ts'
 import type { CachedToken } from './token-cache.ts'
 import { accountKey, tokenKey } from './token-key.ts'
 
@@ -39,6 +40,7 @@ export interface FlightPlan {
 export class Flight implements FlightUnderWay {
   readonly startedAt: number
   readonly token: Promise<CachedToken>
+  readonly isSoft: boolean
   readonly #number: number
   readonly #client: Client
   readonly #subject: Subject
@@ -57,6 +59,7 @@ export class Flight implements FlightUnderWay {
     this.#subject = subject
     this.#plan = plan
     this.#ownSignOuts = plan.account.ownSignOuts
+    this.isSoft = plan.need.reason === 'soft_renewal'
     this.#epoch = plan.account.epoch
     this.#secrets = new Secrets().add(...plan.secrets, plan.need.sent?.value)
     this.#number = client.nextFlight()
@@ -218,8 +221,8 @@ export class Flight implements FlightUnderWay {
       id: this.#client.nextTokenId(),
       expiresAt: requestedAt.now + lifetimeMs,
       expiresAtMonotonic: requestedAt.monotonic + lifetimeMs,
-      softWindow: Math.min(lifetimeMs / 4, renewal.softWindowMs) * jitter,
-      hardWindow: Math.min(lifetimeMs / 10, renewal.hardWindowMs),
+      softWindow: renewalWindow(lifetimeMs, lifetimeMs / 4, renewal.softWindowMs) * jitter,
+      hardWindow: hardWindow(lifetimeMs, renewal),
       scope,
       dpop,
       subject: this.#subject.name,
@@ -260,12 +263,12 @@ export class Flight implements FlightUnderWay {
     const { backOff } = this.#client.configuration
     const known = gates.get(key)
     if (known !== undefined) {
-      known.closeAgain(error, this.#subjectToken, now, backOff)
+      known.closeAgain(error, this.#subjectToken, now, backOff, this.isSoft)
       return known
     }
     const oldest = gates.keys().next()
     if (gates.size >= mostGates && oldest.done !== true) gates.delete(oldest.value)
-    const gate = new FailureGate(error, this.#subjectToken, now, backOff)
+    const gate = new FailureGate(error, this.#subjectToken, now, backOff, this.isSoft)
     gates.set(key, gate)
     return gate
   }

@@ -8,6 +8,7 @@ import { Secrets, copyOfCause } from '../protocol/redaction.ts'
 import { startDeadline } from './deadline.ts'
 import { Heartbeat } from './heartbeat.ts'
 import { StoreHealth } from './store-health.ts'
+import { hardWindow } from './token-cache.ts'
 
 /** What the store did, as events tell it. */
 export type StoreNews =
@@ -202,7 +203,7 @@ export class SharedStore {
 
   #isAlive({ expiresAt, lifetimeMs }: StoredToken): boolean {
     const { clock, renewal } = this.#configuration
-    return expiresAt - clock.now() > Math.min(lifetimeMs / 10, renewal.hardWindowMs)
+    return expiresAt - clock.now() > hardWindow(lifetimeMs, renewal)
   }
 
   #toGrant({ value, expiresAt, lifetimeMs, scope }: StoredToken): AccessTokenGrant {

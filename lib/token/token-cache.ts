@@ -1,4 +1,5 @@
 import type { DpopKey } from '../protocol/dpop.ts'
+import { shortestLifetime } from '../protocol/jwt-bearer.ts'
 
 /** An access token in memory, with what it takes to use it and to know its end. */
 export interface CachedToken {
@@ -33,6 +34,16 @@ type Owner = Pick<CachedToken, 'subject' | 'resource'>
 /** No subject equals the one of the base instance, which has no name. */
 const ownerOf = ({ subject, resource }: Owner): string =>
   subject === undefined ? `${resource}` : `${resource} ${subject}`
+
+/** How long before its end a token is renewed: not within the shortest lifetime, however short its life is (E5). */
+export function renewalWindow(lifetimeMs: number, ...limits: number[]): number {
+  return Math.max(0, Math.min(lifetimeMs - shortestLifetime, ...limits))
+}
+
+/** How long before its end requests wait for the renewal of a token. */
+export function hardWindow(lifetimeMs: number, { hardWindowMs }: { readonly hardWindowMs: number }): number {
+  return renewalWindow(lifetimeMs, lifetimeMs / 10, hardWindowMs)
+}
 
 /** How much of a token's life is left. */
 export type Freshness = 'fresh' | 'stale' | 'dead'

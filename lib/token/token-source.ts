@@ -89,8 +89,13 @@ export class TokenSource {
       const held = this.#held(need)
       if (held !== undefined) return held
       const flight = this.#join(request, need)
-      const token = await this.#wait(flight, signal)
-      if (token !== undefined) return token
+      try {
+        const token = await this.#wait(flight, signal)
+        if (token !== undefined) return token
+      } catch (error) {
+        // That a token could not be renewed while it was in use says nothing about the time after it (E5).
+        if (!flight.isSoft || signal?.aborted === true) throw error
+      }
       // It never settled, though its time is over: some platforms freeze what another request has started (E4).
       for (const [key, other] of account.flights) if (other === flight) account.flights.delete(key)
     }
@@ -306,6 +311,7 @@ export class TokenSource {
     if (account.flights.size >= mostFlights && oldest !== undefined) return oldest
 
     const gate = account.gates.get(key)
+    if (need.reason !== 'soft_renewal') gate?.endSoftRenewal(now)
     // Behind a refusal only another subject token helps; if none was asked for, nothing does (G1).
     if (gate?.isClosed(now) === true && gate.refusal(now) === undefined) throw gate.remembered(now)
     const { resource } = this

@@ -2,6 +2,8 @@
 export interface BackChannelBehaviour {
   /** Lifetime of access tokens in seconds, as `expires_in`; of any type, for what servers send. */
   expiresIn: unknown
+  /** For how many seconds tokens are taken, where that is not what `expiresIn` says. */
+  takenFor: number | undefined
   /** Whether issuing a token revokes the one before, of the same user and resource. */
   revokePrevious: boolean
   /** Milliseconds of the servers' clock. Tokens end by it. */
@@ -56,6 +58,7 @@ export const mcpOrigin = 'https://mcp.example'
 export class BackChannel {
   readonly behaviour: BackChannelBehaviour = {
     expiresIn: 3600,
+    takenFor: undefined,
     revokePrevious: false,
     now: () => 0,
     namesMetadata: true,
@@ -224,11 +227,11 @@ export class BackChannel {
     resource: string
     scope: string
   }): object {
-    const { expiresIn, revokePrevious, now } = this.behaviour
+    const { expiresIn, takenFor = Number(expiresIn ?? 300) || 0, revokePrevious, now } = this.behaviour
     const owner = JSON.stringify([subjectToken, resource])
     const previous = this.#latest.get(owner)
     if (revokePrevious && previous !== undefined) previous.revoked = true
-    const expiresAt = now() + (Number(expiresIn ?? 300) || 0) * 1000
+    const expiresAt = now() + takenFor * 1000
     const value = `token-${++this.#issuedTokens}`
     const token: IssuedToken = { value, subjectToken, resource, scope, expiresAt, revoked: false }
     this.issued.push(token)

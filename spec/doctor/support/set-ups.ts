@@ -604,15 +604,6 @@ export const setUps: SetUp[] = [
     },
   },
   {
-    wrong: 'a lifetime that is no number',
-    finding: 'bad_expires_in',
-    advice: /positive expires_in/,
-    arrange: ({ authorizationServer: { behaviour } }) => {
-      behaviour.alterTokenResponse = (body) => ({ ...body, expires_in: 'soon' })
-      return undefined
-    },
-  },
-  {
     wrong: 'a grant without a token',
     finding: 'unusable_token',
     advice: /access_token of visible ASCII characters/,

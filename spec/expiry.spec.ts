@@ -286,7 +286,7 @@ describe('a token in memory', () => {
       return Response.json({
         access_token: value,
         token_type: 'Bearer',
-        expires_in: (end - clock.now()) / 1000,
+        expires_in: Math.floor((end - clock.now()) / 1000),
       })
     }
     for (let i = 0; i < 60; i++) {

@@ -1,3 +1,4 @@
+import type { JWTPayload } from 'jose'
 import { CrossAppAccessError } from '../errors.ts'
 import { secretsOf } from './client-authentication.ts'
 import { systemClock } from './context.ts'
@@ -50,7 +51,7 @@ export interface AcquireRequest {
   refused?: { subject: string; error: CrossAppAccessError } | undefined
   dpop?: DpopKey | undefined
   dpopRequired?: boolean | undefined
-  /** An ID-JAG kept for reuse. */
+  /** An ID-JAG kept for reuse. It is used only if it can still be redeemed at the server that it is now sent to. */
   keptIdJag?: KeptIdJag | undefined
   /** Whether ID-JAGs may be redeemed more than once. */
   reuseIdJag?: boolean | undefined
@@ -151,7 +152,7 @@ async function obtain(
   own: AcquireContext & { secrets: Secrets },
 ): Promise<Acquired> {
   const subject = new Subject(request, target, own)
-  let kept = request.keptIdJag
+  let kept = await stillUsable(request, target, own)
   for (let attempt = 1; ; attempt++) {
     const idJag = kept ?? (await exchange(subject, request, target, own))
     try {
@@ -382,24 +383,54 @@ async function exchangeOnce(
     )
     return { endpoint: server.token_endpoint, grant: exchanged }
   })
-  const claims = inspectIdJag(
-    grant.idJag,
-    {
-      // An alias for the audience is resolved by the identity provider, or comes back as it is.
-      audiences: [target.server.issuer, ...(resource.audience === undefined ? [] : [resource.audience])],
-      clientId: target.registration.clientId,
-      resource: target.resource,
-      jkt: dpop && (await dpopThumbprint(dpop)),
-      endpoint,
-    },
-    context,
-  )
+  const claims = await inspect(grant, endpoint, request, target, context)
   const now = (context.clock ?? systemClock).now()
   const lives = Math.min(
     (claims?.exp ?? 0) * 1000,
     grant.expiresIn === undefined ? Infinity : now + grant.expiresIn * 1000,
   )
   return { grant, expiresAt: lives }
+}
+
+/** Looks at an ID-JAG before it is sent to the server of `target` (F7). */
+async function inspect(
+  { idJag }: IdJagGrant,
+  endpoint: string,
+  { authorizationServers, dpop }: AcquireRequest,
+  { server, registration, audience, resource }: Target,
+  context: AcquireContext,
+): Promise<JWTPayload | undefined> {
+  // An alias for the audience is resolved by the identity provider, or comes back as it is. The issuer of another
+  // server is no alias: that server would take the ID-JAG, too.
+  const others = authorizationServers.filter(({ issuer }) => issuer !== server.issuer)
+  const isAnother = others.some(({ issuer }) => issuer === audience)
+  return inspectIdJag(
+    idJag,
+    {
+      audiences: isAnother ? [server.issuer] : [server.issuer, audience],
+      clientId: registration.clientId,
+      resource,
+      jkt: dpop && (await dpopThumbprint(dpop)),
+      endpoint,
+    },
+    context,
+  )
+}
+
+/** The kept ID-JAG, if it is good for the server that it would be sent to now (E0). */
+async function stillUsable(
+  request: AcquireRequest,
+  target: Target,
+  context: AcquireContext,
+): Promise<KeptIdJag | undefined> {
+  const { keptIdJag: kept } = request
+  if (kept === undefined || kept.expiresAt <= (context.clock ?? systemClock).now()) return undefined
+  try {
+    // What cannot be read cannot be checked again.
+    return (await inspect(kept.grant, target.idp.token_endpoint, request, target, context)) && kept
+  } catch {
+    return undefined
+  }
 }
 
 /**

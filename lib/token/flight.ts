@@ -127,8 +127,7 @@ export class Flight implements FlightUnderWay {
 
   #usableIdJag(): KeptIdJag | undefined {
     const kept = this.#plan.account.keptIdJag
-    if (kept?.wantedBy !== this.#plan.key) return undefined
-    return kept.expiresAt > this.#client.configuration.clock.now() ? kept : undefined
+    return kept?.wantedBy === this.#plan.key ? kept : undefined
   }
 
   #context(signal: AbortSignal): AcquireContext {

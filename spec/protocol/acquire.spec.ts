@@ -142,6 +142,21 @@ describe('the whole flow', () => {
     })
   })
 
+  it('takes no ID-JAG that another configured server would take, though its issuer is the audience (F7)', async () => {
+    const another = 'https://auth.other.example/'
+    const wire = wholeFlow().on(places.idpToken, () =>
+      json(exchanged({ access_token: idJag({ aud: another }) })),
+    )
+    const error = await rejection(
+      run(wire, {
+        resource: { url: resourceUrl, audience: another },
+        authorizationServers: [authorizationServer, { ...authorizationServer, issuer: another }],
+      }),
+    )
+    expect(error).toMatchObject({ code: 'invalid_id_jag', hint: expect.stringContaining(serverIssuer) })
+    expect(assertionsSent(wire)).toEqual([])
+  })
+
   it('sends another audience where the options say so, and takes the resolved one back (2.6)', async () => {
     for (const aud of ['urn:example:idp:saas-tool', serverIssuer]) {
       const wire = wholeFlow().on(places.idpToken, () => json(exchanged({ access_token: idJag({ aud }) })))
@@ -707,6 +722,7 @@ describe('an ID-JAG', () => {
 
   describe('that may be reused (F8)', () => {
     const reuseIdJag = true
+    const earlier = idJag({ jti: 'earlier' })
     it('is kept until it ends by its claims or by the answer, whichever is first', async () => {
       const kept = async (members: object) => {
         const wire = wholeFlow().on(places.idpToken, () => json(exchanged(members)))
@@ -719,19 +735,33 @@ describe('an ID-JAG', () => {
     })
 
     it('saves the exchange', async () => {
-      const keptIdJag: KeptIdJag = { grant: { idJag: 'kept', scope: 'narrow' }, expiresAt: Infinity }
+      const keptIdJag: KeptIdJag = { grant: { idJag: earlier, scope: 'narrow' }, expiresAt: Infinity }
       const wire = wholeFlow()
       const { asked, getIdToken } = supplier(idToken)
       expect((await run(wire, { reuseIdJag, keptIdJag, getIdToken })).keptIdJag).toBe(keptIdJag)
       expect(asked).toEqual([])
-      expect(formOf(wire.to(places.serverToken)[0])).toMatchObject({ assertion: 'kept', scope: 'narrow' })
+      expect(formOf(wire.to(places.serverToken)[0])).toMatchObject({ assertion: earlier, scope: 'narrow' })
+    })
+
+    it.each<[what: string, kept: string, expiresAt?: number]>([
+      ['another authorization server', idJag({ aud: 'https://auth.other.example/' })],
+      ['another client', idJag({ client_id: 'another' })],
+      ['another MCP server', idJag({ resource: 'https://mcp.other.example/' })],
+      ['nobody knows whom, since it is encrypted', 'eyJh.b.c.d.e'],
+      ['this server, but has expired', earlier, now * 1000],
+    ])('is never sent if it is for %s: a fresh one is (E0)', async (_, kept, expiresAt = Infinity) => {
+      const wire = wholeFlow()
+      const keptIdJag: KeptIdJag = { grant: { idJag: kept }, expiresAt }
+      const acquired = await run(wire, { reuseIdJag, keptIdJag })
+      expect(assertionsSent(wire)).toEqual([idJag()])
+      expect(acquired.keptIdJag?.grant.idJag).toBe(idJag())
     })
 
     it('is replaced by a fresh one, once, when it is refused', async () => {
-      const keptIdJag: KeptIdJag = { grant: { idJag: 'kept' }, expiresAt: Infinity }
+      const keptIdJag: KeptIdJag = { grant: { idJag: earlier }, expiresAt: Infinity }
       const wire = wholeFlow().on(places.serverToken, oauthError('invalid_grant'), () => json(granted()))
       const acquired = await run(wire, { reuseIdJag, keptIdJag })
-      expect(assertionsSent(wire)).toEqual(['kept', idJag()])
+      expect(assertionsSent(wire)).toEqual([earlier, idJag()])
       expect(acquired.keptIdJag?.grant.idJag).toBe(idJag())
       const twice = wholeFlow().on(places.serverToken, oauthError('invalid_grant'))
       expect(await rejection(run(twice, { reuseIdJag, keptIdJag }))).toMatchObject({ code: 'grant_rejected' })

@@ -246,6 +246,7 @@ class Subject {
   readonly #target: Target
   readonly #context: AcquireContext
   #current: SubjectToken | undefined
+  #askedForNewer = false
 
   constructor(request: AcquireRequest, target: Target, context: AcquireContext) {
     this.#request = request
@@ -280,7 +281,10 @@ class Subject {
     return subject
   }
 
-  /** Asks, and asks again instead of sending a JWT that has expired. */
+  /**
+   * Asks, and asks once more if it is given a JWT that looks expired. What comes then is sent: our clock may be wrong, and
+   * that of the identity provider decides (F9).
+   */
   async #ask(
     reason: SubjectTokenReason,
     wanted?: { acrValues?: string; maxAge?: number },
@@ -299,18 +303,9 @@ class Subject {
         this.#context,
       )
     const subject = await ask(reason)
-    if (!isExpired(subject, this.#context)) return subject
-    const renewed = await ask('expired')
-    if (!isExpired(renewed, this.#context)) return renewed
-    const mark = await fingerprint(renewed.token)
-    if (this.#request.refused?.subject === mark) throw this.#request.refused.error
-    this.#context.onSubject?.(mark)
-    throw failure(this.#context, {
-      code: 'login_required',
-      step: 'token_exchange',
-      detail: 'the ID token has expired, and getIdToken has no newer one',
-      finding: findings.idTokenExpired(),
-    })
+    if (this.#askedForNewer || !isExpired(subject, this.#context)) return subject
+    this.#askedForNewer = true
+    return await ask('expired')
   }
 
   #noNewToken({ acrValues, maxAge }: { acrValues?: string; maxAge?: number }): CrossAppAccessError {
@@ -385,16 +380,14 @@ async function exchangeOnce(
   })
   const claims = await inspect(grant, endpoint, request, target, context)
   const now = (context.clock ?? systemClock).now()
-  const lives = Math.min(
-    (claims?.exp ?? 0) * 1000,
-    grant.expiresIn === undefined ? Infinity : now + grant.expiresIn * 1000,
-  )
-  return { grant, expiresAt: lives }
+  // By our clock, which may be another than that of the identity provider.
+  const ends = now - (grant.answeredAt ?? now) + (claims?.exp ?? 0) * 1000
+  return { grant, expiresAt: Math.min(ends, now + (grant.expiresIn ?? Infinity) * 1000) }
 }
 
 /** Looks at an ID-JAG before it is sent to the server of `target` (F7). */
 async function inspect(
-  { idJag }: IdJagGrant,
+  { idJag, answeredAt }: IdJagGrant,
   endpoint: string,
   { authorizationServers, dpop }: AcquireRequest,
   { server, registration, audience, resource }: Target,
@@ -411,6 +404,7 @@ async function inspect(
       clientId: registration.clientId,
       resource,
       jkt: dpop && (await dpopThumbprint(dpop)),
+      answeredAt,
       endpoint,
     },
     context,

@@ -228,11 +228,11 @@ export const findings = {
     ),
   idJagClaim: (claim: string, actual: unknown, wanted: string): Finding =>
     finding(`id_jag_${claim.replace('.', '_')}`, idJagAdvice(claim, actual, wanted), 'identity_provider'),
-  clockSkew: (whose: Place, age: number): Finding =>
+  clockSkew: (age: number): Finding =>
     finding(
       'clock_skew',
-      `Set the clocks right: by the one of the ${whose === 'client' ? 'client' : 'authorization server'}, the identity provider issued the ID-JAG ${Math.abs(Math.round(age))} seconds ${age < 0 ? 'in the future' : 'ago'}.`,
-      whose,
+      `Set the clocks right: by the one of the authorization server, the identity provider issued the ID-JAG ${Math.abs(Math.round(age))} seconds ${age < 0 ? 'in the future' : 'ago'}.`,
+      'authorization_server',
     ),
   idJagReused: (): Finding =>
     finding(

@@ -45,10 +45,11 @@ export interface Meaning {
 
 /** Reads the OAuth error response in an answer, or gives nothing if there is none. */
 export function readRefusal(
-  { body, headers, status }: JsonAnswer,
+  answer: JsonAnswer,
   clientMethod: string,
   context: ProtocolContext,
 ): Refusal | undefined {
+  const { body, status } = answer
   const oauthError = body && oauthErrorOf(body, context)
   if (body === undefined || oauthError === undefined) return undefined
   const { acr_values: acrValues, max_age, interaction_uri: interactionUri } = body
@@ -57,11 +58,16 @@ export function readRefusal(
     status,
     oauthError,
     clientMethod,
-    answeredAt: Date.parse(headers.get('date') ?? ''),
+    answeredAt: answeredAt(answer),
     ...(typeof acrValues === 'string' && acrValues !== '' && { acrValues }),
     ...(Number.isFinite(maxAge) && Number(maxAge) >= 0 && { maxAge: Number(maxAge) }),
     ...(isShowable(interactionUri, context) && { interactionUri }),
   }
+}
+
+/** When an answer was made by the server's clock, in milliseconds since the epoch. NaN if it does not say. */
+export function answeredAt({ headers }: JsonAnswer): number {
+  return Date.parse(headers.get('date') ?? '')
 }
 
 /** Longest address that is handed on, in characters. */

@@ -10,7 +10,7 @@ import { findings } from './findings.ts'
 import { failure, isSecureUrl, requestJson } from './http.ts'
 import type { JsonAnswer } from './http.ts'
 import { Secrets } from './redaction.ts'
-import { readRefusal } from './refusal.ts'
+import { answeredAt, readRefusal } from './refusal.ts'
 import type { Refusal } from './refusal.ts'
 import type { ServerRegistration } from './registration.ts'
 
@@ -28,7 +28,14 @@ export interface TokenRequest {
 
 /** What a token endpoint said: a successful body, or a refusal. */
 export type TokenAnswer =
-  { granted: true; body: Record<string, unknown>; status: number } | { granted: false; refusal: Refusal }
+  | {
+      granted: true
+      body: Record<string, unknown>
+      status: number
+      /** When the answer was made by the server's clock, in milliseconds since the epoch. NaN if it does not say. */
+      answeredAt: number
+    }
+  | { granted: false; refusal: Refusal }
 
 /**
  * Posts a form to a token endpoint as an authenticated client.
@@ -53,7 +60,7 @@ export async function requestToken(request: TokenRequest, context: ProtocolConte
   if (answer.status < 200 || answer.status > 299 || answer.body === undefined) {
     throw unusableAnswer(request, answer, context)
   }
-  return { granted: true, body: answer.body, status: answer.status }
+  return { granted: true, body: answer.body, status: answer.status, answeredAt: answeredAt(answer) }
 }
 
 /** An answer, and the DPoP nonce that was sent for it. */

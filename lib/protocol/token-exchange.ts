@@ -1,10 +1,11 @@
 import type { CrossAppAccessError, Finding } from '../errors.ts'
+import { systemClock } from './context.ts'
 import type { ProtocolContext } from './context.ts'
 import type { AuthorizationServerMetadata } from './metadata.ts'
 import type { DpopKey } from './dpop.ts'
 import { findings } from './findings.ts'
 import { failure, guarded } from './http.ts'
-import { isIdJag, readClaims } from './id-jag.ts'
+import { isIdJag, jwtExpiry, readClaims } from './id-jag.ts'
 import { sharedMeaning } from './refusal.ts'
 import type { Meaning, Refusal } from './refusal.ts'
 import type { ServerRegistration } from './registration.ts'
@@ -41,6 +42,8 @@ export interface IdJagGrant {
   authorizationDetails?: readonly object[]
   /** Lifetime in seconds, where the answer says it. */
   expiresIn?: number
+  /** When the identity provider answered by its own clock, in milliseconds since the epoch, if it says so. */
+  answeredAt?: number
 }
 
 /**
@@ -90,15 +93,16 @@ export async function requestIdJag(
       subject_token_type: subjectTokenType(request.subjectToken.type),
     },
   }
-  const { token, body } = await exchangeToken(exchange, idJagTokenType, own)
+  const { token, body, answeredAt } = await exchangeToken(exchange, idJagTokenType, own)
   const scope = scopeIn(body, own)
-  const expiresIn = secondsIn(body['expires_in'])
+  const expiresIn = secondsIn(body['expires_in']) ?? 0
   const details = body['authorization_details']
   return {
     idJag: token,
     ...(scope !== undefined && { scope }),
     ...(isObjects(details) && { authorizationDetails: details }),
-    ...(expiresIn !== undefined && { expiresIn }),
+    ...(expiresIn > 0 && { expiresIn }),
+    ...(!Number.isNaN(answeredAt) && { answeredAt }),
   }
 }
 
@@ -154,15 +158,15 @@ async function exchangeToken(
   exchange: TokenRequest,
   expectedType: string,
   context: ProtocolContext,
-): Promise<{ token: string; body: Record<string, unknown> }> {
+): Promise<{ token: string; body: Record<string, unknown>; answeredAt: number }> {
   const answer = await requestToken(exchange, context)
   if (!answer.granted) throw exchangeRefused(answer.refusal, exchange, context)
-  const { body, status } = answer
+  const { body, status, answeredAt } = answer
   const token = tokenIn(body, exchange, status, context)
-  const issued = body['issued_token_type']
-  if (issued === expectedType) return { token, body }
+  const issued = body['issued_token_type'] ?? undefined
   // RFC 8693 requires the member, and some leave it out: the type of the JWT may stand for it (F5).
-  if (issued === undefined && expectedType === idJagTokenType && isIdJag(token)) return { token, body }
+  const isAbsent = issued === undefined && expectedType === idJagTokenType && isIdJag(token)
+  if (issued === expectedType || isAbsent) return { token, body, answeredAt }
   const what = `of issued_token_type ${typeof issued === 'string' ? issued : '(absent)'}`
   throw invalidAnswer(exchange, status, what, findings.noIdJagIssued(), context)
 }
@@ -172,7 +176,7 @@ function exchangeRefused(
   exchange: TokenRequest,
   context: ProtocolContext,
 ): CrossAppAccessError {
-  const { code, detail, finding } = classify(refusal, exchange)
+  const { code, detail, finding } = classify(refusal, exchange, context)
   return failure(context, {
     code,
     step: 'token_exchange',
@@ -187,7 +191,7 @@ function exchangeRefused(
   })
 }
 
-function classify(refusal: Refusal, exchange: TokenRequest): Meaning {
+function classify(refusal: Refusal, exchange: TokenRequest, context: ProtocolContext): Meaning {
   const { parameters, registration, server } = exchange
   const { error, error_description: description = '' } = refusal.oauthError
   const { audience } = parameters
@@ -202,7 +206,7 @@ function classify(refusal: Refusal, exchange: TokenRequest): Meaning {
       return {
         code: 'login_required',
         detail: 'the identity provider refuses the subject token',
-        finding: foreignIdToken(parameters, registration) ?? findings.subjectTokenRefused(error),
+        finding: badIdToken(refusal, exchange, context) ?? findings.subjectTokenRefused(error),
       }
     case 'unsupported_grant_type':
     case 'unsupported_token_type':
@@ -228,15 +232,20 @@ function isAboutTheFlow(description: string): boolean {
 }
 
 /** What an ID token says about itself that makes any identity provider refuse it from this client. */
-function foreignIdToken(
-  { subject_token: token = '', subject_token_type: type }: TokenRequest['parameters'],
-  { issuer, clientId }: ServerRegistration,
+function badIdToken(
+  { answeredAt }: Refusal,
+  { parameters, registration: { issuer, clientId } }: TokenRequest,
+  { clock = systemClock }: ProtocolContext,
 ): Finding | undefined {
+  const { subject_token: token = '', subject_token_type: type } = parameters
   if (type !== subjectTokenType('id_token')) return undefined
   const { iss, aud } = readClaims(token)
   if (iss !== undefined && iss !== issuer) return findings.foreignIdToken('iss', iss, issuer)
   const ours = aud === undefined || [aud].flat().includes(clientId)
-  return ours ? undefined : findings.foreignIdToken('aud', aud, clientId)
+  if (!ours) return findings.foreignIdToken('aud', aud, clientId)
+  // By the clock of the identity provider, which has decided.
+  const now = Number.isNaN(answeredAt) ? clock.now() : answeredAt
+  return (jwtExpiry(token) ?? Infinity) <= now ? findings.idTokenExpired() : undefined
 }
 
 function unsupported(issuer: string, server: AuthorizationServerMetadata): Meaning {

@@ -422,7 +422,7 @@ describe('the subject token (F9)', () => {
     expect(seen?.aborted).toBe(true)
   })
 
-  it('that has expired is not sent: a newer one is asked for', async () => {
+  it('that looks expired is not sent if there is a newer one, which is asked for (F9)', async () => {
     const expired = jwt({ exp: now - 11 })
     const { getIdToken, reasons } = supplier(expired, idToken)
     const wire = wholeFlow()
@@ -431,14 +431,50 @@ describe('the subject token (F9)', () => {
     expect(subjectsSent(wire)).toEqual([idToken])
   })
 
-  it('that has expired, and its like again, is login_required', async () => {
-    const { getIdToken, reasons } = supplier(jwt({ exp: now - 11 }))
+  it('that looks expired, and the next one too, is sent: the clock of the identity provider decides (F9)', async () => {
+    const [old, older] = [jwt({ exp: now - 1200 }), jwt({ exp: now - 1800 })]
+    const { getIdToken, reasons } = supplier(older, old)
     const wire = wholeFlow()
-    const error = await rejection(run(wire, { getIdToken }))
-    expect(error).toMatchObject({ code: 'login_required', step: 'token_exchange' })
+    await run(wire, { getIdToken })
     expect(reasons()).toEqual(['initial', 'expired'])
-    expect(subjectsSent(wire)).toEqual([])
+    expect(subjectsSent(wire)).toEqual([old])
   })
+
+  it.each<[what: string, date: number | undefined, hint: RegExp]>([
+    ['has expired by the clock of the identity provider', now - 1000, /renew the ID token/],
+    ['has expired by this clock, and the identity provider has no other', undefined, /renew the ID token/],
+    ['has not expired by the clock of the identity provider', now - 1300, /issued by this identity provider/],
+  ])('that %s and is refused is login_required, and the hint says so (F9)', async (_, date, hint) => {
+    const { getIdToken, reasons } = supplier(jwt({ exp: now - 1200 }))
+    const headers = date === undefined ? {} : { date: new Date(date * 1000).toUTCString() }
+    const wire = wholeFlow().on(places.idpToken, () =>
+      json({ error: 'invalid_grant' }, { status: 400, headers }),
+    )
+    const error = await rejection(run(wire, { getIdToken }))
+    expect(error).toMatchObject({ code: 'login_required', step: 'token_exchange', status: 400 })
+    expect(error.hint).toMatch(hint)
+    // Asked for a newer one once, and not again for the one in place of the refused one.
+    expect(reasons()).toEqual(['initial', 'expired', 'rejected'])
+    expect(subjectsSent(wire)).toHaveLength(1)
+  })
+
+  it.each<[minutes: number, date: boolean]>([
+    [20, true],
+    [20, false],
+    [-20, true],
+  ])(
+    'and the ID-JAG are good for a client whose clock is %i minutes fast, Date sent or not: %s (F7, F9)',
+    async (minutes, date) => {
+      const fast = { now: () => (now + minutes * 60) * 1000, monotonic: () => 0 }
+      const headers = date ? { date: new Date(now * 1000).toUTCString() } : {}
+      const wire = wholeFlow().on(places.idpToken, () => json(exchanged(), { headers }))
+      const getIdToken = () => jwt({ exp: now + 600 })
+      const { grant, keptIdJag } = await run(wire, { getIdToken, reuseIdJag: true }, { clock: fast })
+      expect(grant.value).toBeDefined()
+      // Kept for as long as it lives by the clock of its issuer, if that is known.
+      if (date) expect(keptIdJag?.expiresAt).toBe(fast.now() + 60_000)
+    },
+  )
 
   it('is sent when it only may have expired, or does not say', async () => {
     for (const token of [jwt({ exp: now - 9 }), jwt({}), 'opaque']) {

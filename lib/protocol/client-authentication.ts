@@ -83,7 +83,8 @@ export async function authenticateClient(
       return {
         method: 'client_secret_basic',
         headers: { authorization: `Basic ${credentials}` },
-        parameters: {},
+        // The MCP SDK for Python looks the client up by it, and other servers do not mind (F10).
+        parameters: { client_id: clientId },
       }
     }
     default: {

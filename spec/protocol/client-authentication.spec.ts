@@ -47,7 +47,7 @@ describe('a client', () => {
     const parts = {
       method: 'client_secret_basic',
       headers: { authorization: `Basic ${credentials}` },
-      parameters: {},
+      parameters: { client_id: id },
     }
     expect(await authenticate({ clientId: id, clientSecret })).toEqual(parts)
     const explicit = { method: 'client_secret_basic', clientSecret } as const

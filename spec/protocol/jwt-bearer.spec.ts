@@ -45,7 +45,7 @@ describe('the redemption of an ID-JAG', () => {
     })
   })
 
-  it('authenticates by Basic, and then sends no client_id (2.2)', async () => {
+  it('authenticates by Basic, with client_id in the form beside it, which some servers want (F10)', async () => {
     const { wire } = await redeem({
       registration: {
         ...authorizationServer,
@@ -54,7 +54,13 @@ describe('the redemption of an ID-JAG', () => {
       },
     })
     expect(wire.sent[0].headers['authorization']).toBe('Basic czZCaGRSa3F0Mzo3RmpmcDBaQnIxS3REUmJuZlZkbUl3')
-    expect(wire.sent[0].form.map(([name]) => name)).toEqual(['grant_type', 'assertion', 'resource', 'scope'])
+    expect(wire.sent[0].form.map(([name]) => name)).toEqual([
+      'grant_type',
+      'assertion',
+      'resource',
+      'scope',
+      'client_id',
+    ])
   })
 
   it('sends resource, scope and rich authorization requests (1.5)', async () => {

@@ -5,6 +5,7 @@ import { acquire } from '../protocol/acquire.ts'
 import { scopeTokens } from '../protocol/challenge.ts'
 import type { Demand } from '../protocol/challenge.ts'
 import { startDeadline } from '../token/deadline.ts'
+import { withoutTokens } from '../token/token-key.ts'
 import { decodeToken } from './decoded-token.ts'
 import type { Documents } from './documents.ts'
 import type { Seen } from './seen.ts'
@@ -30,6 +31,7 @@ export async function runFlow(walk: Walk, documents: Documents, demand: Demand |
         getIdToken: subjectTokenReader(walk),
         resourceMetadata: taught?.resourceMetadata,
         ...(scope !== '' && { scope }),
+        addedScope: withoutTokens(resource.scope, scope).join(' '),
         dpop,
         dpopRequired: configuration.dpop?.required === true,
       },

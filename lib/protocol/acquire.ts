@@ -1,6 +1,7 @@
 import type { JWTPayload } from 'jose'
 import { CrossAppAccessError } from '../errors.ts'
 import { secretsOf } from './client-authentication.ts'
+import { scopeTokens } from './challenge.ts'
 import { systemClock } from './context.ts'
 import type { ProtocolContext } from './context.ts'
 import { discoverAuthorizationServer, discoverProtectedResource } from './discovery.ts'
@@ -41,8 +42,12 @@ export interface AcquireRequest {
   getIdToken: GetIdToken
   /** `resource_metadata` of the challenge. */
   resourceMetadata?: string | undefined
-  /** Scope to ask for. Default: what the resource's metadata lists. */
+  /** Scope to ask for. Default: what the resource's metadata lists. An empty string asks for none. */
   scope?: string | undefined
+  /** The part of `scope` that challenges have added to the configured one: done without if a server refuses it (F6). */
+  addedScope?: string | undefined
+  /** Whether a token with less than `scope` is of no use, as for a step-up. Then nothing of it is done without. */
+  wholeScope?: boolean | undefined
   /** A stronger or fresher authentication, as a challenge asked for it. */
   stepUp?: { acrValues?: string; maxAge?: number } | undefined
   /** Fingerprint of the subject token that led to the token in use. With `stepUp`, the same again is not enough. */
@@ -77,6 +82,8 @@ export interface AcquireContext extends ProtocolContext {
    * there is already. Default: `obtain` runs at once.
    */
   onTarget?: (target: Target, obtain: () => Promise<Acquired>) => Promise<Acquired>
+  /** Told the scope that a server has refused, and that is done without (F6). */
+  onScopeRefused?: ((scope: string) => void) | undefined
   /** Told the fingerprint of each subject token before it is used. */
   onSubject?: ((fingerprint: string) => void) | undefined
 }
@@ -114,7 +121,8 @@ export interface Acquired {
  * Runs the whole flow once: discovery, subject token, token exchange, a look at the ID-JAG, the grant.
  *
  * Everything is checked before a subject token is asked for, so a server that is set up wrong never sees one. Servers
- * that are not available are asked up to three times, a grant twice, since each costs an ID-JAG.
+ * that are not available are asked up to three times, a grant twice, since each costs an ID-JAG. If a server answers
+ * `invalid_scope`, and the configured scope was added to, both are asked once more without the addition.
  *
  * Nothing is remembered here: `keptIdJag`, `refreshTokens` and the documents of `metadata` are the caller's to keep.
  *
@@ -148,23 +156,55 @@ export async function acquire(request: AcquireRequest, context: AcquireContext):
 /** Steps 3 to 5: the subject token, the exchange, the grant. */
 async function obtain(
   request: AcquireRequest,
-  target: Target,
+  discovered: Target,
   own: AcquireContext & { secrets: Secrets },
 ): Promise<Acquired> {
+  let target = discovered
   const subject = new Subject(request, target, own)
   let kept = await stillUsable(request, target, own)
+  let refusedScope = ''
   for (let attempt = 1; ; attempt++) {
-    const idJag = kept ?? (await exchange(subject, request, target, own))
     try {
+      const idJag = kept ?? (await exchange(subject, request, target, own))
       const grant = await redeem(idJag.grant, request, target, own)
+      // Only now: where no other scope does either, it was not to blame.
+      if (refusedScope !== '') own.onScopeRefused?.(refusedScope)
       return request.reuseIdJag === true ? { grant, target, keptIdJag: idJag } : { grant, target }
     } catch (error) {
-      // A kept ID-JAG may have been used up: that says nothing about a new one.
-      const stale = kept !== undefined && isOAuthError(error, 'invalid_grant')
-      if (!stale && !(attempt === 1 && (await worthAnotherTry(error, attempt, own)))) throw error
+      const added = request.wholeScope === true ? [] : addedScope(request, target)
+      if (added.length > 0 && isOAuthError(error, 'invalid_scope')) {
+        refusedScope = added.join(' ')
+        target = withoutScope(target, added)
+      } else if (!(await mayRedeemAnother(error, kept, attempt, own))) {
+        throw error
+      }
       kept = undefined
     }
   }
+}
+
+/** Whether a failed redemption is worth another ID-JAG. */
+async function mayRedeemAnother(
+  error: unknown,
+  kept: KeptIdJag | undefined,
+  attempt: number,
+  context: AcquireContext,
+): Promise<boolean> {
+  // A kept ID-JAG may have been used up: that says nothing about a new one (F8).
+  if (kept !== undefined && isOAuthError(error, 'invalid_grant')) return true
+  if (attempt > 1 || !(error instanceof CrossAppAccessError) || error.step !== 'access_token') return false
+  return await worthAnotherTry(error, attempt, context)
+}
+
+/** What is asked for beyond the configured scope, because of a challenge or the metadata (F6). */
+function addedScope({ scope, addedScope: added }: AcquireRequest, target: Target): string[] {
+  const asked = scopeTokens(target.scope)
+  return scope === undefined ? asked : asked.filter((token) => scopeTokens(added).includes(token))
+}
+
+function withoutScope({ scope, ...rest }: Target, refused: readonly string[]): Target {
+  const left = scopeTokens(scope).filter((token) => !refused.includes(token))
+  return left.length === 0 ? rest : { ...rest, scope: left.join(' ') }
 }
 
 /** Steps 1 and 2: the metadata of all three parties. What does not depend on each other is fetched side by side. */
@@ -370,6 +410,7 @@ async function exchangeOnce(
             audience: target.audience,
             resource: target.resource,
             scope: target.scope,
+            isScopeAdded: addedScope(request, target).length > 0,
             authorizationDetails: resource.authorizationDetails,
           },
           context,
@@ -475,6 +516,7 @@ async function redeem(
         assertion: idJag,
         resource: target.resource,
         scope: asked,
+        isScopeAdded: addedScope(request, target).length > 0,
         authorizationDetails: authorizationDetails ?? request.resource.authorizationDetails,
         dpop: request.dpop,
         dpopRequired: request.dpopRequired === true,

@@ -174,8 +174,11 @@ export const findings = {
       `Ask the administrator of the ${party.replace('_', ' ')} to allow this user and client the use of ${quoted(audience)}.`,
       party,
     ),
-  policyDenied: (error: string, parameters: Record<string, string | undefined>): Finding =>
-    finding('policy_denied', policyAdvice(error, parameters), 'identity_provider'),
+  policyDenied: (
+    error: string,
+    parameters: Record<string, string | undefined>,
+    isScopeAdded = false,
+  ): Finding => finding('policy_denied', policyAdvice(error, parameters, isScopeAdded), 'identity_provider'),
   idJagNotIssuedHere: (issuer: string, server: AuthorizationServerMetadata): Finding =>
     finding(
       'id_jag_not_issued_here',
@@ -253,8 +256,13 @@ export const findings = {
     parameters: Record<string, string | undefined>,
     server: AuthorizationServerMetadata,
     clientMethod: string,
+    isScopeAdded = false,
   ): Finding =>
-    finding('grant_rejected', grantAdvice(error, parameters, server, clientMethod), 'authorization_server'),
+    finding(
+      'grant_rejected',
+      grantAdvice(error, parameters, server, clientMethod, isScopeAdded),
+      'authorization_server',
+    ),
   notOAuth: (): Finding =>
     finding(
       'not_oauth',
@@ -299,6 +307,7 @@ function list(values: string[]): string {
 function policyAdvice(
   error: string,
   { audience, resource, scope }: Record<string, string | undefined>,
+  isScopeAdded: boolean,
 ): string {
   switch (error) {
     case 'invalid_target':
@@ -306,12 +315,20 @@ function policyAdvice(
     case 'invalid_scope':
       return scope === undefined
         ? 'Give the scope that the identity provider wants in resources[].scope: none was sent.'
-        : `Let the identity provider allow this client the scope ${quoted(scope)}, or ask for another in resources[].scope.`
+        : scopeAdvice('identity provider', scope, isScopeAdded)
     case 'unauthorized_client':
       return `Let the identity provider allow this client the token exchange for ${quoted(audience)} with the scope ${quoted(scope)}.`
     default:
       return `Look ${quoted(error)} up in the documentation of the identity provider: its policy for this client and ${quoted(audience)} does not allow the exchange.`
   }
+}
+
+/** The option is named only if it says what was asked for (F6). */
+function scopeAdvice(server: string, scope: string | undefined, isAdded: boolean): string {
+  const instead = isAdded
+    ? 'let the MCP server ask for another: its challenge or its metadata names it'
+    : 'ask for another in resources[].scope'
+  return `Let the ${server} allow this client the scope ${quoted(scope)}, or ${instead}.`
 }
 
 function clientAdvice(
@@ -374,6 +391,7 @@ function grantAdvice(
   { resource, scope }: Record<string, string | undefined>,
   server: AuthorizationServerMetadata,
   method: string,
+  isScopeAdded: boolean,
 ): string {
   switch (error) {
     case 'invalid_grant': {
@@ -386,7 +404,7 @@ function grantAdvice(
         ? 'Give the credentials of this client in clientSecret or clientAuthentication: none were sent, and many authorization servers allow the grant type urn:ietf:params:oauth:grant-type:jwt-bearer to clients that authenticate alone.'
         : 'Allow this client the grant type urn:ietf:params:oauth:grant-type:jwt-bearer at the authorization server.'
     case 'invalid_scope':
-      return `Let the authorization server allow this client the scope ${quoted(scope)}, or ask for another in resources[].scope.`
+      return scopeAdvice('authorization server', scope, isScopeAdded)
     case 'invalid_target':
       return `Let the authorization server know the resource ${quoted(resource)}, or set resources[].resource to the identifier that it knows, or to false.`
     case 'invalid_request':

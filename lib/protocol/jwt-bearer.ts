@@ -21,6 +21,8 @@ export interface AccessTokenRequest {
   assertion: string
   resource?: string | undefined
   scope?: string | undefined
+  /** Whether the MCP server, and not the options, asks for a part of the scope. For the hint of an error. */
+  isScopeAdded?: boolean | undefined
   /** RFC 9396. */
   authorizationDetails?: readonly object[] | undefined
   dpop?: DpopKey | undefined
@@ -77,6 +79,7 @@ export async function requestAccessToken(
     registration: request.registration,
     server: request.server,
     dpop: request.dpop,
+    isScopeAdded: request.isScopeAdded,
     secretParameters: ['assertion'],
     parameters: {
       grant_type: 'urn:ietf:params:oauth:grant-type:jwt-bearer',
@@ -168,9 +171,9 @@ function classify(refusal: Refusal, redemption: TokenRequest): Meaning {
 /** Why an ID-JAG was refused: by the clock of the server, by its own words, or else by its code. */
 function rejection(
   { oauthError: { error, error_description: said }, answeredAt, clientMethod }: Refusal,
-  { parameters, registration, server }: TokenRequest,
+  { parameters, registration, server, isScopeAdded }: TokenRequest,
 ): Finding {
-  const general = findings.grantRejected(error, parameters, server, clientMethod)
+  const general = findings.grantRejected(error, parameters, server, clientMethod, isScopeAdded)
   if (error !== 'invalid_grant') return general
   const { assertion = '' } = parameters
   const { iss } = readClaims(assertion)

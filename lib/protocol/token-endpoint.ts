@@ -24,6 +24,8 @@ export interface TokenRequest {
   /** Names of the parameters that must not be quoted back. */
   secretParameters: readonly string[]
   dpop?: DpopKey | undefined
+  /** Whether the MCP server, and not the options, asks for a part of the scope. */
+  isScopeAdded?: boolean | undefined
 }
 
 /** What a token endpoint said: a successful body, or a refusal. */

@@ -29,6 +29,8 @@ export interface TokenExchangeRequest {
   /** Identifier of the MCP server, exactly as its metadata spells it. */
   resource?: string | undefined
   scope?: string | undefined
+  /** Whether the MCP server, and not the options, asks for a part of the scope. For the hint of an error. */
+  isScopeAdded?: boolean | undefined
   /** RFC 9396. */
   authorizationDetails?: readonly object[] | undefined
   dpop?: DpopKey | undefined
@@ -82,6 +84,7 @@ export async function requestIdJag(
   const own = guarded(context)
   const exchange: TokenRequest = {
     ...exchangeOf(request),
+    isScopeAdded: request.isScopeAdded,
     parameters: {
       grant_type: grantType,
       requested_token_type: idJagTokenType,
@@ -215,7 +218,7 @@ function classify(refusal: Refusal, exchange: TokenRequest, context: ProtocolCon
       return {
         code: 'policy_denied',
         detail: 'the identity provider does not allow this',
-        finding: findings.policyDenied(error, parameters),
+        finding: findings.policyDenied(error, parameters, exchange.isScopeAdded),
       }
   }
 }

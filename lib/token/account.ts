@@ -22,6 +22,8 @@ export interface LearnedScopes {
   readonly proven?: boolean
   /** The scope that step-ups have won, which is asked for ever since (D3). */
   readonly widened?: string | undefined
+  /** What servers refused of a scope that a challenge or the metadata had added: it is left out from then on (F6). */
+  readonly refused?: string | undefined
 }
 
 /**

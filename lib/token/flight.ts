@@ -18,7 +18,7 @@ import type { StoreRequest } from './shared-store.ts'
 import type { PartialEvent, Subject } from './subject.ts'
 import { hardWindow, renewalWindow } from './token-cache.ts'
 import type { CachedToken } from './token-cache.ts'
-import { accountKey, tokenKey } from './token-key.ts'
+import { accountKey, tokenKey, withoutTokens } from './token-key.ts'
 
 /** Failures remembered for one account: more kinds of demand than this are not told apart. */
 const mostGates = 8
@@ -114,6 +114,8 @@ export class Flight implements FlightUnderWay {
         metadata.known(resource).resourceMetadata,
       scope,
       stepUp,
+      addedScope: withoutTokens(resource.scope, scope).join(' '),
+      wholeScope: need.demand?.kind === 'scope',
       previousSubject: account.subjectToken,
       refused,
       dpop,
@@ -146,6 +148,12 @@ export class Flight implements FlightUnderWay {
         this.#subjectToken = mark
         if (account.gates.get(key)?.isClosed(this.#now()) === true)
           this.#emit({ type: 'gate_opened', reason: 'subject_token' })
+      },
+      onScopeRefused: (scope) => {
+        account.scopes = {
+          ...account.scopes,
+          refused: scopeTokens(account.scopes.refused, scope).join(' '),
+        }
       },
       onTarget: (target, obtain) => this.#client.store.acquire(this.#storeRequest(target), obtain, signal),
       pause: (retry, retryAfter) => this.#pause(retry, retryAfter, signal),

@@ -20,18 +20,31 @@ export interface KeyKnowledge {
   readonly scopes: LearnedScopes
 }
 
-/** The scope to ask for: the configured one, what challenges taught, what step-ups won, and what is demanded now (F6). */
+/**
+ * The scope to ask for: the configured one, what challenges taught, what step-ups won, and what is demanded now, but
+ * nothing of what was refused, if it is not configured (F6). Undefined if the metadata decides.
+ */
 export function wantedScope(
   { scope: configured }: ResourceConfiguration,
-  { described, scopes: { taught, widened } }: KeyKnowledge,
+  { described, scopes: { taught, widened, refused } }: KeyKnowledge,
   demand?: Demand,
 ): string | undefined {
   const demanded = demand !== undefined && 'scope' in demand ? demand.scope : undefined
-  const asked = scopeTokens(configured, taught, widened)
+  const isStepUp = demand?.kind === 'scope'
+  const added = withoutTokens(refused, taught, widened, isStepUp ? undefined : demanded)
+  const asked = scopeTokens(configured, ...added)
   // A step-up keeps what the token in use was asked for, also if only the metadata said it.
-  if (asked.length === 0 && demand?.kind === 'scope') asked.push(...(described?.scopes_supported ?? []))
-  const scope = scopeTokens(...asked, demanded).join(' ')
-  return scope === '' ? undefined : scope
+  if (asked.length === 0 && isStepUp && refused === undefined)
+    asked.push(...(described?.scopes_supported ?? []))
+  const scope = scopeTokens(...asked, isStepUp ? demanded : undefined).join(' ')
+  // What the metadata lists is refused as a whole: nothing says what of it was meant.
+  return scope === '' && refused === undefined ? undefined : scope
+}
+
+/** The distinct tokens of scopes, without those that are refused. */
+export function withoutTokens(refused: string | undefined, ...scopes: (string | undefined)[]): string[] {
+  const left = new Set(scopeTokens(refused))
+  return scopeTokens(...scopes).filter((token) => !left.has(token))
 }
 
 /** The key under which the flow would keep its token; undefined while the authorization server is not known. */

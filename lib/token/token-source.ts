@@ -14,7 +14,7 @@ import type { PartialEvent, Subject } from './subject.ts'
 import type { StoreNews } from './shared-store.ts'
 import { freshness } from './token-cache.ts'
 import type { CachedToken } from './token-cache.ts'
-import { accountKey, expectedKey, flightKey, wantedScope } from './token-key.ts'
+import { accountKey, expectedKey, flightKey, wantedScope, withoutTokens } from './token-key.ts'
 
 /** Waiters give a flight this many milliseconds more than it gives itself before they leave it behind. */
 const watchdogGrace = 500
@@ -292,7 +292,8 @@ export class TokenSource {
     try {
       const token = await this.obtain(request, need)
       if (sent !== undefined && !addsTo(token.scope, sent)) return undefined
-      account.scopes = { ...account.scopes, widened: wanted }
+      const refused = withoutTokens(wanted, account.scopes.refused).join(' ')
+      account.scopes = { ...account.scopes, widened: wanted, refused: refused === '' ? undefined : refused }
       return token
     } catch {
       request.signal?.throwIfAborted()

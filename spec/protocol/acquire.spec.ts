@@ -528,7 +528,7 @@ describe('the subject token (F9)', () => {
   ])('is asked for once where the answer is %s: nothing works round it (G3)', async (error) => {
     const { getIdToken, reasons } = supplier(idToken, other)
     const wire = wholeFlow().on(places.idpToken, oauthError(error))
-    await rejection(run(wire, { getIdToken }))
+    await rejection(run(wire, { getIdToken, scope: 'agent.read' }))
     expect(reasons()).toEqual(['initial'])
     expect(subjectsSent(wire)).toEqual([idToken])
     expect(assertionsSent(wire)).toEqual([])

@@ -24,7 +24,11 @@ describe('FastMCP', () => {
     const world = await stage(fastMcp)
     const audience = world.server.endpoint.issuer.replace(/\/$/, '')
     world.connection.audience = audience
-    await world.use(world.start(forResource(world.options(), { audience })).fetch)
+    await world.use(
+      world.start(
+        forResource(world.options(), { audience, authorizationServer: world.server.endpoint.issuer }),
+      ).fetch,
+    )
     expect(decodeJwt(world.forms.grants[0]?.['assertion'] ?? '').aud).toBe(audience)
   })
 

@@ -263,7 +263,7 @@ export function firstConfigured(
 /** The server to go to. The MCP server's word alone is not enough. */
 function trusted(
   issuers: readonly (string | undefined)[],
-  { authorizationServers, url }: AcquireRequest,
+  { authorizationServers, idp, url }: AcquireRequest,
   context: ProtocolContext,
 ): ServerRegistration {
   const registration = firstConfigured(issuers, authorizationServers)
@@ -276,6 +276,7 @@ function trusted(
     finding: findings.untrustedServer(
       issuers.filter((issuer) => issuer !== undefined),
       authorizationServers.map(({ issuer }) => issuer),
+      idp.issuer,
     ),
   })
 }

@@ -50,13 +50,15 @@ export const findings = {
       'Let the MCP server serve its protected-resource metadata on its own origin, or name its authorization server in resources[].authorizationServer.',
       'mcp_server',
     ),
-  untrustedServer: (named: string[], configured: string[]): Finding => {
+  untrustedServer: (named: string[], configured: string[], idp: string): Finding => {
     const near = named.find((issuer) => configured.some((known) => slashOnly(known, issuer)))
     return finding(
       'untrusted_authorization_server',
-      near === undefined
-        ? `Register this client at one of ${list(named)} and add it to authorizationServers, if you trust it.`
-        : `They differ by a trailing slash only: spell the issuer in authorizationServers exactly as the server's own metadata does, and name it in resources[].authorizationServer if the MCP server, which says ${quoted(near)}, spells it otherwise.`,
+      named.some((issuer) => issuer === idp || slashOnly(issuer, idp))
+        ? `Check whether idp and authorizationServers are swapped: the MCP server names ${quoted(idp)} as its authorization server, and that is your idp.issuer; if it is both, register there and add it to authorizationServers, too.`
+        : near === undefined
+          ? `Register this client at one of ${list(named)} and add it to authorizationServers, if you trust it.`
+          : `They differ by a trailing slash only: spell the issuer in authorizationServers exactly as the server's own metadata does, and name it in resources[].authorizationServer if the MCP server, which says ${quoted(near)}, spells it otherwise.`,
       'client',
     )
   },
@@ -104,10 +106,12 @@ export const findings = {
       'Wait as long as retryAfter says; many clients that share no token store use up such limits together.',
       'authorization_server',
     ),
-  idTokenUnavailable: (): Finding =>
+  idTokenUnavailable: (timedOut: boolean): Finding =>
     finding(
       'id_token_unavailable',
-      'Sign the user in, and let getIdToken, of the options or of forSubject, give the ID token as a string, or { token, type }.',
+      timedOut
+        ? 'Let getIdToken answer in less time than timeouts.acquireMs; if it asks below a configured resource through the wrapped fetch, it waits for itself: let it use the fetch below.'
+        : 'Sign the user in, and let getIdToken, of the options or of forSubject, give the ID token as a string, or { token, type }.',
       'user',
     ),
   noGetIdToken: (): Finding =>

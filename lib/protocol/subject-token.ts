@@ -108,7 +108,7 @@ export async function askForSubjectToken(
       throw error
     }
     const detail = signal.aborted ? 'getIdToken gave no token in time' : 'getIdToken failed'
-    throw unavailable(detail, context, error)
+    throw unavailable(detail, context, error, signal.aborted)
   }
   // Boundary: `getIdToken` is the application's own code, and may give anything.
   const subject = typeof given === 'string' ? { token: given, type: 'id_token' } : given
@@ -130,8 +130,13 @@ export function isOfApplication(error: CrossAppAccessError): boolean {
 
 const shortTypes = new Set(['id_token', 'refresh_token', 'saml2', 'access_token', 'jwt'])
 
-function unavailable(detail: string, context: ProtocolContext, cause?: unknown): CrossAppAccessError {
-  const finding = findings.idTokenUnavailable()
+function unavailable(
+  detail: string,
+  context: ProtocolContext,
+  cause?: unknown,
+  timedOut = false,
+): CrossAppAccessError {
+  const finding = findings.idTokenUnavailable(timedOut)
   return failure(context, { code: 'id_token_unavailable', step: 'id_token', detail, finding, cause })
 }
 

@@ -19,7 +19,7 @@ const ofErrors = [
 function argumentsOf(name: string): unknown[] {
   if (name === 'clientRejected') return [registration, metadata, 'none']
   if (name === 'idJagNotIssuedHere') return ['https://idp.example', metadata]
-  if (name === 'untrustedServer') return [['https://a.example'], ['https://b.example']]
+  if (name === 'untrustedServer') return [['https://a.example'], ['https://b.example'], 'https://idp.example']
   if (name === 'jwtBearerUnsupported') return [metadata]
   if (name === 'policyDenied') return ['access_denied', {}]
   if (name === 'grantRejected') return ['invalid_grant', {}, metadata, 'none']

@@ -280,6 +280,18 @@ describe('a server that is set up wrong never sees an ID token, and none is aske
       { code: 'untrusted_authorization_server' },
     ],
     [
+      'idp and authorization server swapped, in the options or by the MCP server',
+      (wire) =>
+        wire.on(places.resourceMetadata, () =>
+          json({ ...resourceMetadata, authorization_servers: [idpIssuer] }),
+        ),
+      {},
+      {
+        code: 'untrusted_authorization_server',
+        hint: expect.stringMatching(/idp and authorizationServers are swapped.*that is your idp\.issuer/),
+      },
+    ],
+    [
       'an issuer without its slash',
       (wire) =>
         wire.on(places.resourceMetadata, () =>
@@ -419,6 +431,7 @@ describe('the subject token (F9)', () => {
     }
     const error = await rejection(run(wholeFlow(), { getIdToken }, { signal: controller.signal }))
     expect(error).toMatchObject({ code: 'id_token_unavailable', cause: { name: 'TimeoutError' } })
+    expect(error.hint).toMatch(/through the wrapped fetch, it waits for itself/)
     expect(seen?.aborted).toBe(true)
   })
 

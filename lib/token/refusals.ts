@@ -54,8 +54,10 @@ export class Refusals {
   refuse(token: CachedToken): number | undefined {
     if (this.isKnown(token)) return undefined
     const failures = (this.#refused?.failures ?? 0) + 1
-    const pauseMs = backOffMs(this.#backOff, failures)
-    this.#refused = { token, failures, until: this.#now() + pauseMs }
+    const now = this.#now()
+    // Replacing it would be a renewal, too: that waits for as long as others do.
+    const pauseMs = Math.max(backOffMs(this.#backOff, failures), this.#renewalsPausedUntil - now)
+    this.#refused = { token, failures, until: now + pauseMs }
     return pauseMs
   }
 

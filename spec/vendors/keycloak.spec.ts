@@ -52,16 +52,28 @@ describe('Keycloak as receiver', () => {
     )
   })
 
-  it('refuses an ID-JAG that lives longer than its limit of 300 seconds', async () => {
+  it('takes an ID-JAG that lives longer than the limit of its identity provider, since it has an iat', async () => {
     const generous = documentation(
       'draft-ietf-oauth-identity-assertion-authz-grant-04 leaves the lifetime open',
     )
     const world = await stage(
       withIdp(keycloak, { idJag: generous({ ...standardIdentityProvider.idJag.value, seconds: 600 }) }),
     )
-    const error = await failureOf(world.call(world.start().fetch))
-    expect(error).toMatchObject({ code: 'grant_rejected', oauthError: { error: 'invalid_grant' } })
+    await world.use(world.start().fetch)
     expect(world.traffic()).toMatchObject({ exchanges: 1, grants: 1 })
+  })
+
+  it('calls an unknown client invalid_client, with status 401 and without a Date', async () => {
+    const world = await stage(keycloak)
+    world.server.endpoint.clients.clear()
+    const error = await failureOf(world.call(world.start().fetch))
+    expect(error).toMatchObject({
+      code: 'client_rejected',
+      status: 401,
+      oauthError: { error: 'invalid_client' },
+    })
+    const [grant] = world.listeners.server.requests.filter(({ method }) => method === 'POST')
+    expect(grant).toBeDefined()
   })
 
   it('refuses an ID-JAG the second time: reuseIdJag falls back on a new one, once (F8, Q-15)', async () => {

@@ -1,7 +1,8 @@
-import { documentation, sourceCode } from './support/facts.ts'
+import { documentation, run, sourceCode } from './support/facts.ts'
 import type { Vendor } from './support/profile.ts'
 import { standardAuthorizationServer, standardMcpServer } from './support/standard.ts'
 
+const seen = run('Keycloak 26.7.3')
 const guide = documentation(
   'keycloak.org/securing-apps/identity-assertion-jwt-authorization-grant (26.7, experimental)',
 )
@@ -15,7 +16,7 @@ export const keycloak: Vendor = {
     ...standardAuthorizationServer,
     issuerPath: endpoints('/realms/acme'),
     tokenPath: guide('/realms/acme/protocol/openid-connect/token'),
-    metadataAt: endpoints(['openid-appended']),
+    metadataAt: seen(['openid-appended', 'oauth']),
     // Grant profiles came with draft -03.
     metadata: endpoints({
       token_endpoint_auth_methods_supported: [
@@ -28,7 +29,15 @@ export const keycloak: Vendor = {
     clientAuthentication: endpoints(['client_secret_post', 'client_secret_basic', 'private_key_jwt']),
     publicClients: grantType(false),
     reusableIdJag: guide(false),
-    longestIdJag: guide(300),
+    // The limit of its identity provider is for assertions without `iat`, and an ID-JAG has one.
+    longestIdJag: seen(86_400),
+    futureIdJag: seen({ error: 'invalid_grant', error_description: 'Token was issued in the future' }),
+    unknownClient: seen({
+      status: 401,
+      error: 'invalid_client',
+      error_description: 'Invalid client or Invalid client credentials',
+    }),
+    sendsDate: seen(false),
     resourceParameter: guide('ignored'),
     scope: grantType('parameter alone'),
     accessToken: endpoints({ form: 'jwt', seconds: 300 }),

@@ -132,9 +132,13 @@ export class VendorAuthorizationServer {
   }
 
   async #verify(assertion: string): Promise<IdJagClaims> {
-    const { issuer } = this.endpoint
+    const { issuer, url } = this.endpoint
     const bare = issuer.replace(/\/$/, '')
-    const audiences = this.#profile.audience.value === 'issuer' ? [issuer] : [bare, `${bare}/`]
+    const audiences = {
+      issuer: [issuer],
+      'with or without slash': [bare, `${bare}/`],
+      'token endpoint': [url],
+    }[this.#profile.audience.value]
     const claims = await jwtVerify<IdJagClaims>(assertion, createLocalJWKSet(this.#idp.keys), {
       issuer: this.#idp.issuer,
       audience: audiences,
@@ -146,6 +150,8 @@ export class VendorAuthorizationServer {
       () => this.#refuse('assertion'),
     )
     const { exp = 0, iat = 0, aud } = claims
+    const { futureIdJag } = this.#profile
+    if (futureIdJag !== undefined && iat > this.#clock.seconds()) throw new Refused(futureIdJag.value)
     const tooLong = exp - iat > this.#profile.longestIdJag.value
     if (tooLong || (Array.isArray(aud) && aud.length > 1)) this.#refuse('assertion')
     return claims

@@ -39,6 +39,10 @@ export interface TokenEndpointProfile {
   wantsClientId: Fact<boolean>
   /** Whether a URL is a client id that leads to a Client ID Metadata Document. */
   clientIdDocuments: Fact<boolean>
+  /** What a client that is not registered is told. Default: the same as one that does not authenticate. */
+  unknownClient?: Fact<Refusal>
+  /** Whether answers say when they were made. Default: true. */
+  sendsDate?: Fact<boolean>
   /** `Content-Type` of its answers. */
   contentType: Fact<string>
 }
@@ -116,7 +120,7 @@ export interface AuthorizationServerProfile extends TokenEndpointProfile {
   /** Longest lifetime of an ID-JAG that is accepted, in seconds. */
   longestIdJag: Fact<number>
   /** Spellings of the audience that are accepted. */
-  audience: Fact<'issuer' | 'with or without slash'>
+  audience: Fact<'issuer' | 'with or without slash' | 'token endpoint'>
   /** What the `resource` parameter of the grant does. */
   resourceParameter: Fact<'must match' | 'claim wins' | 'ignored' | 'refused'>
   /** Where the scope of the access token comes from. */
@@ -124,6 +128,8 @@ export interface AuthorizationServerProfile extends TokenEndpointProfile {
   accessToken: Fact<{ form: 'jwt' | 'colons'; seconds: number }>
   response: Fact<(granted: GrantedToken) => Record<string, unknown>>
   refusals: Record<GrantRefusal, Fact<Refusal>>
+  /** What is said of an ID-JAG that is from the future by the server's clock. Default: it is not looked at. */
+  futureIdJag?: Fact<Refusal>
   rateLimit?: Fact<{ grants: number; refusal: Refusal }>
 }
 

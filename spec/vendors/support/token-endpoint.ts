@@ -90,6 +90,10 @@ export class TokenEndpoint {
   }
 
   #send(res: ServerResponse, status: number, body: unknown, headers: Record<string, string> = {}): void {
+    if (this.#profile.sendsDate?.value === false) {
+      res.removeHeader('Date')
+      res.sendDate = false
+    }
     sendJson(res, status, body, { ...headers, 'Content-Type': this.#profile.contentType.value })
   }
 
@@ -102,12 +106,13 @@ export class TokenEndpoint {
   }
 
   async #authenticate(form: Form, header: string | undefined, refusal: Refusal): Promise<RegisteredClient> {
-    const { clientAuthentication, wantsClientId } = this.#profile
+    const { clientAuthentication, unknownClient, wantsClientId } = this.#profile
     const { method, id, secret } = presented(form, header, this.#profile.decodesBasic.value)
     if (wantsClientId.value && !form['client_id']) {
       throw new Refused({ ...refusal, error_description: 'Missing client_id' })
     }
     const client = await this.#client(id)
+    if (client === undefined && unknownClient !== undefined) throw new Refused(unknownClient.value)
     const proven =
       client?.method === method &&
       clientAuthentication.value.includes(method) &&

@@ -2,6 +2,7 @@ import { auth0 } from '../auth0.ts'
 import { cloudflare } from '../cloudflare.ts'
 import { descope } from '../descope.ts'
 import { fastMcp, pythonSdk } from '../fastmcp.ts'
+import { hydra } from '../hydra.ts'
 import { keycloak } from '../keycloak.ts'
 import { okta, oktaAiAgent } from '../okta.ts'
 import { pingFederate } from '../ping-federate.ts'
@@ -21,6 +22,7 @@ export const vendors: readonly Vendor[] = [
   xaaDev,
   pingFederate,
   keycloak,
+  hydra,
   descope,
   stytch,
   fastMcp,

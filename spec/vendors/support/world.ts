@@ -108,17 +108,38 @@ export class World {
     return connection
   }
 
+  /** The audience of the exchange: what the authorization server wants as the audience of ID-JAGs. */
+  get audience(): string {
+    const { issuer, url } = this.server.endpoint
+    const { authorizationServer = standardAuthorizationServer } = this.#setup
+    return authorizationServer.audience.value === 'token endpoint' ? url : issuer
+  }
+
+  /** Whether the options name the authorization server of the resource. */
+  get namesServer(): boolean {
+    return this.audience !== this.server.endpoint.issuer
+  }
+
   /** The options as the vendor's recipe has them. */
   options(): CrossAppAccessOptions {
     const { idp, server } = this.#clients
     const { scope, clients } = this.#setup
+    const { issuer } = this.server.endpoint
+    const { audience, namesServer } = this
     return {
       idp: { issuer: this.idp.endpoint.issuer, ...registration(idp, clients?.idp) },
       authorizationServers: [
         { issuer: this.server.endpoint.issuer, ...registration(server, clients?.server) },
         { issuer: this.listeners.decoy.origin, clientId: 'at-the-other-server' },
       ],
-      resources: [{ url: this.mcp.url, ...(scope !== undefined && { scope }) }],
+      resources: [
+        {
+          url: this.mcp.url,
+          ...(scope !== undefined && { scope }),
+          // Another audience than the issuer is for one authorization server.
+          ...(namesServer && { audience, authorizationServer: issuer }),
+        },
+      ],
       getIdToken: (context) => this.session.subject(context),
       clock: this.clock,
       onEvent: (event) => this.events.push(event),
@@ -238,7 +259,8 @@ export async function startWorld(vendor: Vendor): Promise<World> {
   mcp.authorizationServers.push(server.endpoint.issuer, listeners.decoy.origin)
   const { read, write } = mcpProfile.scopes.value
   idp.connections.push({
-    audience: server.endpoint.issuer,
+    audience:
+      serverProfile.audience.value === 'token endpoint' ? server.endpoint.url : server.endpoint.issuer,
     resource: mcp.identifier,
     resourceId,
     clientIdAtServer: clients.server.id,

@@ -25,20 +25,27 @@ import type { IdJagGrant } from './token-exchange.ts'
 export interface ResourceRegistration {
   /** The configured URL, character by character. */
   readonly url: string
+  /** Issuer of its authorization server. If set, the metadata of the MCP server is not asked for. */
   readonly authorizationServer?: string | undefined
+  /** Identifier to send instead of the one in its metadata; false sends none. */
   readonly resource?: string | false | undefined
+  /** Audience of the exchange instead of the issuer of the authorization server. */
   readonly audience?: string | undefined
+  /** Authorization details to ask for (RFC 9396). */
   readonly authorizationDetails?: readonly object[] | undefined
 }
 
 /** What is wanted, and what is known already. */
 export interface AcquireRequest {
-  /** The URL that was asked for, under the resource. */
+  /** The URL that was asked for. It lies under the resource. */
   url: string
+  /** The MCP server that the token is for. */
   resource: ResourceRegistration
+  /** The identity provider, and this client's registration there. */
   idp: ServerRegistration
   /** Every authorization server that may be used. */
   authorizationServers: readonly ServerRegistration[]
+  /** Gives the user's subject token. */
   getIdToken: GetIdToken
   /** `resource_metadata` of the challenge. */
   resourceMetadata?: string | undefined
@@ -54,11 +61,13 @@ export interface AcquireRequest {
   previousSubject?: string | undefined
   /** A subject token that was refused, and how: the same again is not sent. */
   refused?: { subject: string; error: CrossAppAccessError } | undefined
+  /** The key to bind the tokens to. */
   dpop?: DpopKey | undefined
+  /** Whether a token that is not bound to the key is refused. Default: false. */
   dpopRequired?: boolean | undefined
   /** An ID-JAG kept for reuse. It is used only if it can still be redeemed at the server that it is now sent to. */
   keptIdJag?: KeptIdJag | undefined
-  /** Whether ID-JAGs may be redeemed more than once. */
+  /** Whether ID-JAGs may be redeemed more than once. Default: false (F8). */
   reuseIdJag?: boolean | undefined
   /** Refresh tokens that SAML assertions were exchanged for, by fingerprint of the assertion. Kept by the caller. */
   refreshTokens?: Map<string, SubjectToken> | undefined
@@ -66,8 +75,9 @@ export interface AcquireRequest {
 
 /** An ID-JAG that may be redeemed again. */
 export interface KeptIdJag {
+  /** The ID-JAG, and what it was granted for. */
   grant: IdJagGrant
-  /** Milliseconds since the epoch. */
+  /** The end of its life, in milliseconds since the epoch. */
   expiresAt: number
 }
 
@@ -75,7 +85,10 @@ export interface KeptIdJag {
 export interface AcquireContext extends ProtocolContext {
   /** Gives the documents of the flow. Default: the network, each time. */
   metadata?: MetadataSource | undefined
-  /** Default: nothing is tried again. Waits before the given retry, `Retry-After` in seconds if there was one; false where there is no time for it. */
+  /**
+   * Waits before the given retry (the first is 1), and says whether there is time for it. It is told the `Retry-After` of
+   * the answer, in seconds, if there was one. Default: nothing is tried again.
+   */
   pause?: (retry: number, retryAfter: number | undefined) => Promise<boolean>
   /**
    * Told where the token will come from, before a subject token is asked for. Gives what `obtain` gives, or a token that
@@ -88,9 +101,11 @@ export interface AcquireContext extends ProtocolContext {
   onSubject?: ((fingerprint: string) => void) | undefined
 }
 
-/** Where documents come from: a cache above, the network here. */
+/** Where documents come from: from a cache, or else from the network. */
 export interface MetadataSource {
+  /** Gives the metadata of the MCP server. */
   protectedResource(request: AcquireRequest, context: ProtocolContext): Promise<ProtectedResourceMetadata>
+  /** Gives the metadata of a server; with `refresh`, never from a cache. */
   server(
     registration: ServerRegistration,
     context: ProtocolContext,
@@ -98,22 +113,29 @@ export interface MetadataSource {
   ): Promise<AuthorizationServerMetadata>
 }
 
-/** Where a token for a resource comes from, all checked. */
+/** Where a token for a resource comes from. Every document has passed its checks. */
 export interface Target {
+  /** Metadata of the identity provider. */
   readonly idp: AuthorizationServerMetadata
+  /** Metadata of the authorization server. */
   readonly server: AuthorizationServerMetadata
+  /** This client's registration at the authorization server. */
   readonly registration: ServerRegistration
   /** The audience of the exchange. */
   readonly audience: string
-  /** Identifier of the resource, or nothing where it is not to be sent. */
+  /** Identifier of the resource. Absent if none is to be sent. */
   readonly resource?: string
+  /** The scope to ask for. */
   readonly scope?: string
 }
 
 /** A token, and what it took. */
 export interface Acquired {
+  /** The access token. */
   readonly grant: AccessTokenGrant
+  /** Where it came from. */
   readonly target: Target
+  /** The ID-JAG to keep, with `reuseIdJag`. */
   readonly keptIdJag?: KeptIdJag
 }
 
@@ -362,7 +384,7 @@ class Subject {
   }
 }
 
-/** Step 4: the exchange, and a look at what came of it before it is spent. */
+/** Step 4: the exchange, and a look at the ID-JAG before it is spent (F7). */
 async function exchange(
   subject: Subject,
   request: AcquireRequest,
@@ -471,7 +493,7 @@ async function stillUsable(
 
 /**
  * Works with the subject token, or with the refresh token that a SAML assertion is exchanged for first. That one
- * outlives the assertion, so it is kept; where it is refused, the assertion is exchanged once more.
+ * outlives the assertion, so it is kept; if it is refused, the assertion is exchanged once more (F9).
  */
 async function withoutSaml<T>(
   subjectToken: SubjectToken,
@@ -529,7 +551,7 @@ async function redeem(
   return asked === undefined ? grant : { scope: asked, ...grant }
 }
 
-/** Works at a token endpoint; where it is gone, once more at the one that fresh metadata names. */
+/** Works at a token endpoint. If it is gone, works once more at the one that fresh metadata names (F4). */
 async function atTokenEndpoint<T>(
   registration: ServerRegistration,
   server: AuthorizationServerMetadata,

@@ -2,8 +2,9 @@ import { Secrets } from './redaction.ts'
 
 /** One challenge of a `WWW-Authenticate` header: the scheme, and a token68 or parameters. */
 export interface Challenge {
-  /** In lower case. */
+  /** The scheme in lower case, such as `bearer`. */
   readonly scheme: string
+  /** The token68 after the scheme, if there is one. */
   readonly token68?: string
   /** Names in lower case. The first of several equal names counts. No prototype. */
   readonly parameters: Readonly<Record<string, string>>
@@ -69,7 +70,7 @@ class Cursor {
     this.#text = text
   }
 
-  /** What `pattern` matches right here, passed over; nothing where it does not. */
+  /** Takes what `pattern` matches right here, and moves past it. Nothing if it does not match. */
   take(pattern: RegExp): string | undefined {
     pattern.lastIndex = this.#at
     const found = pattern.exec(this.#text)

@@ -11,9 +11,11 @@ import { Secrets } from './redaction.ts'
 
 /** A document, where it was found, and how long it may be used. */
 export interface Discovered<T> {
+  /** The document, checked. */
   readonly document: T
+  /** Where it was found. */
   readonly url: string
-  /** Milliseconds: HTTP freshness, an hour where the server says nothing, a day at most. */
+  /** How long it may be used, in milliseconds: as HTTP caching says, an hour if the server says nothing, a day at most. */
   readonly freshForMs: number
 }
 
@@ -127,7 +129,7 @@ export async function discoverAuthorizationServer(
   })
 }
 
-/** Asks one place after the other. What decides when none is usable: a mismatch, then an outage, then the first. */
+/** Asks one place after the other. If none is usable, a mismatch decides, then an outage, then the first failure. */
 async function firstUsable<T>(
   urls: string[],
   context: ProtocolContext,

@@ -12,7 +12,7 @@ export const maxAnswerBytes: number = 1024 * 1024
 export interface JsonAnswer {
   status: number
   headers: Headers
-  /** Undefined where the body is no JSON object. */
+  /** The JSON object in the body, without a prototype. Undefined if there is none. */
   body: Record<string, unknown> | undefined
   /** Whether the server wanted to redirect. Redirects are never followed. */
   redirected: boolean
@@ -20,12 +20,12 @@ export interface JsonAnswer {
   mediaType: string
 }
 
-/** The context of a step that was given none to collect secrets in, with one of its own. */
+/** The context with a collection of secrets: its own, or a new one if it has none. */
 export function guarded<C extends ProtocolContext>(context: C): C & { secrets: Secrets } {
   return { ...context, secrets: context.secrets ?? new Secrets() }
 }
 
-/** Makes an error of the flow: all texts and the cause are scrubbed of the context's secrets. */
+/** Makes an error of the flow. All its texts, and its cause, are scrubbed of the secrets of the context (G5). */
 export function failure(context: ProtocolContext, init: CrossAppAccessErrorInit): CrossAppAccessError {
   const secrets = context.secrets ?? new Secrets()
   return new CrossAppAccessError({
@@ -49,7 +49,7 @@ export function isOfTheFlow(init: unknown): boolean {
 /**
  * Sends one request of the flow and reads at most 1 MiB of JSON.
  *
- * None of a caller's headers, no cookies, no redirects. Network failures, time-outs, the statuses 408, 425, 429 and 5xx
+ * It carries none of a caller's headers and no cookies, and no redirect is followed (F11). Network failures, time-outs, the statuses 408, 425, 429 and 5xx
  * and the OAuth errors that mean the same throw `temporarily_unavailable`; everything else is the caller's to judge.
  */
 export async function requestJson(
@@ -334,7 +334,7 @@ export function parseRetryAfter(header: string | null, now: number): number | un
   return Number.isNaN(date) ? undefined : Math.max(0, Math.ceil((date - now) / 1000))
 }
 
-/** Whether a URL may carry tokens and credentials: `https:`, or `http:` to this very machine. */
+/** Whether tokens and credentials may be sent to a URL: `https:`, or `http:` to this very machine (A3). */
 export function isSecureUrl(url: string): boolean {
   if (!URL.canParse(url)) return false
   const { protocol, hostname } = new URL(url)

@@ -15,30 +15,37 @@ import type { TokenRequest } from './token-endpoint.ts'
 
 /** The redemption of an ID-JAG at the MCP server's authorization server. */
 export interface AccessTokenRequest {
+  /** This client's registration at the authorization server. */
   registration: ServerRegistration
+  /** Metadata of the authorization server. */
   server: AuthorizationServerMetadata
   /** The ID-JAG. */
   assertion: string
+  /** Identifier of the MCP server. */
   resource?: string | undefined
+  /** The scope to ask for. */
   scope?: string | undefined
   /** Whether the MCP server, and not the options, asks for a part of the scope. For the hint of an error. */
   isScopeAdded?: boolean | undefined
   /** RFC 9396. */
   authorizationDetails?: readonly object[] | undefined
+  /** The key to bind the token to. */
   dpop?: DpopKey | undefined
-  /** Refuse a token that is not bound to the key. */
+  /** Whether a token that is not bound to the key is refused. Default: false. */
   dpopRequired?: boolean | undefined
 }
 
 /** An access token as it was granted. */
 export interface AccessTokenGrant {
+  /** The access token. */
   value: string
+  /** How it is sent: alone, or with a proof of the key that it is bound to. */
   tokenType: 'Bearer' | 'DPoP'
   /** Milliseconds, from before the request was sent: five seconds to a day, and five minutes if nothing says it (E5). */
   lifetimeMs: number
-  /** Before the request was sent, by both clocks: the lifetime counts from here. */
+  /** The time by both clocks, before the request was sent. The lifetime counts from here (E5). */
   requestedAt: { now: number; monotonic: number }
-  /** What was granted; absent where the server said nothing, which means: as asked. */
+  /** The scope that was granted. Absent if the server said nothing, which means: as asked. */
   scope?: string
 }
 
@@ -64,8 +71,8 @@ const unknownLifetime = 300_000
  * const { value } = await requestAccessToken({ registration, server, assertion }, { fetch })
  * ```
  *
- * @throws {@link CrossAppAccessError} `grant_rejected`, `client_rejected`, `flow_unsupported`, `invalid_response`,
- *   `insecure_url`, `temporarily_unavailable`.
+ * @throws {@link CrossAppAccessError} `grant_rejected`, `login_required`, `step_up_required`, `interaction_required`,
+ *   `policy_denied`, `client_rejected`, `flow_unsupported`, `invalid_response`, `insecure_url`, `temporarily_unavailable`.
  * @see [RFC 7523 §2.1](https://www.rfc-editor.org/rfc/rfc7523#section-2.1)
  */
 export async function requestAccessToken(

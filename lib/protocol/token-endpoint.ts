@@ -16,6 +16,7 @@ import type { ServerRegistration } from './registration.ts'
 
 /** One request of a token endpoint. */
 export interface TokenRequest {
+  /** The part of the flow that it belongs to. */
   step: Exclude<CrossAppAccessStep, 'discovery'>
   registration: ServerRegistration
   server: AuthorizationServerMetadata
@@ -42,7 +43,7 @@ export type TokenAnswer =
 /**
  * Posts a form to a token endpoint as an authenticated client.
  *
- * An `error` member is a refusal whatever the HTTP status. A demand for a DPoP nonce is met once.
+ * An `error` member is a refusal whatever the HTTP status (F12). A demand for a DPoP nonce is met once.
  *
  * @throws {@link CrossAppAccessError} `invalid_response` for an answer that is neither, `temporarily_unavailable`,
  *   `insecure_url`.

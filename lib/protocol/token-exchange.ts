@@ -21,28 +21,35 @@ export const idJagTokenType: string = `${tokenType}id-jag`
 
 /** A token exchange at the identity provider. */
 export interface TokenExchangeRequest {
+  /** This client's registration at the identity provider. */
   idp: ServerRegistration
+  /** Metadata of the identity provider. */
   server: AuthorizationServerMetadata
+  /** What proves the user's identity. */
   subjectToken: SubjectToken
   /** Issuer of the MCP server's authorization server, exactly as its metadata spells it. */
   audience: string
   /** Identifier of the MCP server, exactly as its metadata spells it. */
   resource?: string | undefined
+  /** The scope to ask for. */
   scope?: string | undefined
   /** Whether the MCP server, and not the options, asks for a part of the scope. For the hint of an error. */
   isScopeAdded?: boolean | undefined
   /** RFC 9396. */
   authorizationDetails?: readonly object[] | undefined
+  /** The key to bind the ID-JAG to. */
   dpop?: DpopKey | undefined
 }
 
 /** An ID-JAG, and what it was granted for. */
 export interface IdJagGrant {
+  /** The ID-JAG. It must never be sent to an MCP server. */
   idJag: string
-  /** What the identity provider granted; absent where it said nothing, which means: as asked. */
+  /** The scope that the identity provider granted. Absent if it said nothing, which means: as asked. */
   scope?: string
+  /** The authorization details that it granted (RFC 9396). */
   authorizationDetails?: readonly object[]
-  /** Lifetime in seconds, where the answer says it. */
+  /** Lifetime in seconds, if the answer says it. */
   expiresIn?: number
   /** When the identity provider answered by its own clock, in milliseconds since the epoch, if it says so. */
   answeredAt?: number
@@ -52,8 +59,8 @@ export interface IdJagGrant {
  * Requests an ID-JAG from the identity provider by token exchange.
  *
  * The ID-JAG comes back in the member `access_token`, for historical reasons of RFC 8693. `issued_token_type` decides
- * whether it is one; `token_type` is ignored, since the field answers `N_A`, `n_a`, `Bearer` and nothing. It must never be
- * sent to an MCP server.
+ * whether it is one, or the type of the JWT itself if that member is absent (F5). `token_type` is ignored, because
+ * servers answer `N_A`, `n_a`, `Bearer` or nothing. An ID-JAG must never be sent to an MCP server.
  *
  * @example
  * ```ts
@@ -73,7 +80,7 @@ export interface IdJagGrant {
  * )
  * ```
  *
- * @throws {@link CrossAppAccessError} `login_required`, `step_up_required`, `policy_denied`, `flow_unsupported`,
+ * @throws {@link CrossAppAccessError} `login_required`, `step_up_required`, `interaction_required`, `policy_denied`, `flow_unsupported`,
  *   `client_rejected`, `invalid_response`, `insecure_url`, `temporarily_unavailable`.
  * @see [RFC 8693 §2](https://www.rfc-editor.org/rfc/rfc8693#section-2)
  */

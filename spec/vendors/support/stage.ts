@@ -44,7 +44,7 @@ export function forResource(
   changes: Partial<ResourceOptions>,
 ): CrossAppAccessOptions {
   const [resource] = options.resources
-  if (typeof resource !== 'object') throw new Error('There is no resource')
+  if (typeof resource !== 'object' || resource instanceof URL) throw new Error('There is no resource')
   return { ...options, resources: [{ ...resource, ...changes }] }
 }
 

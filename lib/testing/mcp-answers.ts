@@ -1,4 +1,4 @@
-import type { TestCaller } from './mcp-server.ts'
+import type { TestCaller } from './test-caller.ts'
 import { json } from './token-endpoint.ts'
 
 /** Versions that begin with `initialize`, newest first. */

@@ -2,20 +2,11 @@ import type { Addresses } from './addresses.ts'
 import { mcpPath, mcpUrl } from './addresses.ts'
 import type { AuthorizationServer, VerifiedToken } from './authorization-server.ts'
 import { answerMcp } from './mcp-answers.ts'
+import type { TestResponder } from './test-caller.ts'
 import { secondsOf } from './test-clock.ts'
 import type { TestClock } from './test-clock.ts'
 import type { Answer } from './token-endpoint.ts'
 import { scopesIn } from './token-endpoint.ts'
-
-/** For whom a request that reached the MCP server is made. */
-export interface TestCaller {
-  readonly user: string
-  /** What the access token was granted. */
-  readonly scope: string[]
-}
-
-/** Answers a request to the MCP server whose access token is good. */
-export type TestResponder = (request: Request, caller: TestCaller) => Response | Promise<Response>
 
 /** Which authentication of the user a token must come from. */
 export interface WantedAuthentication {

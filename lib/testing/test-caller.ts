@@ -1,0 +1,9 @@
+/** For whom a request that reached the MCP server is made. */
+export interface TestCaller {
+  readonly user: string
+  /** What the access token was granted. */
+  readonly scope: string[]
+}
+
+/** Answers a request to the MCP server whose access token is good. */
+export type TestResponder = (request: Request, caller: TestCaller) => Response | Promise<Response>

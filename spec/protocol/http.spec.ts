@@ -317,9 +317,16 @@ describe('a request of the flow to a real server', () => {
     listener.serve((_, res) => {
       res.writeHead(200, { 'content-type': 'application/json' }).write('{"a":')
     })
-    const deadline = () => startDeadline(50)
+    const controller = new AbortController()
+    const deadline = () => ({ signal: controller.signal, clear: () => undefined })
+    // The time runs out between the head of the answer and the end of its body.
+    const untilTheHead = async (url: string, init: RequestInit) => {
+      const response = await fetch(url, init)
+      setImmediate(() => controller.abort(new DOMException('Time has run out', 'TimeoutError')))
+      return response
+    }
     const error = await rejection(
-      requestJson(`${listener.origin}/token`, post, 'access_token', { fetch, deadline }),
+      requestJson(`${listener.origin}/token`, post, 'access_token', { fetch: untilTheHead, deadline }),
     )
     expect(error).toMatchObject({
       code: 'temporarily_unavailable',

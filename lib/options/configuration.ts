@@ -142,21 +142,26 @@ const keyPair: Schema<DpopKeyPair> = z.pipe(
   }, 'must be a CryptoKeyPair that can sign, with a public key that can be exported'),
 )
 const dpopObject = object({ keyPair: z.optional(keyPair), required: z.optional(flag) })
-const dpop = choice<NonNullable<CrossAppAccessOptions['dpop']>>((value) =>
+const dpop = choice<NonNullable<CrossAppAccessOptions['dpop']>>([flag, dpopObject], (value) =>
   typeof value === 'boolean' ? flag : dpopObject,
 )
 
-const shape = {
-  idp: registration,
-  authorizationServers: list(registration, 'must name at least one authorization server'),
+/** Where the client is registered, and for which MCP servers. A settings file writes registrations in a way of its own. */
+export const serversShape = (registered: Schema<Registration>): ServersShape => ({
+  idp: registered,
+  authorizationServers: list(registered, 'must name at least one authorization server'),
   resources: list(resource, 'must name at least one MCP server'),
-  getIdToken: z.optional(aFunction<GetIdToken>()),
-  subject: z.optional(aFunction<() => string | undefined>()),
-  fetch: z.optional(aFunction<AnyFetch>()),
+})
+interface ServersShape extends Record<string, Schema<unknown>> {
+  idp: Schema<Registration>
+  authorizationServers: Schema<Registration[]>
+  resources: Schema<ResourceEntry[]>
+}
+
+const behaviour = {
   acquire: z.optional(oneOf('auto', 'eager', 'challenge')),
   stepUp: z.optional(flag),
   reuseIdJag: z.optional(flag),
-  onEvent: z.optional(aFunction<(event: CrossAppAccessEvent) => void>()),
   timeouts: z.optional(object({ requestMs: z.optional(milliseconds), acquireMs: z.optional(milliseconds) })),
   cache: z.optional(object({ maxEntries: z.optional(countFrom(1)) })),
   renewal: z.optional(
@@ -171,6 +176,18 @@ const shape = {
   ),
   replay: z.optional(object({ maxBufferedBytes: z.optional(countFrom(0)) })),
   dpop: z.optional(dpop),
+}
+type Behaviour = keyof typeof behaviour
+/** How the library goes about it: the options that a file can hold, too. */
+export const behaviourShape: { [Name in Behaviour]: Schema<CrossAppAccessOptions[Name]> } = behaviour
+
+const shape = {
+  ...serversShape(registration),
+  getIdToken: z.optional(aFunction<GetIdToken>()),
+  subject: z.optional(aFunction<() => string | undefined>()),
+  fetch: z.optional(aFunction<AnyFetch>()),
+  ...behaviour,
+  onEvent: z.optional(aFunction<(event: CrossAppAccessEvent) => void>()),
   clock: z.optional(methods<Clock>('now', 'monotonic')),
   store: z.optional(methods<TokenStore>('get', 'set', 'delete')),
 }
@@ -225,7 +242,8 @@ function issuersOf(authorizationServers: unknown): (string | undefined)[] {
   )
 }
 
-const wholeChecks = [distinctIssuers, knownServers, distinctPlaces]
+/** What the members must not say together. */
+export const wholeChecks: readonly WholeCheck[] = [distinctIssuers, knownServers, distinctPlaces]
 const accessOptions: Schema<Taken> = object(shape, ...wholeChecks)
 const middlewareOptions: Schema<Taken> = object(
   { ...shape, getIdToken: aFunction<GetIdToken>() },

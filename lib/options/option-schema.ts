@@ -19,7 +19,7 @@ export type AddProblem = (path: readonly (string | number)[], message: string) =
 /** Stands for a member whose getter throws, so that its problem can say so. */
 export const unreadable: unique symbol = Symbol('unreadable')
 
-const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null
+export const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null
 
 // ---- Objects and lists -----------------------------------------------------------------------------------------------
 
@@ -91,9 +91,12 @@ export function texts(refuse: (name: string) => string | undefined): Schema<Reco
   return z.pipe(copied, checked)
 }
 
-/** A value that has to fit the schema which `pick` names for it. */
-export function choice<T>(pick: (value: unknown) => Schema<T>): Schema<T> {
-  return z.pipe(
+/** The schemas that a {@link choice} has, for the JSON Schema of the settings file. */
+export const alternatives: WeakMap<Schema<unknown>, readonly Schema<unknown>[]> = new WeakMap()
+
+/** A value that has to fit the one of several schemas which `pick` names for it. */
+export function choice<T>(among: readonly Schema<T>[], pick: (value: unknown) => Schema<T>): Schema<T> {
+  const schema: Schema<T> = z.pipe(
     z.unknown(),
     z.transform((value: unknown, payload: ParsePayload) => {
       const result = pick(value).safeParse(value, { reportInput: true })
@@ -103,14 +106,20 @@ export function choice<T>(pick: (value: unknown) => Schema<T>): Schema<T> {
       return ownMembers(value) as never
     }),
   )
+  alternatives.set(schema, among)
+  return schema
 }
 
 /** Like {@link choice}, by one member of an object. Members are read once, before one is looked at. */
-export function choiceBy<T>(name: string, pick: (member: unknown) => Schema<T>): Schema<T> {
+export function choiceBy<T>(
+  name: string,
+  among: readonly Schema<T>[],
+  pick: (member: unknown) => Schema<T>,
+): Schema<T> {
   const copied = z.transform((value: unknown) => ownMembers(value))
   return z.pipe(
     copied,
-    choice((value) => pick(isObject(value) ? memberOf(value, name) : undefined)),
+    choice(among, (value) => pick(isObject(value) ? memberOf(value, name) : undefined)),
   )
 }
 
@@ -303,13 +312,14 @@ export const json: Schema<unknown> = z.transform((value: unknown) => {
     // `JSON.stringify` gives undefined for what JSON has no word for, such as a function.
     const text: string | undefined = JSON.stringify(value)
     // `any` is unknown: it is checked by the next schema.
-    return text === undefined ? null : (JSON.parse(text, frozen) as unknown)
+    return text === undefined ? null : (JSON.parse(text, frozenMember) as unknown)
   } catch {
     return null // A circle, a BigInt or a getter that throws.
   }
 })
 
-function frozen(_name: string, member: unknown): unknown {
+/** A reviver of `JSON.parse`: what it makes inherits nothing (G7). */
+export function frozenMember(_name: string, member: unknown): unknown {
   if (!isObject(member)) return member
   return Array.isArray(member) ? Object.freeze(member as unknown[]) : withoutPrototype(member)
 }

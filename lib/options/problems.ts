@@ -11,11 +11,11 @@ const longestName = 64
  *
  * @throws `TypeError` that lists every mistake with its path, and no value: a secret may have been put in the wrong place.
  */
-export function readOptions<T>(schema: Schema<T>, options: unknown): T {
+export function readOptions<T>(schema: Schema<T>, options: unknown, what = 'options for xaa-fetch'): T {
   const result = resultOf(schema, options)
   if (result?.success === true) return result.data
   const problems = result === undefined ? [`options: ${unreadableProblem}`] : problemsIn(result.error.issues)
-  throw new TypeError(['Invalid options for xaa-fetch:', ...problems].join('\n  - '))
+  throw new TypeError([`Invalid ${what}:`, ...problems].join('\n  - '))
 }
 
 const unreadableProblem = 'cannot be read: reading it throws an error'

@@ -36,8 +36,8 @@ const issuer: Schema<string> = urlText.check(
 const notPrivate = 'must be a private key: a CryptoKey or a JWK'
 const cryptoKey = that<PrivateKey>(isPrivateKey, notPrivate)
 // A copy is checked, so that a later change has no effect.
-const jwk: Schema<PrivateKey> = z.pipe(json, that<PrivateKey>(isPrivateKey, notPrivate))
-const key = choice<PrivateKey>((value) => (isCryptoKey(value) ? cryptoKey : jwk))
+export const jwk: Schema<PrivateKey> = z.pipe(json, that<PrivateKey>(isPrivateKey, notPrivate))
+const key = choice<PrivateKey>([cryptoKey, jwk], (value) => (isCryptoKey(value) ? cryptoKey : jwk))
 
 function isPrivateKey(value: unknown): value is PrivateKey {
   if (isCryptoKey(value)) return value.type === 'private'
@@ -56,41 +56,45 @@ const secretMethods = ['client_secret_basic', 'client_secret_post', 'client_secr
 const methodNames = ['none', ...secretMethods, 'private_key_jwt'] as const
 
 const noAuthentication: Schema<ClientAuthentication> = object({ method: oneOf('none') })
-const secretAuthentication: Schema<ClientAuthentication> = object({
-  method: oneOf(...secretMethods),
-  clientSecret: secret,
-})
-const keyAuthentication = object(
-  {
-    method: oneOf('private_key_jwt'),
-    key: z.optional(key),
-    sign: z.optional(aFunction<Extract<ClientAuthentication, { sign: unknown }>['sign']>()),
-    alg: z.optional(text),
-    kid: z.optional(text),
-    audience: z.optional(text),
-  },
-  oneSigner,
-  // The check says what the type cannot: that there is a key or a sign function.
-) as Schema<ClientAuthentication>
 const unknownAuthentication: Schema<never> = z.pipe(
   z.unknown(),
   z.custom<never>(() => false, { error: `must be one of ${methodNames.join(', ')}`, path: ['method'] }),
 )
 
-const clientAuthentication = choiceBy<ClientAuthentication>('method', (method) => {
-  if (method === 'none') return noAuthentication
-  if (method === 'private_key_jwt') return keyAuthentication
-  return secretMethods.some((known) => known === method) ? secretAuthentication : unknownAuthentication
-})
+function clientAuthenticationWith({ secret, key }: Credentials): Schema<ClientAuthentication> {
+  const withSecret: Schema<ClientAuthentication> = object({
+    method: oneOf(...secretMethods),
+    clientSecret: secret,
+  })
+  const withKey = object(
+    {
+      method: oneOf('private_key_jwt'),
+      key: z.optional(key),
+      sign: z.optional(aFunction<Extract<ClientAuthentication, { sign: unknown }>['sign']>()),
+      alg: z.optional(text),
+      kid: z.optional(text),
+      audience: z.optional(text),
+    },
+    oneSigner,
+    // The check says what the type cannot: that there is a key or a sign function.
+  ) as Schema<ClientAuthentication>
+  return choiceBy('method', [noAuthentication, withSecret, withKey], (method) => {
+    if (method === 'none') return noAuthentication
+    if (method === 'private_key_jwt') return withKey
+    return secretMethods.some((known) => known === method) ? withSecret : unknownAuthentication
+  })
+}
 
 // ---- Registrations ---------------------------------------------------------------------------------------------------
 
 type ClientSecret = NonNullable<ServerRegistration['clientSecret']>
 
 const secretFunction = aFunction<ClientSecret>()
-const clientSecret = choice<ClientSecret>((value) => (typeof value === 'function' ? secretFunction : secret))
+const clientSecret = choice<ClientSecret>([secret, secretFunction], (value) =>
+  typeof value === 'function' ? secretFunction : secret,
+)
 
-const parameters = texts((name) =>
+export const parameters: Schema<Record<string, string>> = texts((name) =>
   isFlowParameter(name) ? 'is a parameter of the flow itself, which sets it' : undefined,
 )
 
@@ -99,18 +103,33 @@ const oneAuthentication: WholeCheck = ({ clientSecret, clientAuthentication }, a
     add([], 'must have clientSecret or clientAuthentication, not both')
 }
 
+/** What a registration holds that is secret, each with its schema: a settings file says where it is to be found. */
+export interface Credentials {
+  /** The member `clientSecret`. */
+  clientSecret: Schema<ClientSecret>
+  /** The secret of a method that is named. */
+  secret: Schema<string>
+  key: Schema<PrivateKey>
+  parameters: Schema<Record<string, string>>
+}
+
+/** A registration with these credentials. */
+export function registrationWith(credentials: Credentials): Schema<Registration> {
+  return object(
+    {
+      issuer,
+      clientId: text,
+      clientSecret: z.optional(credentials.clientSecret),
+      clientAuthentication: z.optional(clientAuthenticationWith(credentials)),
+      tokenEndpoint: z.optional(url),
+      parameters: z.optional(credentials.parameters),
+    },
+    oneAuthentication,
+  )
+}
+
 /** One {@link ServerRegistration}: a frozen copy, a JWK included. */
-export const registration: Schema<Registration> = object(
-  {
-    issuer,
-    clientId: text,
-    clientSecret: z.optional(clientSecret),
-    clientAuthentication: z.optional(clientAuthentication),
-    tokenEndpoint: z.optional(url),
-    parameters: z.optional(parameters),
-  },
-  oneAuthentication,
-)
+export const registration: Schema<Registration> = registrationWith({ clientSecret, secret, key, parameters })
 
 /** A {@link ServerRegistration} whose URLs have been read. */
 export type Registration = ServerRegistration & { tokenEndpoint?: string | undefined }

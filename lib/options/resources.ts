@@ -55,7 +55,7 @@ const resourceUrl: Schema<ResourceEntry> = z.pipe(
 )
 
 /** One entry of `resources`: a URL, as a string or a `URL` object, or {@link ResourceOptions}. */
-export const resource: Schema<ResourceEntry> = choice((value) =>
+export const resource: Schema<ResourceEntry> = choice([resourceUrl, resourceObject], (value) =>
   typeof value === 'string' || isUrl(value) ? resourceUrl : resourceObject,
 )
 

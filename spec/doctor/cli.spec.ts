@@ -288,7 +288,8 @@ describe('A command that is called wrongly', () => {
     ['without a command', () => [], /A command is missing: doctor or headers/],
     ['with an unknown command', () => ['dokter'], /There is no command "dokter"/],
     ['without a URL', () => ['doctor'], /The URL of the MCP server is missing/],
-    ['with something else than a URL', () => ['doctor', 'mcp'], /"mcp" is no URL/],
+    ['with something else than a URL', () => ['doctor', 'mcp'], /The URL of the MCP server is no URL/],
+    ['with a secret for a URL', () => ['headers', canary], /The URL of the MCP server is no URL/],
     ['with HTTP instead of HTTPS', () => ['doctor', 'http://mcp.example/mcp'], /must begin with https:/],
     [
       'with HTTP to a name like loopback',
@@ -359,7 +360,7 @@ describe('A command that is called wrongly', () => {
         '-c',
         file('mistake.json', JSON.stringify({ idp: { isuer: canary }, resources: 'x' })),
       ],
-      /idp\.isuer: there is no such setting[^]*resources: must be a list/,
+      /idp\.isuer: is no option, did you mean "issuer"\?[^]*resources: must be a list/,
     ],
     [
       'with a page that cannot be written',

@@ -1,17 +1,12 @@
-import { lstatSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { UsageError, reasonOf } from './usage-error.ts'
+import { rmSync, writeFileSync } from 'node:fs'
+import { isReplaceable, reasonOf, writePrivately } from '../../config/files.ts'
+import { UsageError } from './usage-error.ts'
 
-/**
- * Writes a report to a file that only its owner may read: it holds claims of the user. The file is always a new one,
- * renamed into place, so that no symbolic link is followed and nobody keeps the rights to an older file.
- */
+/** Writes a report to a file that only its owner may read: it holds claims of the user. */
 export function write(path: string, content: string): void {
-  const temporary = `${path}.${crypto.randomUUID()}.tmp`
   try {
-    writeFileSync(temporary, content, { mode: 0o600, flag: 'wx' })
-    renameSync(temporary, path)
+    writePrivately(path, content)
   } catch (error) {
-    rmSync(temporary, { force: true })
     throw unwritable(path, reasonOf(error))
   }
 }
@@ -27,12 +22,6 @@ export function writable(path: string): void {
   } finally {
     rmSync(temporary, { force: true })
   }
-}
-
-/** Whether there is nothing, a file, or a link to a file or to nothing. Devices and directories are not replaced. */
-function isReplaceable(path: string): boolean {
-  const found = statSync(path, { throwIfNoEntry: false }) ?? lstatSync(path, { throwIfNoEntry: false })
-  return found === undefined || found.isFile() || found.isSymbolicLink()
 }
 
 function unwritable(path: string, reason: string): UsageError {

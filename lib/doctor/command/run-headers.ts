@@ -6,9 +6,9 @@ import { describeCause } from '../shown.ts'
 import { exitCodes } from './exit-codes.ts'
 import { isDoctorOnly } from './flags.ts'
 import type { Arguments } from './flags.ts'
-import { checked, optionsOf } from './library-options.ts'
+import { optionsOf } from './library-options.ts'
 import { readSettings } from './settings.ts'
-import { UsageError } from './usage-error.ts'
+import { UsageError, checked } from './usage-error.ts'
 
 /** `xaa headers`: gives the exit code. */
 export async function runHeaders(args: Arguments, signal: AbortSignal): Promise<number> {
@@ -18,13 +18,13 @@ export async function runHeaders(args: Arguments, signal: AbortSignal): Promise<
   }
   if (args.has('dpop'))
     throw new UsageError('--dpop is for xaa doctor: a token that is bound to a key is of no use in a header.')
-  const settings = await readSettings(args, env)
-  if (settings.dpop)
+  const settings = readSettings(args, env)
+  if (settings.dpop !== undefined && settings.dpop !== false)
     throw new UsageError('dpop is for xaa doctor: a token that is bound to a key is of no use in a header.')
   const say = (line: string) => void stderr.write(`${line}\n`)
   const options = await optionsOf(settings, say)
   try {
-    const xaa = await checked(() => Promise.resolve(createCrossAppAccess(options)))
+    const xaa = checked(() => createCrossAppAccess(options))
     const { value } = await xaa.getAccessToken(settings.url, { signal })
     stdout.write(`${JSON.stringify({ Authorization: `Bearer ${value}` })}\n`)
     return exitCodes.healthy

@@ -3,11 +3,28 @@ export class UsageError extends Error {
   override readonly name = 'UsageError'
 }
 
-/** What an error is about, in a few words that quote nothing of a file. */
-export function reasonOf(error: unknown): string {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined
-  if (code === 'ENOENT') return 'no such file'
-  if (code === 'EACCES' || code === 'EPERM') return 'no permission'
-  if (code === 'EISDIR') return 'it is a directory'
-  return typeof code === 'string' ? code : 'it cannot be used'
+/** Settings that are not taken are a command that was called wrongly. */
+export function checked<T>(work: () => T): T {
+  try {
+    return work()
+  } catch (error) {
+    throw asUsageError(error)
+  }
+}
+
+/** The same for work that is waited for. */
+export async function checkedAsync<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    throw asUsageError(error)
+  }
+}
+
+function asUsageError(error: unknown): unknown {
+  const isOfSettings =
+    error instanceof TypeError &&
+    /^(?:Invalid|Cannot read the settings|.* is no (?:JSON|URL))/.test(error.message)
+  if (!isOfSettings) return error
+  return new UsageError(error.message.replace(/^Invalid [^\n]*/, 'The settings are not right:'))
 }

@@ -1,0 +1,101 @@
+import { spawn } from 'node:child_process'
+import { idTokenFromRefreshToken } from '../id-token-from-refresh-token.ts'
+import type { AnyFetch } from '../protocol/context.ts'
+import type { ServerRegistration } from '../protocol/registration.ts'
+import type { GetIdToken } from '../protocol/subject-token.ts'
+import { decoded, reasonOf, rewritePrivately, textOf } from './files.ts'
+import type { IdTokenSource } from './settings-schema.ts'
+
+/** What a session at the identity provider takes. */
+interface Provider {
+  idp: ServerRegistration
+  /** Default: the global fetch. */
+  fetch: AnyFetch | undefined
+}
+
+/** Makes a `getIdToken` of where the ID token comes from. A file and a command are asked anew each time. */
+export function idTokenGetter(source: IdTokenSource, type: string, provider: Provider): GetIdToken {
+  const read = readerOf(source, provider)
+  return async (wanted) => {
+    const token = await read(wanted)
+    if (token === '') throw new Error('The ID token is empty')
+    return typeof token === 'string' ? { token, type } : token
+  }
+}
+
+function readerOf(source: IdTokenSource, provider: Provider): GetIdToken {
+  switch (source.kind) {
+    case 'text':
+      return () => source.token
+    case 'file':
+      return () => fromFile(source.path)
+    case 'command':
+      return ({ signal }) => fromCommand(source.command, signal)
+    case 'stdin': {
+      let read: Promise<string> | undefined
+      return ({ signal }) => (read ??= fromStandardInput(signal))
+    }
+    case 'refresh_token': {
+      const { token, path } = source
+      return path === undefined
+        ? idTokenFromRefreshToken({ ...provider, refreshToken: token })
+        : fromRefreshTokenIn(path, provider)
+    }
+  }
+}
+
+function fromFile(path: string): string {
+  try {
+    return textOf(path)
+  } catch (error) {
+    throw new Error(`Cannot read the ID token from ${path}: ${reasonOf(error)}`, { cause: error })
+  }
+}
+
+async function fromStandardInput(signal: AbortSignal): Promise<string> {
+  const chunks: Uint8Array[] = []
+  // Whoever waits no longer must not be kept from ending by an input that stays open.
+  signal.addEventListener('abort', () => process.stdin.destroy(), { once: true })
+  // Bytes, since no encoding is set.
+  for await (const chunk of process.stdin) chunks.push(chunk as Uint8Array)
+  return decoded(Buffer.concat(chunks)).trim()
+}
+
+async function fromCommand(command: string, signal: AbortSignal): Promise<string> {
+  return await new Promise((resolve, reject) => {
+    // What it says on standard error is for whoever looks on; standard output is the token.
+    const child = spawn(command, { shell: true, stdio: ['ignore', 'pipe', 'inherit'], signal })
+    const chunks: Uint8Array[] = []
+    child.stdout.on('data', (chunk: Uint8Array) => chunks.push(chunk))
+    child.once('error', reject)
+    child.once('close', (code) => {
+      if (code === 0) resolve(decoded(Buffer.concat(chunks)).trim())
+      else reject(new Error(`The command for the ID token failed with exit code ${code ?? 'none'}`))
+    })
+  })
+}
+
+/**
+ * Keeps the session whose refresh token is in a file, and writes each new one to it. If somebody else has written another
+ * one, of a new sign-in, that begins another session.
+ */
+function fromRefreshTokenIn(path: string, provider: Provider): GetIdToken {
+  /** The refresh tokens that the file may hold without anybody else having written it. */
+  let ours = new Set<string>()
+  let session: GetIdToken | undefined
+  return (wanted) => {
+    const refreshToken = fromFile(path)
+    if (session === undefined || !ours.has(refreshToken)) {
+      const known = (ours = new Set([refreshToken]))
+      session = idTokenFromRefreshToken({
+        ...provider,
+        refreshToken,
+        onRotate: (rotated) => {
+          known.add(rotated)
+          rewritePrivately(path, `${rotated}\n`)
+        },
+      })
+    }
+    return session(wanted)
+  }
+}

@@ -12,6 +12,7 @@ const checks = [
   'lint',
   'typecheck',
   'check:snippets',
+  'check:schema',
   'check:docs',
   'build',
   'check:package',

@@ -12,7 +12,14 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 export function installPacked(folder) {
   const source = join(folder, 'source')
   mkdirSync(source, { recursive: true })
-  for (const name of ['package.json', 'README.md', 'LICENSE', 'CHANGELOG.md', 'docs/demo.svg']) {
+  for (const name of [
+    'package.json',
+    'README.md',
+    'LICENSE',
+    'CHANGELOG.md',
+    'docs/demo.svg',
+    'settings.schema.json',
+  ]) {
     cpSync(join(root, name), join(source, name))
   }
   const tsc = join(root, 'node_modules/typescript/bin/tsc')

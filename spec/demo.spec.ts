@@ -346,7 +346,7 @@ describe('--serve', () => {
     expect(await (await fetch(`${desk}/client.mjs`)).text()).toBe(`${snippet}\n`)
 
     const settings = await fetch(`${desk}/xaa.json`)
-    const [, url] = await run.prints(/ {2}npx xaa doctor (\S+) -c xaa\.json\n/)
+    const [, url] = await run.prints(/ {2}npm run xaa -- doctor (\S+) -c xaa\.json\n/)
     expect(await settings.json()).toEqual({
       idp: { issuer: expect.stringMatching(/^http/), clientId: 'wiki' },
       authorizationServers: [{ issuer: expect.stringMatching(/^http/), clientId: 'wiki-at-chat' }],

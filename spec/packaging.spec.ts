@@ -44,12 +44,22 @@ describe('the packed package', () => {
     return String(execFileSync(process.execPath, [file], { stdio: ['ignore', 'pipe', 'pipe'] })).trim()
   }
 
-  it('holds dist, the documents of npm, the picture of the README and nothing else', () => {
+  it('holds dist, the documents of npm, the picture of the README, the schema of settings and nothing else', () => {
     const others = files.filter((path) => !path.startsWith('dist/'))
-    expect(others.sort()).toEqual(['CHANGELOG.md', 'LICENSE', 'README.md', 'docs/demo.svg', 'package.json'])
+    expect(others.sort()).toEqual([
+      'CHANGELOG.md',
+      'LICENSE',
+      'README.md',
+      'docs/demo.svg',
+      'package.json',
+      'settings.schema.json',
+    ])
     expect(
       files.filter(
-        (path) => !/^(dist\/.*\.(js|d\.ts)(\.map)?|[A-Z]+(\.md)?|docs\/demo\.svg|package\.json)$/.test(path),
+        (path) =>
+          !/^(dist\/.*\.(js|d\.ts)(\.map)?|[A-Z]+(\.md)?|docs\/demo\.svg|(package|settings\.schema)\.json)$/.test(
+            path,
+          ),
       ),
     ).toEqual([])
   })
@@ -70,7 +80,7 @@ describe('the packed package', () => {
     ])
   })
 
-  const entries = Object.keys(packageJson.exports).filter((name) => name !== './package.json')
+  const entries = Object.keys(packageJson.exports).filter((name) => !name.endsWith('.json'))
 
   it.each(entries)('loads %s in a plain Node', (name) => {
     const specifier = `xaa-fetch${name.slice(1)}`

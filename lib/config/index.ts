@@ -4,4 +4,10 @@
  * @module
  */
 export { loadOptions } from './load-options.ts'
-export type { IdTokenSettings, RegistrationSettings, SettingsFile, TextSettings } from './settings-file.ts'
+export type {
+  IdTokenSettings,
+  RegistrationSettings,
+  SettingsFile,
+  SignInSettings,
+  TextSettings,
+} from './settings-file.ts'

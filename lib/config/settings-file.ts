@@ -69,10 +69,13 @@ export interface IdTokenSettings {
   /** What the token is: `id_token`, `refresh_token`, `saml2`, `access_token` or a URN. Default: `id_token`. */
   type?: string
   /** How `xaa --sign-in` signs the user in with the browser. A program gets no ID token from it. */
-  signIn?: {
-    /** The port of the redirect URI `http://127.0.0.1:PORT/callback`. Default: a free one. */
-    port?: number
-    /** The scope of the sign-in. Default: `openid`. */
-    scope?: string
-  }
+  signIn?: SignInSettings
+}
+
+/** How `xaa` signs a user in. */
+export interface SignInSettings {
+  /** The port of the redirect URI `http://127.0.0.1:PORT/callback`. Default: a free one. */
+  port?: number
+  /** The scope of the sign-in. Default: `openid`. */
+  scope?: string
 }

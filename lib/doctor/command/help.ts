@@ -39,12 +39,28 @@ private_key_jwt; else none.
 
 Settings file (every member may be left out where a flag or the environment has it):
   {
-    "idp": { "issuer": "https://acme.okta.com", "clientId": "wiki", "clientSecretEnv": "IDP_SECRET" },
+    "idp": {
+      "issuer": "https://acme.okta.com",
+      "clientId": "wiki",
+      "clientSecret": { "env": "IDP_SECRET" }
+    },
     "authorizationServers": [
-      { "issuer": "https://auth.chat.example/", "clientId": "f53f191f9311af35",
-        "method": "private_key_jwt", "privateKeyFile": "key.pem", "keyId": "1" }
+      {
+        "issuer": "https://auth.chat.example/",
+        "clientId": "f53f191f9311af35",
+        "clientAuthentication": {
+          "method": "private_key_jwt",
+          "key": { "file": "key.pem" },
+          "kid": "1"
+        }
+      }
     ],
-    "resources": [{ "url": "https://mcp.chat.example/mcp", "scope": "chat.read" }],
+    "resources": [
+      {
+        "url": "https://mcp.chat.example/mcp",
+        "scope": "chat.read"
+      }
+    ],
     "idToken": { "command": "my-sso id-token" }
   }
   A registration also takes clientSecret, clientSecretFile, privateKeyEnv, alg, assertionAudience

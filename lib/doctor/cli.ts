@@ -6,6 +6,7 @@
  */
 import { readFileSync } from 'node:fs'
 import { Secrets } from '../protocol/redaction.ts'
+import { columnsOf } from './command/columns.ts'
 import { exitCodes } from './command/exit-codes.ts'
 import { nearest, parseArguments } from './command/flags.ts'
 import { helpText } from './command/help.ts'
@@ -23,7 +24,7 @@ async function main(): Promise<number> {
   }
   const known = command === 'doctor' || command === 'headers' ? command : undefined
   if (args.has('help') || (command === 'help' && known === undefined)) {
-    stdout.write(helpText(known))
+    stdout.write(helpText(known, Math.min(columnsOf(stdout, env), 100)))
     return 0
   }
   if (known === undefined) {

@@ -1,6 +1,7 @@
 import type { Comparison, DecodedToken, Exchange, Outcome, Report, ReportedFinding } from './report.ts'
 import { partyNames, placeNames, stepNames } from './report.ts'
 import { describeTrust, printableJson } from './shown.ts'
+import { wrap } from './wrap.ts'
 
 /** How a report is written for a terminal. */
 export interface TextOptions {
@@ -64,26 +65,27 @@ export function renderText(report: Report, options: TextOptions = {}): string {
     return colour ? `\u001b[${on}m${text}\u001b[${off}m` : text
   }
   const sections = [
-    headline(shown, paint),
+    headline(shown, paint, width),
     findingSection(shown, paint, width),
-    exchangeSection(shown, paint),
+    exchangeSection(shown, paint, width),
     comparisonSection(shown, paint, width),
     tokenSection(shown, paint, width),
   ]
   return `${sections.filter((section) => section !== '').join('\n\n')}\n`
 }
 
-function headline({ outcome, summary, url, durationMs }: Report, paint: Paint): string {
+function headline({ outcome, summary, url, durationMs }: Report, paint: Paint, width: number): string {
   const { mark, colour, word } = outcomes[outcome]
-  const first = `${paint(colour, `${mark} ${paint('bold', word)}`)}  ${summary}`
-  return `${first}\n  ${paint('dim', `${url}, ${milliseconds(durationMs)}`)}`
+  const lines = wrap(summary, width - 2, width - word.length - 4).join('\n  ')
+  return `${paint(colour, `${mark} ${paint('bold', word)}`)}  ${lines}\n  ${paint('dim', `${url}, ${milliseconds(durationMs)}`)}`
 }
 
 function findingSection({ findings }: Report, paint: Paint, width: number): string {
   if (findings.length === 0) return ''
   const entries = findings.map((finding, index) => {
     const { mark, colour } = severityMarks[finding.severity]
-    const title = `${paint(colour, mark)} ${index + 1}. ${paint('bold', finding.title)}`
+    const lines = wrap(finding.title, width - 5).map((line) => paint('bold', line))
+    const title = `${paint(colour, mark)} ${index + 1}. ${lines.join('\n     ')}`
     const rows: [string, string][] = [
       ['change', withoutServersWords(finding)],
       ['where', placeNames[finding.place]],
@@ -103,7 +105,7 @@ function withoutServersWords({ advice, evidence }: ReportedFinding): string {
   return isToldBelow ? advice.replace(/^"(?:[^"\\]|\\.)*", says the server\. /, '') : advice
 }
 
-function exchangeSection({ exchanges }: Report, paint: Paint): string {
+function exchangeSection({ exchanges }: Report, paint: Paint, width: number): string {
   if (exchanges.length === 0) return ''
   const lines = exchanges.map((exchange) => {
     const { party, step, request, response, durationMs, verdict, failure } = exchange
@@ -111,9 +113,12 @@ function exchangeSection({ exchanges }: Report, paint: Paint): string {
     const status = response === undefined ? 'no answer' : String(response.status)
     const error = response?.members?.['error']
     const said = typeof error === 'string' ? ` ${error}` : response === undefined ? ` ${failure ?? ''}` : ''
-    const name = partyNames[party].padEnd(20)
-    const line = `${paint(colour, mark)} ${name} ${stepNames[step].padEnd(34)} ${paint(colour, status.padStart(4))}${said}`
-    return `${line}  ${paint('dim', milliseconds(durationMs))}\n    ${paint('dim', `${request.method} ${request.endpoint}`)}`
+    const end = `${said}  ${paint('dim', milliseconds(durationMs))}`
+    const below = `\n    ${paint('dim', `${request.method} ${request.endpoint}`)}`
+    // Side by side if there is room for it.
+    return width < 80
+      ? `${paint(colour, mark)} ${partyNames[party]}: ${stepNames[step]}\n    ${paint(colour, status)}${end}${below}`
+      : `${paint(colour, mark)} ${partyNames[party].padEnd(20)} ${stepNames[step].padEnd(34)} ${paint(colour, status.padStart(4))}${end}${below}`
   })
   return `${heading('Requests', paint)}\n${lines.join('\n')}`
 }
@@ -129,7 +134,9 @@ function comparisonSection({ comparisons }: Report, paint: Paint, width: number)
       [actual.source, actual.value],
     ]
     const all = [`${paint('red', '✘')} ${title}`, ...rows.map((row) => labelled(row, paint, width))]
-    return (note === undefined ? all : [...all, `    ${paint('dim', note)}`]).join('\n')
+    return (
+      note === undefined ? all : [...all, ...wrap(note, width - 4).map((line) => `    ${paint('dim', line)}`)]
+    ).join('\n')
   })
   if (matches.length > 0)
     lines.push(`${paint('green', '✔')} ${matches.length} of ${comparisons.length} agree`)
@@ -182,19 +189,6 @@ function labelled([label, text]: [string, string], paint: Paint, width: number):
   return lines
     .map((line, index) => (index === 0 ? `${indent}${paint('dim', label)}  ${line}` : `${hanging}${line}`))
     .join('\n')
-}
-
-function wrap(text: string, width: number, firstWidth: number): string[] {
-  const lines: string[] = []
-  let line = ''
-  for (const word of text.split(' ')) {
-    const room = lines.length === 0 ? firstWidth : width
-    if (line !== '' && line.length + 1 + word.length > room) {
-      lines.push(line)
-      line = word
-    } else line = line === '' ? word : `${line} ${word}`
-  }
-  return [...lines, line]
 }
 
 function milliseconds(ms: number): string {

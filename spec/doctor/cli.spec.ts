@@ -149,6 +149,74 @@ describe('xaa doctor', () => {
     expect({ code, stdout }).toMatchObject({ code: 0 })
   })
 
+  test('takes the only resource of the settings file if there is no URL, and says which there are otherwise', async () => {
+    const config = file('one.json', JSON.stringify({ resources: [{ url: enterprise.mcp.url }] }))
+    const run = (path: string, more: string[] = []) =>
+      xaa(['doctor', ...flags(), '-c', path, '--id-token-file', idTokenFile, ...more], { env: secrets })
+    expect(await run(config, ['--brief'])).toMatchObject({
+      code: 0,
+      stdout: `healthy: ${enterprise.mcp.url}\n`,
+    })
+    const several = file(
+      'several.json',
+      JSON.stringify({ resources: ['https://a.example/mcp', { url: 'https://b.example/mcp' }] }),
+    )
+    expect(await run(several)).toMatchObject({
+      code: 64,
+      stderr: expect.stringMatching(
+        /several\. Name one of them:\n {2}https:\/\/a\.example\/mcp\n {2}https:\/\/b\.example\/mcp\n/,
+      ),
+    })
+  })
+
+  test('writes one line for each finding with --brief, for CI', async () => {
+    const { code, stdout } = await doctor(['--id-token-file', idTokenFile, '--brief', '--quiet'], {
+      env: { ...secrets, XAA_AS_CLIENT_SECRET: `${canary}-of-yesterday` },
+    })
+    expect(code).toBe(1)
+    const [first, ...lines] = stdout.trimEnd().split('\n')
+    expect(first).toBe(`misconfigured: ${enterprise.mcp.url}`)
+    expect(lines[0]).toMatch(
+      /^error: client_rejected: The authorization server does not accept this client \(.+\)$/,
+    )
+    expect(lines.every((line) => /^(?:error|warning|note): \w+: /.test(line))).toBe(true)
+  })
+
+  test('folds report and help where there is no more room, but for what is to be copied', async () => {
+    const env = { ...secrets, COLUMNS: '' }
+    const runs = await Promise.all([
+      doctor(['--id-token-file', idTokenFile], { env }),
+      doctor(['--id-token-file', idTokenFile], { env: { ...env, XAA_AS_CLIENT_SECRET: canary.slice(1) } }),
+      xaa(['doctor', '--help'], { env }),
+      xaa(['headers', '--help'], { env }),
+      xaa(['--help'], { env }),
+    ])
+    const long = runs.flatMap(({ stdout }) => stdout.split('\n')).filter((line) => line.length > 60)
+    expect(long.filter((line) => !line.includes('://'))).toEqual([])
+    // As many examples, each to be pasted as it is: none is folded, and zsh expands nothing in it.
+    for (const { stdout } of runs.slice(2, 4)) {
+      const examples = /Examples:\n([^]*?)\n\n/.exec(stdout)?.[1] ?? ''
+      expect(examples.split('\n').every((line) => line.startsWith('  '))).toBe(true)
+      expect(examples.replaceAll(/'[^']*'/g, '')).not.toMatch(/[[\]*?]/)
+    }
+  })
+
+  test('says no line of progress twice', async () => {
+    const { stderr } = await doctor(['--id-token-file', idTokenFile])
+    const lines = stderr
+      .replaceAll(/: \d+, \d+ ms$/gm, '')
+      .trimEnd()
+      .split('\n')
+    expect(lines.length).toBeGreaterThan(5)
+    expect(lines.filter((line, index) => lines.indexOf(line) < index)).toEqual([])
+  })
+
+  test('reads an ID token as PowerShell writes it (6.7)', async () => {
+    const path = join(directory, 'utf-16.txt')
+    writeFileSync(path, Buffer.from(`\ufeff${idToken}\r\n`, 'utf16le'))
+    expect((await doctor(['--id-token-file', path, '--brief'])).code).toBe(0)
+  })
+
   test('says whose signature it has checked, and whose claims are only decoded', async () => {
     const { stdout } = await doctor(['--id-token-file', idTokenFile])
     expect(stdout).toMatch(/^Tokens\n {2}Signature checked: ID token, ID-JAG\./m)
@@ -397,6 +465,11 @@ describe('A command that is called wrongly', () => {
       'with a flag of the doctor',
       () => ['headers', enterprise.mcp.url, ...flags(), '--json'],
       /--json is for xaa doctor/,
+    ],
+    [
+      'with two forms of the report',
+      () => ['doctor', enterprise.mcp.url, ...flags(), '--json', '--brief'],
+      /Give one of --brief and --json/,
     ],
     [
       'with DPoP for headers',

@@ -60,6 +60,7 @@ export const flagSections: readonly { title: string; flags: Readonly<Record<stri
       timeout: { value: 'SECONDS', help: 'time for one request; default: 10' },
       dpop: { help: 'bind the tokens to a key (DPoP)' },
       ca: { value: 'FILE', help: 'certificate authorities to trust besides, as PEM' },
+      brief: { doctorOnly: true, help: 'write one line for each finding, for CI' },
       json: { doctorOnly: true, help: 'write the report as JSON to standard output' },
       html: {
         value: 'FILE',

@@ -1,5 +1,6 @@
 import type { Exchange, Progress } from '../report.ts'
 import { partyNames, stepNames } from '../report.ts'
+import { columnsOf } from './columns.ts'
 
 /** Says on a terminal what happens; on anything else only what has happened. */
 export class ProgressPrinter {
@@ -8,6 +9,8 @@ export class ProgressPrinter {
   readonly #colour: boolean
   /** Whether a line stands there that the next one replaces. */
   #open = false
+  /** What has been said to be asked. */
+  readonly #asked = new Set<string>()
 
   constructor(stream: NodeJS.WriteStream, quiet: boolean, colour: boolean) {
     this.#stream = stream
@@ -19,7 +22,7 @@ export class ProgressPrinter {
     if (progress.type === 'request') {
       this.#pending(`… ${partyNames[progress.party]}: ${stepNames[progress.step]}`)
     } else if (progress.type === 'answer') {
-      this.#line(lineOf(progress.exchange))
+      this.#line(this.#lineOf(progress.exchange))
     } else {
       this.#pending('… ID token')
     }
@@ -39,7 +42,7 @@ export class ProgressPrinter {
   #pending(text: string): void {
     if (this.#quiet || !this.#stream.isTTY) return
     this.end()
-    this.#stream.write(text.slice(0, columnsOf(this.#stream, 80) - 1))
+    this.#stream.write(text.slice(0, columnsOf(this.#stream, process.env) - 1))
     this.#open = true
   }
 
@@ -48,14 +51,13 @@ export class ProgressPrinter {
     this.end()
     this.#stream.write(`${this.#colour ? `\u001b[2m${text}\u001b[22m` : text}\n`)
   }
-}
 
-function lineOf({ party, step, response, failure, durationMs }: Exchange): string {
-  const status = response === undefined ? `no answer (${failure ?? 'unknown'})` : String(response.status)
-  return `${partyNames[party]}: ${stepNames[step]}: ${status}, ${Math.round(durationMs)} ms`
-}
-
-/** Width of a terminal; one that does not know it says 0, and what is no terminal nothing. */
-export function columnsOf({ columns }: { columns?: number }, otherwise: number): number {
-  return columns === undefined || columns < 20 ? otherwise : columns
+  #lineOf({ party, step, request, response, failure, durationMs }: Exchange): string {
+    const status = response === undefined ? `no answer (${failure ?? 'unknown'})` : String(response.status)
+    const what = `${partyNames[party]}: ${stepNames[step]}`
+    // The same is asked for at several places: from the second on they are told apart.
+    const place = this.#asked.has(what) ? ` at ${request.endpoint}` : ''
+    this.#asked.add(what)
+    return `${what}${place}: ${status}, ${Math.round(durationMs)} ms`
+  }
 }

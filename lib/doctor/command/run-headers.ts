@@ -13,7 +13,7 @@ import { UsageError, checked } from './usage-error.ts'
 /** `xaa headers`: gives the exit code. */
 export async function runHeaders(args: Arguments, signal: AbortSignal): Promise<number> {
   const { env, stderr, stdout } = process
-  for (const flag of ['json', 'html'].filter(isDoctorOnly)) {
+  for (const flag of ['brief', 'json', 'html'].filter(isDoctorOnly)) {
     if (args.has(flag) || args.text(flag) !== undefined) throw new UsageError(`--${flag} is for xaa doctor.`)
   }
   if (args.has('dpop'))

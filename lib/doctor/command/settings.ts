@@ -41,6 +41,7 @@ export interface Settings extends Omit<
 export function readSettings(args: Arguments, env: NodeJS.ProcessEnv): Settings {
   const givenUrl = args.url === undefined ? undefined : mcpUrl(args.url)
   const path = args.text('config')
+  if (givenUrl === undefined && path === undefined) throw new UsageError(noUrl)
   const file = path === undefined ? noFile() : checked(() => readSettingsFile(path))
   const { content, missing } = laidOver(file.content, args, env)
   const settings = withoutMissing(missing, () => checkSettings({ ...file, content }, env))
@@ -72,10 +73,13 @@ function mcpUrl(url: string): string {
   return url
 }
 
+const noUrl =
+  'The URL of the MCP server is missing: there is no resource in a settings file either (--config).'
+
 function onlyResource(resources: readonly ResourceOptions[]): string {
   const urls = resources.map(({ url }) => String(url))
   const [only] = urls
-  if (only === undefined) throw new UsageError('The URL of the MCP server is missing.')
+  if (only === undefined) throw new UsageError(noUrl)
   if (urls.length === 1) return only
   const choices = urls.map((url) => `\n  ${url}`).join('')
   throw new UsageError(

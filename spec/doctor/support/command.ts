@@ -47,7 +47,8 @@ export function buildCommand(): Command {
 async function run(entry: string, args: string[], options: RunOptions = {}): Promise<Run> {
   const { env = {}, input, onStderr, interruptAfter } = options
   const child = spawn(process.execPath, [entry, ...args], {
-    env: { PATH: process.env['PATH'] ?? '', HOME: process.env['HOME'] ?? '', ...env },
+    // As wide as the terminals of most; specs about narrow ones say so.
+    env: { PATH: process.env['PATH'] ?? '', HOME: process.env['HOME'] ?? '', COLUMNS: '100', ...env },
     stdio: ['pipe', 'pipe', 'pipe'],
   })
   const result: Run = { code: null, stdout: '', stderr: '' }

@@ -14,6 +14,7 @@ const checks = [
   'check:snippets',
   'check:schema',
   'check:docs',
+  'check:commands',
   'build',
   'check:package',
   'check:size',

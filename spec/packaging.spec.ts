@@ -2,6 +2,7 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import { cpSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
+import ts from 'typescript'
 
 const root = resolve(__dirname, '..')
 const packageJson = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
@@ -22,6 +23,189 @@ const access = createCrossAppAccess({
 export const token: Promise<{ value: string; scope?: string }> = access.getAccessToken('https://mcp.example/mcp')
 export { acquire, inspectIdJag, installGlobalFetch, requestIdJag }
 `
+
+/** What each entry exports: what there is at run time, and types alone. A name that is here has to be kept. */
+const exportedNames: Record<string, { values: readonly string[]; types: readonly string[] }> = {
+  '.': {
+    values: [
+      'CrossAppAccessError',
+      'createCrossAppAccess',
+      'idTokenFromRefreshToken',
+      'installGlobalFetch',
+      'isCrossAppAccessError',
+      'withCrossAppAccess',
+    ],
+    types: [
+      'AccessToken',
+      'AcquireReason',
+      'AnyFetch',
+      'ClientAssertionClaims',
+      'ClientAuthentication',
+      'Clock',
+      'CrossAppAccess',
+      'CrossAppAccessErrorCode',
+      'CrossAppAccessEvent',
+      'CrossAppAccessOptions',
+      'CrossAppAccessStep',
+      'DpopKeyPair',
+      'FetchMiddleware',
+      'FlightTrace',
+      'GetIdToken',
+      'InstalledFetch',
+      'OAuthErrorFields',
+      'PrivateKeyAuthentication',
+      'RefreshTokenOptions',
+      'ResourceOptions',
+      'ServerRegistration',
+      'SessionStore',
+      'StoredSession',
+      'StoredToken',
+      'SubjectToken',
+      'SubjectTokenContext',
+      'SubjectTokenReason',
+      'TokenStore',
+    ],
+  },
+  './undici': {
+    values: ['createFetch', 'crossAppAccessInterceptor'],
+    types: ['AnyDispatch', 'DispatchInterceptor', 'FetchOptions'],
+  },
+  './protocol': {
+    values: [
+      'CrossAppAccessError',
+      'Secrets',
+      'acquire',
+      'authenticateClient',
+      'authorizationServerMetadataUrls',
+      'discoverAuthorizationServer',
+      'discoverProtectedResource',
+      'dpopProof',
+      'dpopThumbprint',
+      'exchangeSamlAssertion',
+      'generateDpopKeyPair',
+      'idJagTokenType',
+      'inspectIdJag',
+      'isCrossAppAccessError',
+      'parseChallenges',
+      'protectedResourceMetadataUrls',
+      'readDemand',
+      'requestAccessToken',
+      'requestIdJag',
+    ],
+    types: [
+      'AccessTokenGrant',
+      'AccessTokenRequest',
+      'AcquireContext',
+      'AcquireRequest',
+      'Acquired',
+      'AnyFetch',
+      'AuthenticatedParts',
+      'AuthorizationServerMetadata',
+      'Challenge',
+      'ClientAssertionClaims',
+      'ClientAuthentication',
+      'Clock',
+      'CrossAppAccessErrorCode',
+      'CrossAppAccessStep',
+      'Demand',
+      'Discovered',
+      'DpopKey',
+      'DpopKeyPair',
+      'GetIdToken',
+      'Hop',
+      'IdJagExpectations',
+      'IdJagGrant',
+      'KeptIdJag',
+      'MetadataSource',
+      'OAuthErrorFields',
+      'PrivateKeyAuthentication',
+      'ProtectedResourceMetadata',
+      'ProtocolContext',
+      'ResourceRegistration',
+      'ServerRegistration',
+      'SubjectToken',
+      'SubjectTokenContext',
+      'SubjectTokenReason',
+      'Target',
+      'TokenExchangeRequest',
+    ],
+  },
+  './doctor': {
+    values: ['diagnose', 'renderHtml', 'renderText'],
+    types: [
+      'Comparison',
+      'DecodedToken',
+      'DiagnoseInit',
+      'Exchange',
+      'ExchangeStep',
+      'Outcome',
+      'Party',
+      'Progress',
+      'Report',
+      'ReportedError',
+      'ReportedFinding',
+      'ServerClock',
+    ],
+  },
+  './redis': {
+    values: ['redisStore'],
+    types: ['RedisStoreOptions', 'StoreKey'],
+  },
+  './mcp': {
+    values: [
+      'declareEnterpriseManagedAuthorization',
+      'enterpriseManagedAuthorizationExtension',
+      'toAuthProvider',
+      'toOAuthClientProvider',
+    ],
+    types: ['McpAuthProvider', 'McpOAuthClientProvider'],
+  },
+  './testing': {
+    values: ['createTestEnterprise', 'crossAppAccessError'],
+    types: [
+      'CrossAppAccessErrorFields',
+      'ListeningEnterprise',
+      'TestCaller',
+      'TestClock',
+      'TestCounts',
+      'TestEnterprise',
+      'TestEnterpriseOptions',
+      'TestFault',
+      'TestParty',
+      'TestRequest',
+      'TestResponder',
+      'TestStep',
+      'WantedAuthentication',
+    ],
+  },
+}
+
+/** The exported names of entries, as the compiler finds them in their sources. */
+function namesOf(entries: readonly string[]): typeof exportedNames {
+  const source = (entry: string): string =>
+    join(root, packageJson.exports[entry].types.replace('./dist/', 'lib/').replace(/\.d\.ts$/, '.ts'))
+  const { config } = ts.readConfigFile(join(root, 'tsconfig.json'), (path) => ts.sys.readFile(path))
+  const { options } = ts.parseJsonConfigFileContent(config, ts.sys, root)
+  const program = ts.createProgram(entries.map(source), options)
+  const checker = program.getTypeChecker()
+  const isValue = (symbol: ts.Symbol): boolean => {
+    const target = symbol.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(symbol) : symbol
+    return (target.flags & ts.SymbolFlags.Value) !== 0
+  }
+  return Object.fromEntries(
+    entries.map((entry) => {
+      const file = program.getSourceFile(source(entry))
+      const module = file && checker.getSymbolAtLocation(file)
+      const symbols = module === undefined ? [] : checker.getExportsOfModule(module)
+      const names = (chosen: ts.Symbol[]): string[] => chosen.map(({ name }) => name).sort()
+      const values = symbols.filter(isValue)
+      return [
+        entry,
+        { values: names(values), types: names(symbols.filter((symbol) => !values.includes(symbol))) },
+      ]
+    }),
+  )
+}
 
 /** The packed tarball, unpacked as npm would install it, beside links to its dependencies. */
 describe('the packed package', () => {
@@ -44,40 +228,25 @@ describe('the packed package', () => {
     return String(execFileSync(process.execPath, [file], { stdio: ['ignore', 'pipe', 'pipe'] })).trim()
   }
 
-  it('holds dist, the documents of npm, the picture of the README, the schema of settings and nothing else', () => {
-    const others = files.filter((path) => !path.startsWith('dist/'))
-    expect(others.sort()).toEqual([
-      'CHANGELOG.md',
-      'LICENSE',
-      'README.md',
-      'docs/demo.svg',
-      'package.json',
-      'settings.schema.json',
-    ])
-    expect(
-      files.filter(
-        (path) =>
-          !/^(dist\/.*\.(js|d\.ts)(\.map)?|[A-Z]+(\.md)?|docs\/demo\.svg|(package|settings\.schema)\.json)$/.test(
-            path,
-          ),
-      ),
-    ).toEqual([])
+  it('holds two files for each source file, the documents of npm, the picture of the README and nothing else', () => {
+    const sources = readdirSync(join(root, 'lib'), { recursive: true, encoding: 'utf8' })
+    const built = sources
+      .filter((path) => path.endsWith('.ts'))
+      .map((path) => `dist/${path.replaceAll('\\', '/').slice(0, -'.ts'.length)}`)
+    const documents = ['CHANGELOG.md', 'LICENSE', 'README.md', 'docs/demo.svg', 'package.json', 'settings.schema.json']
+    // No source maps: what they lead to is not packed, and the files of dist are as readable as their sources.
+    expect(files.sort()).toEqual(
+      [...built.flatMap((path) => [`${path}.js`, `${path}.d.ts`]), ...documents].sort(),
+    )
+    const mapped = files.filter(
+      (path) =>
+        path.endsWith('s') && readFileSync(join(installed, path), 'utf8').includes('//# sourceMappingURL'),
+    )
+    expect(mapped).toEqual([])
   })
 
   it('depends on undici, jose and zod, and on nothing else', () => {
     expect(Object.keys(packageJson.dependencies).sort()).toEqual(['jose', 'undici', 'zod'])
-  })
-
-  it('exports what the README names, and nothing by accident', () => {
-    const names = run("import * as entry from 'xaa-fetch'; console.log(Object.keys(entry).sort().join(' '))")
-    expect(names.split(' ')).toEqual([
-      'CrossAppAccessError',
-      'createCrossAppAccess',
-      'idTokenFromRefreshToken',
-      'installGlobalFetch',
-      'isCrossAppAccessError',
-      'withCrossAppAccess',
-    ])
   })
 
   const entries = Object.keys(packageJson.exports).filter((name) => !name.endsWith('.json'))
@@ -86,6 +255,18 @@ describe('the packed package', () => {
     const specifier = `xaa-fetch${name.slice(1)}`
     expect(run(`import * as entry from '${specifier}'; console.log(Object.keys(entry).length > 0)`)).toBe(
       'true',
+    )
+  })
+
+  it('exports these names from these entries, and nothing by accident', () => {
+    expect(namesOf(entries)).toEqual(exportedNames)
+    const program = `
+      for (const entry of ${JSON.stringify(entries)}) {
+        const names = Object.keys(await import('xaa-fetch' + entry.slice(1)))
+        console.log(entry + ': ' + names.sort().join(' '))
+      }`
+    expect(run(program).split('\n')).toEqual(
+      Object.entries(exportedNames).map(([entry, { values }]) => `${entry}: ${values.join(' ')}`),
     )
   })
 
@@ -107,18 +288,34 @@ describe('the packed package', () => {
     expect(output).toBe('true true id_token_unavailable')
   })
 
-  it('loads no file that the root entry does not need', () => {
+  it('loads what every request needs and no more when the root entry is imported', () => {
     const coverage = join(folder, 'coverage')
     writeFileSync(join(folder, 'entry.mjs'), "import 'xaa-fetch'")
     const env = { ...process.env, NODE_V8_COVERAGE: coverage }
     execFileSync(process.execPath, [join(folder, 'entry.mjs')], { env })
     const [report] = readdirSync(coverage)
     const { result } = JSON.parse(readFileSync(join(coverage, report), 'utf8'))
-    const loaded: string[] = result.map(({ url }: { url: string }) => url)
-    expect(loaded.filter((url) => /xaa-fetch\/dist\/index\.js$/.test(url))).toHaveLength(1)
-    // Of jose only what reads a JWT; signing is loaded on first use.
-    // Node's own fetch is loaded by the first request, not by the import.
-    expect(loaded.filter((url) => /\/(undici|zod|doctor|adapters)\/|\/jws\/|jwk/.test(url))).toEqual([])
+    const loaded: string[] = result
+      .map(({ url }: { url: string }) => url)
+      .filter((url: string) => url.startsWith('file:') && !url.endsWith('/entry.mjs'))
+
+    const ours = loaded.filter((url) => url.includes('/xaa-fetch/dist/'))
+    const rooms = new Set(ours.map((url) => /\/xaa-fetch\/dist\/(?:(.*)\/)?/.exec(url)?.[1] ?? ''))
+    // No entry of its own is among them: neither adapters, config, doctor nor testing.
+    expect([...rooms].sort()).toEqual(['', 'options', 'protocol', 'request', 'token'])
+    const nodeModules = ours.filter((url) =>
+      /^(import|export) .*from ['"]node:/m.test(readFileSync(new URL(url), 'utf8')),
+    )
+    expect(nodeModules).toEqual([])
+
+    // Every entry of zod loads its languages too. Node's own undici is loaded by the first request, not by the import.
+    const others = loaded.filter(
+      (url) => !url.includes('/xaa-fetch/dist/') && !/\/node_modules\/zod\//.test(url),
+    )
+    expect(others.filter((url) => !/\/node_modules\/jose\//.test(url))).toEqual([])
+    // Of jose what reads a JWT. Signing, keys and thumbprints are loaded when something is signed.
+    expect(others.filter((url) => /sign|verify|encrypt|\/key\/|jwk|jws|jwe|thumbprint/.test(url))).toEqual([])
+    expect(others.length).toBeGreaterThan(0)
   })
 
   /** The declarations as a user's compiler sees them, in its strictest mood: the libraries are checked too. */

@@ -68,13 +68,13 @@ const exceptions = [
     command: /^(npx (-p xaa-fetch )?)?xaa( (doctor|headers)\b.*)?$/,
     why: 'They need a real identity provider and a user. With --help the command reads all flags, and does no more.',
     run: (command) => [{ in: 'installed', command: `${filledIn(command)} --help` }],
-    unless: /127\.0\.0\.1/,
+    unless: /127\.0\.0\.1|--help/,
   },
   {
     command: /^npm run xaa -- /,
     why: 'The same in a clone.',
     run: (command) => [{ in: 'clone', command: `${filledIn(command)} --help` }],
-    unless: /127\.0\.0\.1/,
+    unless: /127\.0\.0\.1|--help/,
     optional: true,
   },
   {

@@ -139,6 +139,7 @@ const inits = new WeakMap<CrossAppAccessError, CrossAppAccessErrorInit>()
  * ```
  */
 export class CrossAppAccessError extends Error {
+  /** The name of every error of this class, also in another copy of the package. */
   declare readonly name: 'CrossAppAccessError'
   /**
    * What went wrong: `discovery_failed`, `metadata_mismatch`, `untrusted_authorization_server`, `insecure_url`,

@@ -48,7 +48,9 @@ export function declareEnterpriseManagedAuthorization<C extends object = object>
 
 /** The `AuthProvider` of the MCP SDK 2.x, as {@link toAuthProvider} makes it. */
 export interface McpAuthProvider {
+  /** Gives an access token for the transport's resource, from memory if there is one. */
   token(): Promise<string>
+  /** Renews the token after a `401`, once for all requests that see it. */
   onUnauthorized(context: { readonly response: Response }): Promise<void>
 }
 
@@ -79,7 +81,7 @@ export interface McpAuthProvider {
  * @param xaa - What `createCrossAppAccess` or its `forSubject` gave.
  * @param url - URL of the MCP server, under one of the resources.
  * @throws `TypeError` for a URL outside every resource, and with DPoP: these transports send tokens as `Bearer`.
- *   Its methods reject with {@link CrossAppAccessError}.
+ *   Its methods reject with `CrossAppAccessError`.
  */
 export function toAuthProvider(xaa: CrossAppAccess, url: string | URL): McpAuthProvider {
   const handouts = new Handouts(xaa, url)
@@ -92,11 +94,17 @@ export function toAuthProvider(xaa: CrossAppAccess, url: string | URL): McpAuthP
 
 /** The `OAuthClientProvider` of the MCP SDKs, as {@link toOAuthClientProvider} makes it. */
 export interface McpOAuthClientProvider {
+  /** Always undefined: nobody is redirected. */
   readonly redirectUrl: undefined
+  /** Metadata of a client that is never registered: the SDK wants to read some. */
   readonly clientMetadata: { redirect_uris: string[]; grant_types: string[]; response_types: string[] }
+  /** Gives a client id that no server sees. */
   clientInformation(): { client_id: string }
+  /** Gives an access token for the resource, from memory if there is one. */
   tokens(): Promise<{ access_token: string; token_type: 'Bearer'; expires_in: number; scope?: string }>
+  /** Does nothing: tokens are kept by xaa-fetch. */
   saveTokens(): void
+  /** Says that discovery is done, so that the SDK asks no server. */
   discoveryState(): {
     authorizationServerUrl: string
     resourceMetadata: { resource: string }
@@ -107,11 +115,17 @@ export interface McpOAuthClientProvider {
       response_types_supported: string[]
     }
   }
+  /** Leaves the check of the resource to xaa-fetch. */
   validateResourceURL(): Promise<undefined>
+  /** Obtains a token, and gives the SDK a request with nothing secret in it. */
   prepareTokenRequest(scope?: string): Promise<URLSearchParams>
+  /** Points the token request of the SDK to an answer that comes from nowhere. */
   addClientAuthentication(headers: Headers, parameters: URLSearchParams, url: string | URL): void
+  /** Throws: this provider has no sign-in page. */
   redirectToAuthorization(): never
+  /** Throws: there is no authorization code. */
   saveCodeVerifier(): never
+  /** Throws: there is no authorization code. */
   codeVerifier(): never
 }
 
@@ -145,7 +159,7 @@ export interface McpOAuthClientProvider {
  * @param xaa - What `createCrossAppAccess` or its `forSubject` gave.
  * @param url - URL of the MCP server, under one of the resources.
  * @throws `TypeError` for a URL outside every resource, and with DPoP: these transports send tokens as `Bearer`.
- *   Its methods reject with {@link CrossAppAccessError}.
+ *   Its methods reject with `CrossAppAccessError`.
  */
 export function toOAuthClientProvider(xaa: CrossAppAccess, url: string | URL): McpOAuthClientProvider {
   const handouts = new Handouts(xaa, url)

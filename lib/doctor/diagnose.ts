@@ -57,7 +57,7 @@ export interface DiagnoseInit {
  * console.log(renderText(report))
  * ```
  *
- * @param options - The very options of {@link withCrossAppAccess}.
+ * @param options - The very options of `withCrossAppAccess`.
  * @param url - The MCP server, or a URL below it.
  * @returns A report, also if nothing works. If no resource covers the URL, but one on the same host was probably meant
  *   to, the first finding is `url_not_covered`, and the rest of the flow is walked as if it did.

@@ -31,9 +31,11 @@ export type ExchangeStep =
 
 /** One request and its answer, without anything secret. */
 export interface Exchange {
+  /** What it was for. */
   step: ExchangeStep
   /** Whom it was sent to. */
   party: Party
+  /** What was asked, without secrets. */
   request: {
     method: string
     /** Origin and path. */
@@ -62,6 +64,7 @@ export interface Exchange {
   failure?: string
   /** Milliseconds since the diagnosis began. */
   startedAt: number
+  /** Milliseconds until the answer was read. */
   durationMs: number
   /** `passed_over`: of no use, but another place was. */
   verdict: 'good' | 'bad' | 'passed_over'
@@ -73,7 +76,9 @@ export interface DecodedToken {
   format: 'jwt' | 'encrypted' | 'opaque'
   /** Type of a subject token that is no ID token. */
   type?: string
+  /** Members of the JWT's header. */
   header?: Record<string, unknown>
+  /** Members of the JWT's payload. */
   claims?: Record<string, unknown>
   /** Against the published keys of its issuer. */
   signature?: 'valid' | 'invalid' | 'unknown_key'
@@ -83,9 +88,13 @@ export interface DecodedToken {
 export interface Comparison {
   /** Stable, such as `id_jag.aud`. */
   id: string
+  /** What is compared. */
   title: string
+  /** What it has to be, and who says so. */
   expected: { source: string; value: string }
+  /** What it is, and where. */
   actual: { source: string; value: string }
+  /** Whether they agree. */
   verdict: 'match' | 'mismatch' | 'unknown'
   /** What is peculiar about the difference. */
   note?: string
@@ -93,6 +102,7 @@ export interface Comparison {
 
 /** The clock of a server, by the `Date` of its first answer. */
 export interface ServerClock {
+  /** Whose clock it is. */
   party: Party
   /** Seconds it is ahead of this machine; behind where negative. Exact to a second or two. */
   aheadSeconds: number
@@ -118,27 +128,41 @@ export interface ReportedFinding {
 
 /** What the library throws with these options. */
 export interface ReportedError {
+  /** As in `CrossAppAccessError`. */
   code: CrossAppAccessErrorCode
+  /** As in `CrossAppAccessError`. */
   step: CrossAppAccessStep
+  /** As in `CrossAppAccessError`. */
   message: string
+  /** As in `CrossAppAccessError`. */
   hint: string
+  /** As in `CrossAppAccessError`. */
   endpoint?: string
+  /** As in `CrossAppAccessError`. */
   status?: number
+  /** As in `CrossAppAccessError`. */
   oauthError?: OAuthErrorFields
+  /** As in `CrossAppAccessError`. */
   retryAfter?: number
+  /** As in `CrossAppAccessError`. */
   acrValues?: string
+  /** As in `CrossAppAccessError`. */
   maxAge?: number
+  /** As in `CrossAppAccessError`. */
   interactionUri?: string
 }
 
 /** What {@link diagnose} found. Plain data, without a token or a secret; claims of the user are in it. */
 export interface Report {
+  /** Version of this format. */
   version: 1
   /** The URL that was asked for: origin and path. */
   url: string
   /** When the diagnosis began, as ISO 8601. */
   startedAt: string
+  /** Milliseconds that the diagnosis took. */
   durationMs: number
+  /** What came of it, in one word. */
   outcome: Outcome
   /** The outcome in one sentence. */
   summary: string
@@ -148,8 +172,11 @@ export interface Report {
   findings: ReportedFinding[]
   /** In the order in which they began. */
   exchanges: Exchange[]
+  /** The tokens that were seen, decoded. They are not in it themselves. */
   tokens: { idToken?: DecodedToken; idJag?: DecodedToken; accessToken?: DecodedToken }
+  /** What has to agree, and whether it does. */
   comparisons: Comparison[]
+  /** How far the clocks of the servers are from this one. */
   clocks: ServerClock[]
   /** Which kind of Okta's servers the identity provider is, where it is one. Only `org` issues ID-JAGs. */
   okta?: 'org' | 'custom'

@@ -8,6 +8,7 @@ export interface StoredToken {
   expiresAt: number
   /** Milliseconds of its whole lifetime. */
   lifetimeMs: number
+  /** Granted scope, if it is known. */
   scope?: string | undefined
 }
 

@@ -7,12 +7,15 @@ import { algorithmOf } from './signing-key.ts'
 
 /** A `CryptoKeyPair` for signing, such as `generateDpopKeyPair` makes. Its public key must be extractable. */
 export interface DpopKeyPair {
+  /** Signs the proofs. */
   readonly privateKey: CryptoKey
+  /** Goes along in each proof. */
   readonly publicKey: CryptoKey
 }
 
 /** The key pair that tokens are bound to, and the nonces that servers have asked to see in its proofs. */
 export interface DpopKey {
+  /** Signs the proofs; its thumbprint is what tokens are bound to. */
   readonly keyPair: DpopKeyPair
   /** The newest nonce of each server, by origin: a nonce is good only at the server that gave it (RFC 9449 §8). */
   readonly nonces: Map<string, string>

@@ -49,7 +49,7 @@ export class Secrets {
     return this.#hides(masked) ? mask : cut(tidy(masked))
   }
 
-  /** Gives a text of our own words, with each piece that {@link quoted} made scrubbed. */
+  /** Gives a text of our own words, with each piece that `quoted` made scrubbed. */
   redact(text: string): string {
     // What `quoted` has written, `JSON.parse` reads.
     const scrubbed = (piece: string) => JSON.stringify(this.scrub(String(JSON.parse(piece))))

@@ -33,6 +33,7 @@ export type ClientAuthentication =
 
 /** `private_key_jwt` with a key in memory: the client assertion is signed here. */
 export interface PrivateKeyAuthentication {
+  /** The method of RFC 7523 §2.2: a JWT signed with a private key. */
   method: 'private_key_jwt'
   /**
    * A private key for signing: RSA of 2048 bits or more, EC on P-256, P-384 or P-521, or Ed25519. A `CryptoKey` need not be

@@ -6,8 +6,11 @@ export type TestStep = 'discovery' | 'id_token' | 'token_exchange' | 'access_tok
 
 /** One request that the enterprise was sent. It holds no token, no secret and no query string. */
 export interface TestRequest {
+  /** The server that was asked. */
   readonly party: TestParty
+  /** What it was asked for. */
   readonly step: TestStep
+  /** HTTP method. */
   readonly method: string
   /** Origin and path. */
   readonly url: string

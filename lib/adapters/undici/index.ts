@@ -30,7 +30,7 @@ export type DispatchInterceptor = <D extends AnyDispatch>(dispatch: D, origin?: 
  * Makes an interceptor for `dispatcher.compose`, so that what is sent to the configured MCP servers by `request`,
  * `stream`, `pipeline`, `fetch` or a global dispatcher carries an access token.
  *
- * The rules are those of {@link withCrossAppAccess}. The handler of a request sees one request, however often it is sent:
+ * The rules are those of `withCrossAppAccess`. The handler of a request sees one request, however often it is sent:
  * it is told at once that the request starts, and may abort, pause and resume from then on. Upgrades, informational
  * answers and trailers reach it. `private` is added to the `Cache-Control` of every answer to a request of ours, so that
  * no shared cache further out keeps one user's answer for another.
@@ -71,7 +71,7 @@ export type DispatchInterceptor = <D extends AnyDispatch>(dispatch: D, origin?: 
  *
  * @param access - Options, checked here and read once; or an access that shares its tokens.
  * @returns An interceptor. All the dispatchers it wraps share one token cache. If no token can be had, a request fails
- *   with {@link CrossAppAccessError}; a `fetch` over the dispatcher rejects with a `TypeError` that has it as its `cause`.
+ *   with `CrossAppAccessError`; a `fetch` over the dispatcher rejects with a `TypeError` that has it as its `cause`.
  *   `compose` throws a `TypeError` if the dispatcher reaches one origin alone and the options have no `fetch`.
  * @throws `TypeError` that lists every mistake in the options with its path, and no value.
  * @see [undici: compose](https://undici.nodejs.org/#/docs/api/Dispatcher.md?id=dispatchercomposeinterceptors-interceptor)

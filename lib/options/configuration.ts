@@ -158,7 +158,10 @@ interface ServersShape extends Record<string, Schema<unknown>> {
   resources: Schema<ResourceEntry[]>
 }
 
-const behaviour = {
+type Behaviour =
+  'acquire' | 'stepUp' | 'reuseIdJag' | 'timeouts' | 'cache' | 'renewal' | 'backOff' | 'replay' | 'dpop'
+/** How the library goes about it: the options that a file can hold, too. */
+export const behaviourShape: { [Name in Behaviour]: Schema<CrossAppAccessOptions[Name]> } = {
   acquire: z.optional(oneOf('auto', 'eager', 'challenge')),
   stepUp: z.optional(flag),
   reuseIdJag: z.optional(flag),
@@ -177,9 +180,6 @@ const behaviour = {
   replay: z.optional(object({ maxBufferedBytes: z.optional(countFrom(0)) })),
   dpop: z.optional(dpop),
 }
-type Behaviour = keyof typeof behaviour
-/** How the library goes about it: the options that a file can hold, too. */
-export const behaviourShape: { [Name in Behaviour]: Schema<CrossAppAccessOptions[Name]> } = behaviour
 
 const shape = {
   ...serversShape(registration),

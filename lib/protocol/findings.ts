@@ -181,7 +181,7 @@ export const findings = {
   policyDenied: (
     error: string,
     parameters: Record<string, string | undefined>,
-    isScopeAdded = false,
+    isScopeAdded: boolean = false,
   ): Finding => finding('policy_denied', policyAdvice(error, parameters, isScopeAdded), 'identity_provider'),
   idJagNotIssuedHere: (issuer: string, server: AuthorizationServerMetadata): Finding =>
     finding(
@@ -260,7 +260,7 @@ export const findings = {
     parameters: Record<string, string | undefined>,
     server: AuthorizationServerMetadata,
     clientMethod: string,
-    isScopeAdded = false,
+    isScopeAdded: boolean = false,
   ): Finding =>
     finding(
       'grant_rejected',

@@ -25,7 +25,7 @@ describe('accounts (E0, G8)', () => {
   it('never go while a flight is under way', () => {
     const accounts = accountsFor(1)
     const busy = accounts.of('a', 0)
-    busy.flights.set('', { startedAt: 0, token: new Promise(() => undefined) })
+    busy.flights.set('', { startedAt: 0, isSoft: false, token: new Promise(() => undefined) })
     accounts.of('b', 0)
     expect(busy.evicted).toBe(false)
     expect(accounts.of('a', 0)).toBe(busy)

@@ -178,6 +178,10 @@ const exportedNames: Record<string, { values: readonly string[]; types: readonly
       'WantedAuthentication',
     ],
   },
+  './config': {
+    values: ['loadOptions'],
+    types: ['IdTokenSettings', 'RegistrationSettings', 'SettingsFile', 'SignInSettings', 'TextSettings'],
+  },
 }
 
 /** The exported names of entries, as the compiler finds them in their sources. */
@@ -233,7 +237,14 @@ describe('the packed package', () => {
     const built = sources
       .filter((path) => path.endsWith('.ts'))
       .map((path) => `dist/${path.replaceAll('\\', '/').slice(0, -'.ts'.length)}`)
-    const documents = ['CHANGELOG.md', 'LICENSE', 'README.md', 'docs/demo.svg', 'package.json', 'settings.schema.json']
+    const documents = [
+      'CHANGELOG.md',
+      'LICENSE',
+      'README.md',
+      'docs/demo.svg',
+      'package.json',
+      'settings.schema.json',
+    ]
     // No source maps: what they lead to is not packed, and the files of dist are as readable as their sources.
     expect(files.sort()).toEqual(
       [...built.flatMap((path) => [`${path}.js`, `${path}.d.ts`]), ...documents].sort(),

@@ -105,7 +105,8 @@ function objectOf(shape, names) {
   const properties = Object.fromEntries(members)
   // The values of these are written like a secret.
   if (properties.parameters !== undefined) {
-    const { description: _, ...value } = properties.clientSecret
+    const value = { ...properties.clientSecret }
+    delete value.description
     properties.parameters.additionalProperties = value
   }
   const required = shape

@@ -65,6 +65,8 @@ export const explanations: Readonly<Record<string, Explanation>> = {
   server_unavailable: { title: '{Server} is not available', reference: rfc(9110, '15.6.4') },
   rate_limited: { title: '{Server} limits the rate of requests', reference: rfc(6585, '4') },
   id_token_unavailable: { title: 'There is no ID token' },
+  no_subject: { title: 'The request does not say for which user it is' },
+  session_store: { title: 'The store that keeps the session failed' },
   id_token_expired: {
     title: 'The ID token has expired',
     reference: openId('3.1.3.7', 'IDTokenValidation'),

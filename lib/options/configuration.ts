@@ -158,10 +158,7 @@ interface ServersShape extends Record<string, Schema<unknown>> {
   resources: Schema<ResourceEntry[]>
 }
 
-type Behaviour =
-  'acquire' | 'stepUp' | 'reuseIdJag' | 'timeouts' | 'cache' | 'renewal' | 'backOff' | 'replay' | 'dpop'
-/** How the library goes about it: the options that a file can hold, too. */
-export const behaviourShape: { [Name in Behaviour]: Schema<CrossAppAccessOptions[Name]> } = {
+const behaviour = {
   acquire: z.optional(oneOf('auto', 'eager', 'challenge')),
   stepUp: z.optional(flag),
   reuseIdJag: z.optional(flag),
@@ -180,6 +177,10 @@ export const behaviourShape: { [Name in Behaviour]: Schema<CrossAppAccessOptions
   replay: z.optional(object({ maxBufferedBytes: z.optional(countFrom(0)) })),
   dpop: z.optional(dpop),
 }
+type Behaviour =
+  'acquire' | 'stepUp' | 'reuseIdJag' | 'timeouts' | 'cache' | 'renewal' | 'backOff' | 'replay' | 'dpop'
+/** How the library goes about it: the options that a file can hold, too. */
+export const behaviourShape: { [Name in Behaviour]: Schema<CrossAppAccessOptions[Name]> } = behaviour
 
 const shape = {
   ...serversShape(registration),

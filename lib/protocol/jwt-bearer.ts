@@ -9,8 +9,8 @@ import { jwtExpiry, readClaims, timeProblem } from './id-jag.ts'
 import { sharedMeaning } from './refusal.ts'
 import type { Meaning, Refusal } from './refusal.ts'
 import type { ServerRegistration } from './registration.ts'
-import { statedReason } from './stated-reasons.ts'
 import { invalidAnswer, requestToken, scopeIn, secondsIn, tokenIn } from './token-endpoint.ts'
+import type { RefusedIdJag } from './stated-reasons.ts'
 import type { TokenRequest } from './token-endpoint.ts'
 
 /** The redemption of an ID-JAG at the MCP server's authorization server. */
@@ -98,7 +98,7 @@ export async function requestAccessToken(
   }
   const requestedAt = { now: clock.now(), monotonic: clock.monotonic() }
   const answer = await requestToken(redemption, own)
-  if (!answer.granted) throw redemptionRefused(answer.refusal, redemption, own)
+  if (!answer.granted) throw await redemptionRefused(answer.refusal, redemption, own)
   const { body, status } = answer
   const value = tokenIn(body, redemption, status, own)
   const scope = scopeIn(body, own)
@@ -135,12 +135,12 @@ function lifetimeIn(body: Record<string, unknown>, token: string, sentAt: number
   return Math.min(Math.max(stated, shortestLifetime), longestLifetime)
 }
 
-function redemptionRefused(
+async function redemptionRefused(
   refusal: Refusal,
   redemption: TokenRequest,
   context: ProtocolContext,
-): CrossAppAccessError {
-  const { code, detail, finding } = classify(refusal, redemption)
+): Promise<CrossAppAccessError> {
+  const { code, detail, finding } = await classify(refusal, redemption)
   return failure(context, {
     code,
     step: 'access_token',
@@ -155,7 +155,7 @@ function redemptionRefused(
   })
 }
 
-function classify(refusal: Refusal, redemption: TokenRequest): Meaning {
+async function classify(refusal: Refusal, redemption: TokenRequest): Promise<Meaning> {
   const { registration, server } = redemption
   const hasProof = redemption.dpop !== undefined
   const refused = { party: 'authorization_server', registration, server, hasProof } as const
@@ -171,19 +171,29 @@ function classify(refusal: Refusal, redemption: TokenRequest): Meaning {
   return {
     code: 'grant_rejected',
     detail: 'the authorization server refuses the ID-JAG',
-    finding: rejection(refusal, redemption),
+    finding: await rejection(refusal, redemption),
   }
 }
 
 /** Why an ID-JAG was refused: by the clock of the server, by its own words, or else by its code. */
-function rejection(
+async function rejection(
   { oauthError: { error, error_description: said }, answeredAt, clientMethod }: Refusal,
   { parameters, registration, server, isScopeAdded }: TokenRequest,
-): Finding {
+): Promise<Finding> {
   const general = findings.grantRejected(error, parameters, server, clientMethod, isScopeAdded)
   if (error !== 'invalid_grant') return general
   const { assertion = '' } = parameters
   const { iss } = readClaims(assertion)
   const about = { issuer: iss ?? '(not readable)', server, clientId: registration.clientId }
-  return statedReason(said, about) ?? timeProblem(assertion, answeredAt) ?? general
+  return (await reasonIn(said, about)) ?? timeProblem(assertion, answeredAt) ?? general
+}
+
+/** What real servers say, and what it means, is loaded when a server says something. It explains, and decides nothing. */
+async function reasonIn(said: string | undefined, about: RefusedIdJag): Promise<Finding | undefined> {
+  try {
+    return (await import('./stated-reasons.ts')).statedReason(said, about)
+  } catch {
+    // Some places, such as service workers, load nothing later on: the general advice serves there.
+    return undefined
+  }
 }

@@ -330,9 +330,7 @@ describe('A settings file that is wrong', () => {
     const path = file('xaa.json', `{\n "idp": ${canary}`)
     await expect(loadOptions(path)).rejects.toThrow(/xaa\.json is no JSON(?: at line 2)?\.$/)
     const none = join(directory, 'none.json')
-    await expect(loadOptions(none)).rejects.toThrow(
-      new TypeError(`Cannot read the settings from ${none}: no such file.`),
-    )
+    await expect(loadOptions(none)).rejects.toThrow(`Cannot read the settings from ${none}: no such file.`)
   })
 
   it('takes nothing that it does not have itself (G7)', async () => {

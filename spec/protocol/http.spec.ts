@@ -410,7 +410,7 @@ describe('those who wait with one signal', () => {
 
   it('put one listener on it, and none once they are served: Node warns of more than ten (G8)', async () => {
     const { signal, listeners } = watched()
-    let serve = (_: string) => undefined as void
+    let serve!: (value: string) => void
     const work = new Promise<string>((resolve) => (serve = resolve))
     const waits = Array.from({ length: 15 }, () => abortable(work, signal))
     expect(listeners()).toBe(1)

@@ -565,9 +565,10 @@ export const setUps: SetUp[] = [
     wrong: 'a scope that the authorization server does not allow',
     finding: 'grant_rejected',
     advice: /allow this client the scope "chat\.read"/,
-    arrange: ({ authorizationServer: { behaviour } }) => {
+    // Configured: a scope that only the metadata name would be done without (F6).
+    arrange: ({ authorizationServer: { behaviour }, mcp }) => {
       behaviour.allowedScope = 'chat.none'
-      return undefined
+      return { resources: [{ url: mcp.url, scope: 'chat.read' }] }
     },
   },
   {

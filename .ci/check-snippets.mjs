@@ -60,6 +60,10 @@ const compilerOptions = {
   rootDir: root,
   paths,
   types: ['node'],
+  // A snippet is no library: what it exports needs no declarations.
+  isolatedDeclarations: false,
+  declaration: false,
+  declarationMap: false,
   noUnusedLocals: false,
   noPropertyAccessFromIndexSignature: false,
   skipLibCheck: true,

@@ -20,7 +20,7 @@ const registration = { issuer: server.issuer, clientId: 'f53f191f9311af35', clie
 
 /** Arguments for those findings that take something else than texts. */
 const samples = {
-  untrustedServer: [[['…'], []]],
+  untrustedServer: [[['…'], [], 'https://acme.okta.com']],
   foreignIdToken: ['iss', 'aud'].map((claim) => [claim, '…', '…']),
   idJagClaim: ['typ', 'aud', 'client_id', 'resource', 'exp', 'cnf.jkt'].map((claim) => [claim, '…', '…']),
   accessDenied: [['identity_provider', '…']],

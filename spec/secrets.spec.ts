@@ -399,6 +399,7 @@ describe('a secret is seen in no error, event or message (G5), when', () => {
 
   describe('addresses have queries:', () => {
     const at = (url: string) => `${url}?api-version=1&code=${canaries.query}`
+    const elsewhere = { ...resourceMetadata, resource: at('https://api.saas-tool.example/elsewhere') }
 
     it('those of token endpoints', async () => {
       const wire = parties()
@@ -412,19 +413,21 @@ describe('a secret is seen in no error, event or message (G5), when', () => {
       expect(witness.leaks()).toEqual([])
     })
 
-    it('those of a resource and of its metadata', async () => {
-      const wire = parties().on(
-        places2.mcp,
-        () =>
-          new Response('', {
-            status: 401,
-            headers: {
-              'www-authenticate': `Bearer resource_metadata="${at('https://api.saas-tool.example/meta')}"`,
-            },
-          }),
-      )
+    it.each([
+      ['and there are none', 'discovery_failed', () => json({}, { status: 404 })],
+      ['and they cannot be had', 'temporarily_unavailable', () => json({}, { status: 503 })],
+      ['and they are about something else', 'metadata_mismatch', () => json(elsewhere)],
+      ['which a well-known place has', undefined, () => json(resourceMetadata)],
+    ])('those of a resource and of its metadata, %s', async (_, code, answer) => {
+      const meta = at('https://api.saas-tool.example/meta')
+      const challenge = { 'www-authenticate': `Bearer resource_metadata="${meta}"` }
+      const wire = parties()
+        .on(places2.mcp, () => new Response('', { status: 401, headers: challenge }))
+        .on(places.resourceMetadata, answer)
       const witness = await use(wire, { resources: [at(resourceUrl)], acquire: 'challenge' })
-      expect(witness.errors.length).toBeGreaterThan(0)
+      expect(wire.to(`GET ${meta}`)).not.toEqual([])
+      expect(witness.seen.length).toBeGreaterThan(0)
+      if (code !== undefined) expect(witness.errors).toContainEqual(expect.objectContaining({ code }))
       expect(witness.leaks()).toEqual([])
     })
 

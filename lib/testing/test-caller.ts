@@ -1,5 +1,6 @@
 /** For whom a request that reached the MCP server is made. */
 export interface TestCaller {
+  /** The user whom the access token is for. */
   readonly user: string
   /** What the access token was granted. */
   readonly scope: string[]

@@ -508,7 +508,24 @@ describe('the legacy SSE transport of SDK 1.x', () => {
         new SseTransportOfSdk1(new URL(legacy.url), { authProvider: toOAuthClientProvider(xaa, legacy.url) }),
       ),
   }
-  const resources = () => [{ url: legacy.url, match: 'origin' as const }]
+  const onOrigin = () => ({ url: legacy.url, match: 'origin' as const })
+  // Messages go beside what the server's metadata describe, which is no reason to believe these: the user names the server.
+  const resources = () => [{ ...onOrigin(), authorizationServer: enterprise.authorizationServer.issuer }]
+
+  it('has a message that is to bring a token refused where the metadata describe the stream alone (F3, E0)', async () => {
+    const client = await connected(sse['fetch'], access({ resources: [onOrigin()] }))
+    expect(await client.call('whoami')).toBe('alice')
+    enterprise.authorizationServer.revokeAll()
+    await expect(client.call('whoami')).rejects.toMatchObject({ code: 'metadata_mismatch' })
+    expect(enterprise.exchanges).toBe(1)
+  })
+
+  it('needs no server named where the provider asks for the token of the stream', async () => {
+    const client = await connected(sse['toOAuthClientProvider'], access({ resources: [onOrigin()] }))
+    enterprise.authorizationServer.revokeAll()
+    expect(await client.call('whoami')).toBe('alice')
+    expect(enterprise.exchanges).toBe(2)
+  })
 
   it.each(Object.keys(sse))('starts cold, and recovers from a revoked token, by %s', async (name) => {
     const client = await connected(sse[name], access({ resources: resources() }))

@@ -47,7 +47,9 @@ async function startElsewhere() {
 /** A client of either kind as the checks see it. */
 async function openMcp(client) {
   const url = client.legacy ? legacy.url : enterprise.mcp.url
-  const resource = client.legacy ? { url, match: 'origin' } : url
+  // Messages go to another path than the metadata speak of (F3): the authorization server has to be named.
+  const authorizationServer = enterprise.authorizationServer.issuer
+  const resource = client.legacy ? { url, match: 'origin', authorizationServer } : url
   const xaa = createCrossAppAccess(enterprise.options({ resources: [resource] }))
   return client.open(url, xaa.middleware(fetch), toOAuthClientProvider(xaa, url))
 }

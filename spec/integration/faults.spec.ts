@@ -233,8 +233,6 @@ describe('servers that are broken or hostile', () => {
     ['a space', { access_token: 'head tail' }],
     ['another token type', { token_type: 'mac' }],
     ['the token type of an exchange', { token_type: 'N_A' }],
-    ['a negative lifetime', { expires_in: -5 }],
-    ['no number for a lifetime', { expires_in: 'soon' }],
   ])('takes no access token with %s, and quotes none (F12)', async (_, members) => {
     const marked = { access_token: 'canary-token' }
     enterprise.authorizationServer.behaviour.alterTokenResponse = (body) => ({
@@ -251,6 +249,8 @@ describe('servers that are broken or hostile', () => {
   it.each<[string, Record<string, unknown>]>([
     ['a string of digits', { expires_in: '60' }],
     ['nothing', { expires_in: undefined }],
+    ['what is no number', { expires_in: 'soon' }],
+    ['less than nothing', { expires_in: -5 }],
     ['more than a day', { expires_in: 1e99 }],
   ])('takes %s for a lifetime (E5)', async (_, members) => {
     const { behaviour } = enterprise.authorizationServer
@@ -309,7 +309,7 @@ describe('servers that are broken or hostile', () => {
       ['Bearer after Basic', 'Basic realm="a, Bearer b", Bearer error="invalid_token"', [401, 200]],
       ['Basic', 'Basic realm="x"', [401]],
       ['Negotiate', 'Negotiate', [401]],
-      ['an error that is no matter of the token', 'Bearer error="invalid_request"', [401]],
+      ['an error that is no matter of the token', 'Bearer error="invalid_request"', [401, 200]],
       ['ten thousand commas', ','.repeat(10_000), [401, 200]],
     ])('that challenges with %s (D1, D2)', async (_, challenge, statuses) => {
       enterprise.mcp.behaviour.challenge = () => challenge

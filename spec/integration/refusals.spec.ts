@@ -74,7 +74,11 @@ describe('what the servers refuse, each with its documented error', () => {
     expect([enterprise.exchanges, enterprise.grants]).toEqual([exchanges, grants])
   }
 
-  it('a wrong secret at the identity provider', async () => {
+  // The hint begins with what the server says (F13).
+  const wrongSecret =
+    /^"client authentication failed", says the server\. Check clientId and the secret of this client at ".*127\.0\.0\.1/
+
+  it('a wrong secret at the identity provider (F13)', async () => {
     const { idp } = registrations()
     const error = await failureOf({ idp: { ...idp, clientSecret: 'wrong-secret' } })
     expectError(error, {
@@ -83,13 +87,13 @@ describe('what the servers refuse, each with its documented error', () => {
       endpoint: enterprise.idp.tokenEndpoint,
       status: 401,
       oauthError: { error: 'invalid_client' },
-      hint: /credentials of this client at .*127\.0\.0\.1/,
+      hint: wrongSecret,
       exchanges: 1,
       grants: 0,
     })
   })
 
-  it('a wrong secret at the authorization server', async () => {
+  it('a wrong secret at the authorization server (F13)', async () => {
     const { server } = registrations()
     const error = await failureOf({ authorizationServers: [{ ...server, clientSecret: 'wrong-secret' }] })
     expectError(error, {
@@ -98,7 +102,7 @@ describe('what the servers refuse, each with its documented error', () => {
       endpoint: enterprise.authorizationServer.tokenEndpoint,
       status: 401,
       oauthError: { error: 'invalid_client' },
-      hint: /credentials of this client at/,
+      hint: wrongSecret,
       exchanges: 1,
       grants: 1,
     })
@@ -193,28 +197,42 @@ describe('what the servers refuse, each with its documented error', () => {
     })
   })
 
-  it('an ID token that has expired: it is not sent, and asked for once more (F9)', async () => {
-    enterprise.authorizationServer.behaviour.accessTokenTtl = 60
-    enterprise.idp.behaviour.idTokenTtl = 60
-    const { idToken: shortLived } = await enterprise.signIn()
-    const clock = new ManualClock()
-    clock.advance(100_000)
+  describe('an ID token that looks expired is asked for once more, and then sent:', () => {
     const reasons: string[] = []
-    const error = await failureOf({
-      clock,
-      getIdToken: ({ reason }) => {
+    const withShortLived = async (seconds: number): Promise<Partial<CrossAppAccessOptions>> => {
+      reasons.length = 0
+      enterprise.idp.behaviour.idTokenTtl = seconds
+      const { idToken: shortLived } = await enterprise.signIn()
+      const clock = new ManualClock()
+      clock.advance(100_000)
+      const getIdToken: CrossAppAccessOptions['getIdToken'] = ({ reason }) => {
         reasons.push(reason)
         return shortLived
-      },
+      }
+      return { clock, getIdToken }
+    }
+
+    it('the call is served where only the clock of the client is wrong (F9)', async () => {
+      const xaaFetch = withCrossAppAccess(enterprise.options(await withShortLived(60)))(fetch)
+      expect((await xaaFetch(enterprise.mcp.url, toolCall('whoami'))).status).toBe(200)
+      expect([enterprise.exchanges, enterprise.grants]).toEqual([1, 1])
+      expect(reasons).toEqual(['initial', 'expired'])
     })
-    expectError(error, {
-      code: 'login_required',
-      step: 'token_exchange',
-      hint: /Sign the user in again/,
-      exchanges: 0,
-      grants: 0,
+
+    it('the user has to sign in where the identity provider finds it expired too (F9)', async () => {
+      const overrides = await withShortLived(1)
+      await new Promise((resolve) => setTimeout(resolve, 1100))
+      expectError(await failureOf(overrides), {
+        code: 'login_required',
+        step: 'token_exchange',
+        status: 400,
+        oauthError: { error: 'invalid_grant' },
+        hint: /^"the subject token is invalid or has expired", says the server\. Sign the user in again/,
+        exchanges: 1,
+        grants: 0,
+      })
+      expect(reasons).toEqual(['initial', 'expired', 'rejected'])
     })
-    expect(reasons).toEqual(['initial', 'expired'])
   })
 
   it.each(['invalid_grant', 'invalid_request'] as const)(
@@ -263,22 +281,30 @@ describe('what the servers refuse, each with its documented error', () => {
     })
   })
 
-  it.each(['access_denied', 'unauthorized_client', 'invalid_scope'])(
-    'a policy that answers %s: nothing else is tried (G3)',
-    async (error) => {
-      enterprise.idp.behaviour.refuse = { error, error_description: 'Not on my watch.' }
-      const failure = await failureOf()
-      expectError(failure, {
-        code: 'policy_denied',
-        step: 'token_exchange',
-        oauthError: { error },
-        hint: /identity provider|scope/,
-        exchanges: 1,
-        grants: 0,
-      })
-      expect(failure.message).toContain('"Not on my watch."')
-    },
-  )
+  // A scope that the metadata added is done without once (F6).
+  it.each<[error: string, tried: string, scopes: (string | undefined)[]]>([
+    ['access_denied', 'nothing else (G3)', ['chat.read']],
+    ['unauthorized_client', 'nothing else (G3)', ['chat.read']],
+    [
+      'invalid_scope',
+      'the same without the scope of the metadata, and nothing else (F6, G3)',
+      ['chat.read', undefined],
+    ],
+  ])('a policy that answers %s: tried is %s', async (error, _, scopes) => {
+    enterprise.idp.behaviour.refuse = { error, error_description: 'Not on my watch.' }
+    const failure = await failureOf()
+    expectError(failure, {
+      code: 'policy_denied',
+      step: 'token_exchange',
+      oauthError: { error },
+      hint: /identity provider|scope/,
+      exchanges: scopes.length,
+      grants: 0,
+    })
+    const exchanges = enterprise.idp.requests.flatMap(({ form }) => (form ? [form] : []))
+    expect(exchanges.map(({ scope }) => scope)).toEqual(scopes)
+    expect(failure.message).toContain('"Not on my watch."')
+  })
 
   it.each([
     ['idp', 'token_exchange', 'unsupported_grant_type', [1, 0]],
@@ -342,7 +368,7 @@ describe('what the servers refuse, each with its documented error', () => {
     expect((await call()).status).toBe(200)
   })
 
-  it.each<[string, Partial<CrossAppAccessOptions>]>([
+  it.each<[string, Partial<CrossAppAccessOptions>, hint?: RegExp]>([
     [
       'throws',
       {
@@ -355,13 +381,18 @@ describe('what the servers refuse, each with its documented error', () => {
     ['gives nothing', { getIdToken: () => '' }],
     // @ts-expect-error: what untyped code may do
     ['gives something else', { getIdToken: () => undefined }],
-    ['never answers', { getIdToken: () => new Promise(() => undefined), timeouts: { acquireMs: 3000 } }],
-  ])('a getIdToken that %s', async (_, options) => {
+    [
+      'never answers (E4)',
+      { getIdToken: () => new Promise(() => undefined), timeouts: { acquireMs: 3000 } },
+      // Whether the user is signed in is not the question.
+      /^Let getIdToken answer in less time than timeouts\.acquireMs/,
+    ],
+  ])('a getIdToken that %s', async (_, options, hint = /Sign the user in/) => {
     const error = await failureOf(options)
     expectError(error, {
       code: 'id_token_unavailable',
       step: 'id_token',
-      hint: /Sign the user in/,
+      hint,
       exchanges: 0,
       grants: 0,
     })

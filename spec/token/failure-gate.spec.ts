@@ -437,17 +437,37 @@ describe('a freshly minted token that is refused (G2)', () => {
 describe('a challenge that points to nowhere', () => {
   it.each([
     ['another origin', 'https://evil.example/metadata', 'metadata_mismatch'],
-    ['what is not there', 'https://mcp.example/.well-known/oauth-protected-resource', 'discovery_failed'],
-    ['what is no URL', 'nowhere', 'discovery_failed'],
+    ['what is not there', 'https://mcp.example/nowhere', 'discovery_failed'],
+    ['what is no URL', 'https://', 'discovery_failed'],
   ])('(%s) is followed no longer than its failure is remembered', async (_, location, code) => {
     const rig = new Rig({ resources: [resource] })
     const challenge = { 'www-authenticate': `Bearer resource_metadata="${location}"` }
-    const stop = failAt(rig, 'resource', () => json({}, 401, challenge))
+    // Nor is there anything at the well-known places, which are asked next (F3).
+    rig.servers.interfere = ({ kind }) => {
+      if (kind === 'resource') return json({}, 401, challenge)
+      return kind === 'resource_metadata' ? json({}, 404) : undefined
+    }
     expect(await rig.call()).toBe(code)
-    stop()
+    rig.servers.interfere = undefined
     expect(await rig.call()).toBe(code)
     rig.clock.pass(30_000)
     expect(await rig.call()).toBe(200)
+  })
+
+  it.each([
+    ['what is not there', 'https://mcp.example/nowhere'],
+    ['what is no URL', 'https://'],
+  ])('(%s) is no failure where a well-known place has the metadata (F3)', async (_, location) => {
+    const rig = new Rig({ resources: [resource] })
+    const challenge = { 'www-authenticate': `Bearer resource_metadata="${location}"` }
+    let left = 1
+    rig.servers.interfere = ({ kind, url }) => {
+      if (kind === 'resource' && left-- > 0) return json({}, 401, challenge)
+      return url === location ? json({}, 404) : undefined
+    }
+    expect(await rig.call()).toBe(200)
+    expect(rig.of('acquire_failed')).toHaveLength(0)
+    expect([rig.exchanges, rig.grants]).toEqual([1, 1])
   })
 
   it('does not make those forget the metadata that know them', async () => {

@@ -78,8 +78,8 @@ const exceptions = [
     optional: true,
   },
   {
-    command: /^(kc|kcadm)\.sh /,
-    why: "Keycloak's own commands. Here: a shell can read them.",
+    command: /^(?:kc|kcadm)\.sh |^curl .*hydra-admin/,
+    why: "Keycloak's and Hydra's own commands. Here: a shell can read them.",
     run: (command) => [{ in: 'clone', command: `bash -n -c ${quoted(filledIn(command))}` }],
   },
   {

@@ -5,9 +5,10 @@
 // 1. Trust the identity provider that issues the ID-JAGs, with the key that it signs with. Repeat it for a new key:
 //
 //      curl -X POST https://hydra-admin.chat.example/admin/trust/grants/jwt-bearer/issuers \
-//        -H 'content-type: application/json' \
-//        -d '{ "issuer": "https://login.acme.example", "allow_any_subject": true, "scope": ["chat.read"],
-//              "expires_at": "2030-01-01T00:00:00Z", "jwk": { … } }'
+//        -H 'content-type: application/json' -d @issuer.json
+//
+//    issuer.json holds "issuer": "https://login.acme.example", "allow_any_subject": true, "scope": ["chat.read"],
+//    "expires_at" and the identity provider's public key as "jwk".
 //
 // 2. Create the client, and allow it the grant and the scope:
 //

@@ -14,6 +14,7 @@ const path = join(root, 'docs', 'troubleshooting.md')
 
 const { explanations } = await tsImport('../lib/doctor/explanations.ts', import.meta.url)
 const { findings } = await tsImport('../lib/protocol/findings.ts', import.meta.url)
+const { refusalFindings } = await tsImport('../lib/protocol/refusal-findings.ts', import.meta.url)
 
 const server = { issuer: 'https://auth.chat.example/', token_endpoint: 'https://auth.chat.example/token' }
 const registration = { issuer: server.issuer, clientId: 'f53f191f9311af35', clientSecret: 'secret' }
@@ -37,7 +38,7 @@ const samples = {
 const advice = new Map()
 const add = (id, text) => advice.has(id) || advice.set(id, text)
 
-for (const [name, make] of Object.entries(findings)) {
+for (const [name, make] of Object.entries({ ...findings, ...refusalFindings })) {
   for (const sample of samples[name] ?? [['…', '…', '…']]) {
     const { id, advice: text } = make(...sample)
     add(id, text)

@@ -10,7 +10,7 @@ import { findings } from './protocol/findings.ts'
 import { abortable, failure } from './protocol/http.ts'
 import { jwtExpiry, readClaims } from './protocol/id-jag.ts'
 import { Secrets, copyOfCause } from './protocol/redaction.ts'
-import { sharedMeaning } from './protocol/refusal.ts'
+import { refused, sharedMeaning } from './protocol/refusal.ts'
 import type { ServerRegistration } from './protocol/registration.ts'
 import type { GetIdToken } from './protocol/subject-token.ts'
 import { requestToken } from './protocol/token-endpoint.ts'
@@ -303,25 +303,14 @@ async function refreshIdToken(
   )
   if (!answer.granted) {
     const { refusal } = answer
-    const { status, oauthError, acrValues, maxAge, interactionUri } = refusal
-    const refused = { party: 'identity_provider', registration: idp, server, hasProof: false } as const
+    const about = { party: 'identity_provider', registration: idp, server, hasProof: false } as const
     // What a refusal means does not depend on where it was met (F13).
-    const { code, finding } = sharedMeaning(refusal, refused) ?? {
+    const { code, explain } = sharedMeaning(refusal, about) ?? {
       code: 'login_required',
-      finding: findings.idTokenExpired(),
+      explain: () => findings.idTokenExpired(),
     }
-    throw failure(context, {
-      code,
-      step: 'id_token',
-      endpoint: server.token_endpoint,
-      status,
-      oauthError,
-      acrValues,
-      maxAge,
-      interactionUri,
-      detail: 'the identity provider refuses the refresh token',
-      finding,
-    })
+    const detail = 'the identity provider refuses the refresh token'
+    throw await refused(refusal, { code, detail, explain }, { step: 'id_token', server }, context)
   }
   const { id_token, refresh_token } = answer.body
   const invalid = (detail: string, finding: Finding): CrossAppAccessError =>

@@ -1,7 +1,8 @@
 import { inspect } from 'node:util'
 import { createCrossAppAccess, installGlobalFetch } from '../lib/index.ts'
 import type { TokenStore } from '../lib/index.ts'
-import { Secrets, quoted } from '../lib/protocol/redaction.ts'
+import { quoted } from '../lib/protocol/finding.ts'
+import { Secrets } from '../lib/protocol/redaction.ts'
 import { Setup, json, resource, unauthorized } from './middleware/harness.ts'
 
 const looksLikeAJwt = 'eyJhbGciOiJub25lIn0'

@@ -1,6 +1,7 @@
 import type { Finding } from '../errors.ts'
 import { findings } from '../protocol/findings.ts'
-import { quoted } from '../protocol/redaction.ts'
+import { refusalFindings } from '../protocol/refusal-findings.ts'
+import { quoted } from '../protocol/finding.ts'
 import { observation } from './observation.ts'
 import type { Observation } from './observation.ts'
 import type { Comparison, Report } from './report.ts'
@@ -16,10 +17,10 @@ export function observeComparisons(comparisons: Comparison[], report: Pick<Repor
 
   const issuer = mismatch('id_token.iss')
   if (issuer !== undefined)
-    add('error', findings.foreignIdToken('iss', issuer.actual.value, issuer.expected.value))
+    add('error', refusalFindings.foreignIdToken('iss', issuer.actual.value, issuer.expected.value))
   const audience = mismatch('id_token.aud')
   if (audience !== undefined)
-    add('error', findings.foreignIdToken('aud', audience.actual.value, audience.expected.value))
+    add('error', refusalFindings.foreignIdToken('aud', audience.actual.value, audience.expected.value))
   if (mismatch('id_token.exp') !== undefined) add('error', findings.idTokenExpired())
 
   if (report.okta === 'custom') {

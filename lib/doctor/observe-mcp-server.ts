@@ -1,7 +1,7 @@
 import { parseChallenges, scopeTokens } from '../protocol/challenge.ts'
 import type { Demand } from '../protocol/challenge.ts'
 import { findings } from '../protocol/findings.ts'
-import { quoted } from '../protocol/redaction.ts'
+import { quoted } from '../protocol/finding.ts'
 import { observation } from './observation.ts'
 import type { Observation } from './observation.ts'
 import type { Exchange, Report, ReportedFinding } from './report.ts'

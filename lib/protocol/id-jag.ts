@@ -1,5 +1,4 @@
 import type { JWTPayload } from 'jose'
-import type { Finding } from '../errors.ts'
 import type { ProtocolContext } from './context.ts'
 import { findings } from './findings.ts'
 import { failure } from './http.ts'
@@ -118,21 +117,10 @@ export function readClaims(token: string): JWTPayload {
  * cannot be read without a key.
  */
 export function jwtExpiry(token: string): number | undefined {
-  const { exp } = readClaims(token)
-  return typeof exp === 'number' && Number.isFinite(exp) ? exp * 1000 : undefined
+  return expiryOf(readClaims(token))
 }
 
-/**
- * Finds out from the times why an authorization server has refused an ID-JAG whose claims were right: its clock differs,
- * or the ID-JAG was no longer new. Gives nothing if the times are in order or unknown.
- *
- * @param answeredAt - The `Date` of the server's answer in milliseconds since the epoch, or NaN if there was none.
- */
-export function timeProblem(idJag: string, answeredAt: number): Finding | undefined {
-  const { iat, exp } = readClaims(idJag)
-  if (typeof iat !== 'number' || Number.isNaN(answeredAt)) return undefined
-  const age = answeredAt / 1000 - iat
-  const lifetime = typeof exp === 'number' ? exp - iat : Infinity
-  if (age < -clockTolerance || age >= lifetime) return findings.clockSkew(age)
-  return age > clockTolerance ? findings.idJagReused() : undefined
+/** The expiry in claims, in milliseconds since the epoch, if there is one. */
+export function expiryOf({ exp }: JWTPayload): number | undefined {
+  return typeof exp === 'number' && Number.isFinite(exp) ? exp * 1000 : undefined
 }

@@ -1,16 +1,14 @@
-import type { CrossAppAccessError, Finding } from '../errors.ts'
 import { systemClock } from './context.ts'
 import type { ProtocolContext } from './context.ts'
 import type { AuthorizationServerMetadata } from './metadata.ts'
 import type { DpopKey } from './dpop.ts'
 import { findings } from './findings.ts'
-import { failure, guarded } from './http.ts'
-import { jwtExpiry, readClaims, timeProblem } from './id-jag.ts'
-import { sharedMeaning } from './refusal.ts'
+import { guarded } from './http.ts'
+import { jwtExpiry, readClaims } from './id-jag.ts'
+import { refused, sharedMeaning } from './refusal.ts'
 import type { Meaning, Refusal } from './refusal.ts'
 import type { ServerRegistration } from './registration.ts'
 import { invalidAnswer, requestToken, scopeIn, secondsIn, tokenIn } from './token-endpoint.ts'
-import type { RefusedIdJag } from './stated-reasons.ts'
 import type { TokenRequest } from './token-endpoint.ts'
 
 /** The redemption of an ID-JAG at the MCP server's authorization server. */
@@ -98,7 +96,10 @@ export async function requestAccessToken(
   }
   const requestedAt = { now: clock.now(), monotonic: clock.monotonic() }
   const answer = await requestToken(redemption, own)
-  if (!answer.granted) throw await redemptionRefused(answer.refusal, redemption, own)
+  if (!answer.granted) {
+    const { refusal } = answer
+    throw await refused(refusal, meaningOf(refusal, redemption), redemption, own)
+  }
   const { body, status } = answer
   const value = tokenIn(body, redemption, status, own)
   const scope = scopeIn(body, own)
@@ -135,65 +136,26 @@ function lifetimeIn(body: Record<string, unknown>, token: string, sentAt: number
   return Math.min(Math.max(stated, shortestLifetime), longestLifetime)
 }
 
-async function redemptionRefused(
-  refusal: Refusal,
-  redemption: TokenRequest,
-  context: ProtocolContext,
-): Promise<CrossAppAccessError> {
-  const { code, detail, finding } = await classify(refusal, redemption)
-  return failure(context, {
-    code,
-    step: 'access_token',
-    endpoint: redemption.server.token_endpoint,
-    status: refusal.status,
-    oauthError: refusal.oauthError,
-    acrValues: refusal.acrValues,
-    maxAge: refusal.maxAge,
-    interactionUri: refusal.interactionUri,
-    detail,
-    finding,
-  })
-}
-
-async function classify(refusal: Refusal, redemption: TokenRequest): Promise<Meaning> {
-  const { registration, server } = redemption
+function meaningOf(refusal: Refusal, redemption: TokenRequest): Meaning {
+  const { registration, server, parameters, isScopeAdded } = redemption
   const hasProof = redemption.dpop !== undefined
-  const refused = { party: 'authorization_server', registration, server, hasProof } as const
-  const shared = sharedMeaning(refusal, refused)
+  const shared = sharedMeaning(refusal, { party: 'authorization_server', registration, server, hasProof })
   if (shared !== undefined) return shared
-  if (refusal.oauthError.error === 'unsupported_grant_type') {
+  const { answeredAt, clientMethod } = refusal
+  const { error, error_description: said } = refusal.oauthError
+  if (error === 'unsupported_grant_type') {
     return {
       code: 'flow_unsupported',
       detail: 'the authorization server takes no ID-JAGs',
-      finding: findings.jwtBearerUnsupported(server),
+      explain: ({ refusalFindings }) => refusalFindings.jwtBearerUnsupported(server),
     }
   }
+  const { clientId } = registration
+  const claims = readClaims(parameters['assertion'] ?? '')
+  const about = { error, said, answeredAt, clientMethod, clientId, server, parameters, isScopeAdded, claims }
   return {
     code: 'grant_rejected',
     detail: 'the authorization server refuses the ID-JAG',
-    finding: await rejection(refusal, redemption),
-  }
-}
-
-/** Why an ID-JAG was refused: by the clock of the server, by its own words, or else by its code. */
-async function rejection(
-  { oauthError: { error, error_description: said }, answeredAt, clientMethod }: Refusal,
-  { parameters, registration, server, isScopeAdded }: TokenRequest,
-): Promise<Finding> {
-  const general = findings.grantRejected(error, parameters, server, clientMethod, isScopeAdded)
-  if (error !== 'invalid_grant') return general
-  const { assertion = '' } = parameters
-  const { iss } = readClaims(assertion)
-  const about = { issuer: iss ?? '(not readable)', server, clientId: registration.clientId }
-  return (await reasonIn(said, about)) ?? timeProblem(assertion, answeredAt) ?? general
-}
-
-/** What real servers say, and what it means, is loaded when a server says something. It explains, and decides nothing. */
-async function reasonIn(said: string | undefined, about: RefusedIdJag): Promise<Finding | undefined> {
-  try {
-    return (await import('./stated-reasons.ts')).statedReason(said, about)
-  } catch {
-    // Some places, such as service workers, load nothing later on: the general advice serves there.
-    return undefined
+    explain: ({ redemptionFinding }) => redemptionFinding(about),
   }
 }

@@ -179,19 +179,6 @@ function cut(text: string): string {
   return `${text.slice(0, half)}…${text.slice(half + 1 - longestQuote)}`
 }
 
-/** A value in quotation marks for an explanation; {@link Secrets.redact} scrubs it. */
-export function quoted(value: unknown): string {
-  return JSON.stringify(typeof value === 'string' ? value : value === undefined ? '(absent)' : toJson(value))
-}
-
-function toJson(value: unknown): string {
-  try {
-    return JSON.stringify(value)
-  } catch {
-    return '(nested too deep)' // What JSON.parse takes may still be too much for the way back.
-  }
-}
-
 /** Origin and path of a URL: what may be shown of it. */
 export function withoutQuery(url: string): string {
   const parsed = URL.canParse(url) ? new URL(url) : undefined

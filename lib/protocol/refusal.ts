@@ -1,10 +1,18 @@
-import type { CrossAppAccessErrorCode, Finding, OAuthErrorFields } from '../errors.ts'
+import type {
+  CrossAppAccessError,
+  CrossAppAccessErrorCode,
+  CrossAppAccessStep,
+  Finding,
+  OAuthErrorFields,
+} from '../errors.ts'
 import type { ProtocolContext } from './context.ts'
 import { findings } from './findings.ts'
-import { isSecureUrl, oauthErrorOf } from './http.ts'
+import { failure, isSecureUrl, oauthErrorOf } from './http.ts'
 import type { JsonAnswer } from './http.ts'
 import type { AuthorizationServerMetadata } from './metadata.ts'
+import { quoted } from './finding.ts'
 import { Secrets } from './redaction.ts'
+import type * as advice from './refusal-findings.ts'
 import type { ServerRegistration } from './registration.ts'
 
 /** An OAuth error response of a token endpoint. */
@@ -40,7 +48,49 @@ export interface Meaning {
   code: CrossAppAccessErrorCode
   /** What happened, without a full stop. */
   detail: string
-  finding: Finding
+  /** What to change about it, once the advice is loaded. */
+  explain: (advice: Advice) => Finding
+}
+
+type Advice = typeof advice
+
+/**
+ * The error that a refusal is. What it means has been decided; what to change about it is loaded now, since most programs
+ * never meet a refusal.
+ */
+export async function refused(
+  refusal: Refusal,
+  { code, detail, explain }: Meaning,
+  { step, server }: { step: CrossAppAccessStep; server: AuthorizationServerMetadata },
+  context: ProtocolContext,
+): Promise<CrossAppAccessError> {
+  const { status, oauthError, acrValues, maxAge, interactionUri } = refusal
+  return failure(context, {
+    code,
+    step,
+    endpoint: server.token_endpoint,
+    status,
+    oauthError,
+    acrValues,
+    maxAge,
+    interactionUri,
+    detail,
+    finding: await explanation(),
+  })
+
+  async function explanation(): Promise<Finding> {
+    try {
+      return explain(await import('./refusal-findings.ts'))
+    } catch {
+      // Some places, such as service workers, load nothing later on.
+      const lookUp = `Look ${quoted(oauthError.error)} up in the documentation of the server.`
+      return {
+        id: code,
+        advice: lookUp,
+        place: step === 'access_token' ? 'authorization_server' : 'identity_provider',
+      }
+    }
+  }
 }
 
 /** Reads the OAuth error response in an answer, or gives nothing if there is none. */
@@ -98,26 +148,26 @@ export function sharedMeaning(refusal: Refusal, refused: Refused): Meaning | und
       return {
         code: 'policy_denied',
         detail: `${who} does not allow this`,
-        finding: findings.accessDenied(party, audience ?? server.issuer),
+        explain: ({ refusalFindings }) => refusalFindings.accessDenied(party, audience ?? server.issuer),
       }
     case 'login_required':
       return {
         code: 'login_required',
         detail: `${who} wants the user to sign in`,
-        finding: findings.interactionWanted(error, undefined),
+        explain: ({ refusalFindings }) => refusalFindings.interactionWanted(error, undefined),
       }
     case 'interaction_required':
     case 'consent_required':
       return {
         code: 'interaction_required',
         detail: `${who} wants the user to do something first`,
-        finding: findings.interactionWanted(error, refusal.interactionUri),
+        explain: ({ refusalFindings }) => refusalFindings.interactionWanted(error, refusal.interactionUri),
       }
     case 'insufficient_user_authentication':
       return {
         code: 'step_up_required',
         detail: `${who} wants a stronger or fresher authentication`,
-        finding: findings.strongerAuthentication(),
+        explain: () => findings.strongerAuthentication(),
       }
     case 'invalid_request':
     case 'invalid_grant':
@@ -127,7 +177,8 @@ export function sharedMeaning(refusal: Refusal, refused: Refused): Meaning | und
         ? {
             code: party === 'identity_provider' ? 'client_rejected' : 'grant_rejected',
             detail: `${who} does not accept the DPoP proof of this client, or misses it`,
-            finding: hasProof ? findings.proofRejected() : findings.dpopWanted(party),
+            explain: ({ refusalFindings }) =>
+              hasProof ? refusalFindings.proofRejected() : refusalFindings.dpopWanted(party),
           }
         : undefined
     default:
@@ -135,8 +186,12 @@ export function sharedMeaning(refusal: Refusal, refused: Refused): Meaning | und
   }
 
   function rejected(detail: string): Meaning {
-    const finding = findings.clientRejected(registration, server, refusal.clientMethod)
-    return { code: 'client_rejected', detail, finding }
+    return {
+      code: 'client_rejected',
+      detail,
+      explain: ({ refusalFindings }) =>
+        refusalFindings.clientRejected(registration, server, refusal.clientMethod),
+    }
   }
 }
 

@@ -1,12 +1,11 @@
-import type { CrossAppAccessError, Finding } from '../errors.ts'
 import { systemClock } from './context.ts'
 import type { ProtocolContext } from './context.ts'
 import type { AuthorizationServerMetadata } from './metadata.ts'
 import type { DpopKey } from './dpop.ts'
 import { findings } from './findings.ts'
-import { failure, guarded } from './http.ts'
-import { isIdJag, jwtExpiry, readClaims } from './id-jag.ts'
-import { sharedMeaning } from './refusal.ts'
+import { guarded } from './http.ts'
+import { expiryOf, isIdJag, readClaims } from './id-jag.ts'
+import { refused, sharedMeaning } from './refusal.ts'
 import type { Meaning, Refusal } from './refusal.ts'
 import type { ServerRegistration } from './registration.ts'
 import type { SubjectToken } from './subject-token.ts'
@@ -170,7 +169,10 @@ async function exchangeToken(
   context: ProtocolContext,
 ): Promise<{ token: string; body: Record<string, unknown>; answeredAt: number }> {
   const answer = await requestToken(exchange, context)
-  if (!answer.granted) throw exchangeRefused(answer.refusal, exchange, context)
+  if (!answer.granted) {
+    const { refusal } = answer
+    throw await refused(refusal, meaningOf(refusal, exchange, context), exchange, context)
+  }
   const { body, status, answeredAt } = answer
   const token = tokenIn(body, exchange, status, context)
   const issued = body['issued_token_type'] ?? undefined
@@ -181,33 +183,17 @@ async function exchangeToken(
   throw invalidAnswer(exchange, status, what, findings.noIdJagIssued(), context)
 }
 
-function exchangeRefused(
-  refusal: Refusal,
-  exchange: TokenRequest,
-  context: ProtocolContext,
-): CrossAppAccessError {
-  const { code, detail, finding } = classify(refusal, exchange, context)
-  return failure(context, {
-    code,
-    step: 'token_exchange',
-    endpoint: exchange.server.token_endpoint,
-    status: refusal.status,
-    oauthError: refusal.oauthError,
-    acrValues: refusal.acrValues,
-    maxAge: refusal.maxAge,
-    interactionUri: refusal.interactionUri,
-    detail,
-    finding,
-  })
-}
-
-function classify(refusal: Refusal, exchange: TokenRequest, context: ProtocolContext): Meaning {
+function meaningOf(refusal: Refusal, exchange: TokenRequest, context: ProtocolContext): Meaning {
   const { parameters, registration, server } = exchange
   const { error, error_description: description = '' } = refusal.oauthError
-  const { audience } = parameters
+  const { audience, subject_token: token = '', subject_token_type: type } = parameters
+  const claims = type === subjectTokenType('id_token') ? readClaims(token) : {}
+  // By the clock of the identity provider, which has decided.
+  const now = Number.isNaN(refusal.answeredAt) ? (context.clock ?? systemClock).now() : refusal.answeredAt
+  const isExpired = (expiryOf(claims) ?? Infinity) <= now
   const hasProof = exchange.dpop !== undefined
-  const refused = { party: 'identity_provider', registration, server, audience, hasProof } as const
-  const shared = sharedMeaning(refusal, refused)
+  const about = { party: 'identity_provider', registration, server, audience, hasProof } as const
+  const shared = sharedMeaning(refusal, about)
   if (shared !== undefined) return shared
   switch (error) {
     case 'invalid_grant':
@@ -216,7 +202,9 @@ function classify(refusal: Refusal, exchange: TokenRequest, context: ProtocolCon
       return {
         code: 'login_required',
         detail: 'the identity provider refuses the subject token',
-        finding: badIdToken(refusal, exchange, context) ?? findings.subjectTokenRefused(error),
+        explain: ({ foreignIdToken, refusalFindings }) =>
+          foreignIdToken(claims, registration) ??
+          (isExpired ? findings.idTokenExpired() : refusalFindings.subjectTokenRefused(error)),
       }
     case 'unsupported_grant_type':
     case 'unsupported_token_type':
@@ -225,7 +213,8 @@ function classify(refusal: Refusal, exchange: TokenRequest, context: ProtocolCon
       return {
         code: 'policy_denied',
         detail: 'the identity provider does not allow this',
-        finding: findings.policyDenied(error, parameters, exchange.isScopeAdded),
+        explain: ({ refusalFindings }) =>
+          refusalFindings.policyDenied(error, parameters, exchange.isScopeAdded),
       }
   }
 }
@@ -241,28 +230,11 @@ function isAboutTheFlow(description: string): boolean {
   )
 }
 
-/** What an ID token says about itself that makes any identity provider refuse it from this client. */
-function badIdToken(
-  { answeredAt }: Refusal,
-  { parameters, registration: { issuer, clientId } }: TokenRequest,
-  { clock = systemClock }: ProtocolContext,
-): Finding | undefined {
-  const { subject_token: token = '', subject_token_type: type } = parameters
-  if (type !== subjectTokenType('id_token')) return undefined
-  const { iss, aud } = readClaims(token)
-  if (iss !== undefined && iss !== issuer) return findings.foreignIdToken('iss', iss, issuer)
-  const ours = aud === undefined || [aud].flat().includes(clientId)
-  if (!ours) return findings.foreignIdToken('aud', aud, clientId)
-  // By the clock of the identity provider, which has decided.
-  const now = Number.isNaN(answeredAt) ? clock.now() : answeredAt
-  return (jwtExpiry(token) ?? Infinity) <= now ? findings.idTokenExpired() : undefined
-}
-
 function unsupported(issuer: string, server: AuthorizationServerMetadata): Meaning {
   return {
     code: 'flow_unsupported',
     detail: 'the identity provider issues no ID-JAGs here',
-    finding: findings.idJagNotIssuedHere(issuer, server),
+    explain: ({ refusalFindings }) => refusalFindings.idJagNotIssuedHere(issuer, server),
   }
 }
 

@@ -1,19 +1,20 @@
 import { explanations } from '../../lib/doctor/explanations.ts'
 import { findings } from '../../lib/protocol/findings.ts'
+import { refusalFindings } from '../../lib/protocol/refusal-findings.ts'
 
 const metadata = { issuer: 'https://auth.example', token_endpoint: 'https://auth.example/token' }
 const registration = { issuer: 'https://auth.example', clientId: 'wiki' }
 
 /** Every finding an error can have, made with whatever it takes. */
 const ofErrors = [
-  ...Object.entries(findings)
+  ...Object.entries({ ...findings, ...refusalFindings })
     .filter(([name]) => name !== 'idJagClaim' && name !== 'foreignIdToken')
     .map(([, make]) => (make as (...args: unknown[]) => { id: string })(...argumentsOf(make.name))),
   ...['typ', 'aud', 'client_id', 'resource', 'exp', 'cnf.jkt'].map((claim) =>
     findings.idJagClaim(claim, 'a', 'b'),
   ),
-  findings.foreignIdToken('iss', 'a', 'b'),
-  findings.foreignIdToken('aud', 'a', 'b'),
+  refusalFindings.foreignIdToken('iss', 'a', 'b'),
+  refusalFindings.foreignIdToken('aud', 'a', 'b'),
 ]
 
 function argumentsOf(name: string): unknown[] {

@@ -1,5 +1,6 @@
 import type { IdJagExpectations } from '../../lib/protocol/id-jag.ts'
-import { inspectIdJag, jwtExpiry, timeProblem } from '../../lib/protocol/id-jag.ts'
+import { inspectIdJag, jwtExpiry, readClaims } from '../../lib/protocol/id-jag.ts'
+import { timeProblem } from '../../lib/protocol/refusal-findings.ts'
 import {
   authorizationServer,
   clock,
@@ -159,13 +160,13 @@ describe('the expiry of a JWT', () => {
 
 describe('the times of a refused ID-JAG', () => {
   const hint = (claims: object, answeredAfter: number) =>
-    timeProblem(jwt({ iat: now, exp: now + 300, ...claims }), (now + answeredAfter) * 1000)?.advice
+    timeProblem({ iat: now, exp: now + 300, ...claims }, (now + answeredAfter) * 1000)?.advice
 
   it('say that the clock of the authorization server is ahead or behind', () => {
     expect(hint({}, 300)).toMatch(/clock.* of the authorization server.* 300 seconds ago/)
     expect(hint({}, -61)).toMatch(/clock.* of the authorization server.* 61 seconds in the future/)
     expect(hint({}, -60)).toBeUndefined()
-    expect(timeProblem(jwt({ iat: now }), (now - 61) * 1000)?.place).toBe('authorization_server')
+    expect(timeProblem({ iat: now }, (now - 61) * 1000)?.place).toBe('authorization_server')
   })
 
   it('say that it was not new any more', () => {
@@ -181,6 +182,6 @@ describe('the times of a refused ID-JAG', () => {
 
   it('say nothing where the answer has no date, or the ID-JAG cannot be read', () => {
     expect(hint({}, Number.NaN)).toBeUndefined()
-    expect(timeProblem('opaque', now * 1000)).toBeUndefined()
+    expect(timeProblem(readClaims('opaque'), now * 1000)).toBeUndefined()
   })
 })

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
-import { Secrets, copyOfCause, quoted, withoutQuery } from '../../lib/protocol/redaction.ts'
+import { quoted } from '../../lib/protocol/finding.ts'
+import { Secrets, copyOfCause, withoutQuery } from '../../lib/protocol/redaction.ts'
 import { everythingOf, shows, spellings } from './support/canary.ts'
 import { jwt } from './support/parties.ts'
 

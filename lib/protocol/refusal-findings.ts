@@ -1,0 +1,250 @@
+import type { JWTPayload } from 'jose'
+import type { Finding } from '../errors.ts'
+import { finding, quoted } from './finding.ts'
+import type { AuthorizationServerMetadata } from './metadata.ts'
+import type { ServerRegistration } from './registration.ts'
+import { statedReason } from './stated-reasons.ts'
+
+/**
+ * What can be wrong if a server refuses, and what to change. This file is loaded when one does, by its only door,
+ * `refused`: it explains, and decides nothing.
+ */
+export const refusalFindings = {
+  subjectTokenRefused: (error: string): Finding =>
+    finding(
+      'subject_token_refused',
+      error === 'invalid_request'
+        ? 'Sign the user in again at this identity provider and client; invalid_request can also mean that it misses a parameter, often scope or resource, so check those if it stays.'
+        : 'Sign the user in again; if it stays, check that the ID token was issued by this identity provider for idp.clientId.',
+      'user',
+    ),
+  foreignIdToken: (claim: 'iss' | 'aud', actual: unknown, wanted: string): Finding =>
+    finding(
+      `id_token_${claim}`,
+      `Let getIdToken give the ID token that ${claim === 'iss' ? 'idp.issuer issued' : 'was issued to idp.clientId'}: its ${claim} is ${quoted(actual)}, and has to be ${quoted(wanted)}.`,
+      'client',
+    ),
+  interactionWanted: (error: string, interactionUri: string | undefined): Finding =>
+    finding(
+      'interaction_wanted',
+      interactionUri === undefined
+        ? `Sign the user in again, interactively: the server answers ${quoted(error)}, and names no address to go to.`
+        : `Show the user the address in interactionUri of this error, and try again once the user has been there: the server answers ${quoted(error)}.`,
+      'user',
+    ),
+  accessDenied: (party: 'identity_provider' | 'authorization_server', audience: string): Finding =>
+    finding(
+      'policy_denied',
+      `Ask the administrator of the ${party.replace('_', ' ')} to allow this user and client the use of ${quoted(audience)}.`,
+      party,
+    ),
+  policyDenied: (
+    error: string,
+    parameters: Record<string, string | undefined>,
+    isScopeAdded: boolean = false,
+  ): Finding => finding('policy_denied', policyAdvice(error, parameters, isScopeAdded), 'identity_provider'),
+  idJagNotIssuedHere: (issuer: string, server: AuthorizationServerMetadata): Finding =>
+    finding(
+      'id_jag_not_issued_here',
+      /\/oauth2\/[^/]+\/?$/.test(issuer)
+        ? 'Use the org authorization server as idp.issuer, the one without /oauth2/ in its path: custom authorization servers of Okta issue no ID-JAGs.'
+        : `${lists(server, 'token-exchange') ? '' : `The metadata of ${quoted(issuer)} does not list the grant type at all. `}Enable token exchange for ID-JAGs (Cross App Access) for this client at the identity provider, or use the issuer that offers it.`,
+      'identity_provider',
+    ),
+  clientRejected: (
+    registration: ServerRegistration,
+    server: AuthorizationServerMetadata,
+    method: string,
+  ): Finding => finding('client_rejected', clientAdvice(registration, server, method), 'client'),
+  dpopWanted: (party: 'identity_provider' | 'authorization_server'): Finding =>
+    finding(
+      'dpop_wanted',
+      `Set dpop: true in the options: the ${party.replace('_', ' ')} wants a token that is bound to a key, and no proof was sent.`,
+      'client',
+    ),
+  proofRejected: (): Finding => finding('dpop_proof_rejected', proofAdvice, 'client'),
+  clockSkew: (age: number): Finding =>
+    finding(
+      'clock_skew',
+      `Set the clocks right: by the one of the authorization server, the identity provider issued the ID-JAG ${Math.abs(Math.round(age))} seconds ${age < 0 ? 'in the future' : 'ago'}.`,
+      'authorization_server',
+    ),
+  idJagReused: (): Finding =>
+    finding(
+      'id_jag_reused',
+      'Let the identity provider issue a new ID-JAG for each exchange, and no cache keep its answers: the authorization server takes each one once.',
+      'identity_provider',
+    ),
+  jwtBearerUnsupported: (server: AuthorizationServerMetadata): Finding =>
+    finding(
+      'jwt_bearer_unsupported',
+      lists(server, 'jwt-bearer')
+        ? `Enable the grant type urn:ietf:params:oauth:grant-type:jwt-bearer for this client at ${quoted(server.issuer)}.`
+        : `Let ${quoted(server.issuer)} offer the grant type urn:ietf:params:oauth:grant-type:jwt-bearer, or use an authorization server that does: its metadata does not list it for any client.`,
+      'authorization_server',
+    ),
+  grantRejected: (
+    error: string,
+    parameters: Record<string, string | undefined>,
+    server: AuthorizationServerMetadata,
+    clientMethod: string,
+    isScopeAdded: boolean = false,
+  ): Finding =>
+    finding(
+      'grant_rejected',
+      grantAdvice(error, parameters, server, clientMethod, isScopeAdded),
+      'authorization_server',
+    ),
+} as const
+
+function policyAdvice(
+  error: string,
+  { audience, resource, scope }: Record<string, string | undefined>,
+  isScopeAdded: boolean,
+): string {
+  switch (error) {
+    case 'invalid_target':
+      return `Let the identity provider allow this client the audience ${quoted(audience)} and the resource ${quoted(resource)}, spelled exactly so.`
+    case 'invalid_scope':
+      return scope === undefined
+        ? 'Give the scope that the identity provider wants in resources[].scope: none was sent.'
+        : scopeAdvice('identity provider', scope, isScopeAdded)
+    case 'unauthorized_client':
+      return `Let the identity provider allow this client the token exchange for ${quoted(audience)} with the scope ${quoted(scope)}.`
+    default:
+      return `Look ${quoted(error)} up in the documentation of the identity provider: its policy for this client and ${quoted(audience)} does not allow the exchange.`
+  }
+}
+
+/** The option is named only if it says what was asked for (F6). */
+function scopeAdvice(server: string, scope: string | undefined, isAdded: boolean): string {
+  const instead = isAdded
+    ? 'let the MCP server ask for another: its challenge or its metadata names it'
+    : 'ask for another in resources[].scope'
+  return `Let the ${server} allow this client the scope ${quoted(scope)}, or ${instead}.`
+}
+
+function clientAdvice(
+  registration: ServerRegistration,
+  server: AuthorizationServerMetadata,
+  method: string,
+): string {
+  const issuer = quoted(registration.issuer)
+  const listed = server.token_endpoint_auth_methods_supported
+  const methods =
+    listed === undefined ? '' : ` (the server lists ${listed.slice(0, 6).map(quoted).join(', ')})`
+  if (method === 'none') {
+    return `Authenticate this client at ${issuer}: no credentials were sent, since clientSecret and clientAuthentication are absent or undefined${methods}.`
+  }
+  if (listed !== undefined && !listed.includes(method)) {
+    return `Authenticate at ${issuer} by a method that it knows${methods}: ${quoted(method)} was used.`
+  }
+  if (method === 'private_key_jwt') {
+    return signsForIssuer(registration)
+      ? `Check the key of this client at ${issuer}; if the key is right, set clientAuthentication.audience to 'token_endpoint': some servers, Okta's among them, refuse an assertion made out to the issuer${methods}.`
+      : `Check clientId and key of this client at ${issuer}, and whether it is to authenticate by private_key_jwt${methods}.`
+  }
+  const place = { client_secret_basic: 'the Authorization header', client_secret_post: 'the form' }
+  const how = Object.hasOwn(place, method)
+    ? `was sent in ${place[method as keyof typeof place]}`
+    : 'signed an assertion'
+  const other = method === 'client_secret_basic' ? 'client_secret_post' : 'client_secret_basic'
+  return `Check clientId and the secret of this client at ${issuer}, and that the secrets of idp and authorizationServers are not swapped; the secret ${how} (${method}), so if the client is registered for another method, such as ${other}, set clientAuthentication${methods}.`
+}
+
+function signsForIssuer({ clientAuthentication: used }: ServerRegistration): boolean {
+  return used !== undefined && 'audience' in used
+    ? used.audience === 'issuer' || used.audience === undefined
+    : true
+}
+
+const proofAdvice =
+  'Set the clock of this machine right, and let the server take proofs by the key of dpop: it refuses the DPoP proof that was sent.'
+
+/** Whether the metadata lists a grant type, or lists none at all, which says nothing. */
+function lists({ grant_types_supported: listed }: AuthorizationServerMetadata, grantType: string): boolean {
+  return listed === undefined || listed.some((each) => each.endsWith(`:${grantType}`))
+}
+
+function grantAdvice(
+  error: string,
+  { resource, scope }: Record<string, string | undefined>,
+  server: AuthorizationServerMetadata,
+  method: string,
+  isScopeAdded: boolean,
+): string {
+  switch (error) {
+    case 'invalid_grant': {
+      const without =
+        resource === undefined ? '' : '; if it knows no resources, set resources[].resource to false'
+      return `Check at the authorization server that it trusts the issuer and keys of the identity provider, knows this user, and maps this client${without}; if it wants its token endpoint as the audience of ID-JAGs, as Ory Hydra does, set resources[].audience to that, ${quoted(server.token_endpoint)}; it does not say which of them it misses.`
+    }
+    case 'unauthorized_client':
+      return method === 'none'
+        ? 'Give the credentials of this client in clientSecret or clientAuthentication: none were sent, and many authorization servers allow the grant type urn:ietf:params:oauth:grant-type:jwt-bearer to clients that authenticate alone.'
+        : 'Allow this client the grant type urn:ietf:params:oauth:grant-type:jwt-bearer at the authorization server.'
+    case 'invalid_scope':
+      return scopeAdvice('authorization server', scope, isScopeAdded)
+    case 'invalid_target':
+      return `Let the authorization server know the resource ${quoted(resource)}, or set resources[].resource to the identifier that it knows, or to false.`
+    case 'invalid_request':
+      return 'Compare the request with what the authorization server expects: some refuse a resource parameter (set resources[].resource to false) or want a scope (set resources[].scope).'
+    case 'insufficient_claims':
+      return 'Let the identity provider put the claims into the ID-JAG that the authorization server asks for.'
+    default:
+      return `Look ${quoted(error)} up in the documentation of the authorization server.`
+  }
+}
+
+/** What was redeemed in vain, and where. */
+export interface RefusedRedemption {
+  /** The OAuth error, and what the server says beside it. */
+  error: string
+  said: string | undefined
+  /** When it said so by its own clock, in milliseconds since the epoch. NaN if unknown. */
+  answeredAt: number
+  clientMethod: string
+  clientId: string
+  server: AuthorizationServerMetadata
+  parameters: Record<string, string | undefined>
+  isScopeAdded: boolean | undefined
+  /** The claims of the ID-JAG, as far as they can be read. */
+  claims: JWTPayload
+}
+
+/** Why an ID-JAG was refused: by the server's own words, by its clock, or else by its code. */
+export function redemptionFinding(refused: RefusedRedemption): Finding {
+  const { error, said, answeredAt, clientMethod, clientId, server, parameters, isScopeAdded, claims } =
+    refused
+  const general = refusalFindings.grantRejected(error, parameters, server, clientMethod, isScopeAdded)
+  if (error !== 'invalid_grant') return general
+  const issuer = claims.iss ?? '(not readable)'
+  return statedReason(said, { issuer, server, clientId }) ?? timeProblem(claims, answeredAt) ?? general
+}
+
+/** Seconds by which clocks may differ. */
+const clockTolerance = 60
+
+/**
+ * Finds out from the times why an authorization server has refused an ID-JAG whose claims were right: its clock differs,
+ * or the ID-JAG was no longer new. Gives nothing if the times are in order or unknown.
+ *
+ * @param answeredAt - The `Date` of the server's answer in milliseconds since the epoch, or NaN if there was none.
+ */
+export function timeProblem({ iat, exp }: JWTPayload, answeredAt: number): Finding | undefined {
+  if (typeof iat !== 'number' || Number.isNaN(answeredAt)) return undefined
+  const age = answeredAt / 1000 - iat
+  const lifetime = typeof exp === 'number' ? exp - iat : Infinity
+  if (age < -clockTolerance || age >= lifetime) return refusalFindings.clockSkew(age)
+  return age > clockTolerance ? refusalFindings.idJagReused() : undefined
+}
+
+/** What an ID token says of whom it is from and for, if that makes an identity provider refuse it from this client. */
+export function foreignIdToken(
+  { iss, aud }: JWTPayload,
+  { issuer, clientId }: ServerRegistration,
+): Finding | undefined {
+  if (iss !== undefined && iss !== issuer) return refusalFindings.foreignIdToken('iss', iss, issuer)
+  const ours = aud === undefined || [aud].flat().includes(clientId)
+  return ours ? undefined : refusalFindings.foreignIdToken('aud', aud, clientId)
+}

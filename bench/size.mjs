@@ -4,9 +4,8 @@ import { fileURLToPath } from 'node:url'
 import { gzipSync } from 'node:zlib'
 import { build } from 'esbuild'
 
-// The bar is 45 000. It is missed by the texts of the findings and by the schemas; until it is met, this keeps it from
-// growing further.
-const limit = 47_500
+// What a program loads by importing the package. What signs, and what a refusal advises, is loaded when it is needed.
+const limit = 45_000
 const root = fileURLToPath(new URL('..', import.meta.url))
 const check = process.argv.includes('--check')
 if (process.argv.includes('--help')) {

@@ -1,10 +1,9 @@
 import * as z from 'zod/mini'
 import type { CrossAppAccessEvent } from '../events.ts'
-import { algorithmOf } from '../protocol/client-authentication.ts'
 import { systemClock, wait } from '../protocol/context.ts'
 import type { AnyFetch, Clock, PatientClock } from '../protocol/context.ts'
 import type { DpopKeyPair } from '../protocol/dpop.ts'
-import { isCryptoKey, keyProblem } from '../protocol/jwt.ts'
+import { algorithmOf, isCryptoKey, keyProblem } from '../protocol/signing-key.ts'
 import type { ServerRegistration } from '../protocol/registration.ts'
 import type { GetIdToken } from '../protocol/subject-token.ts'
 import {

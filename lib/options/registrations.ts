@@ -1,6 +1,5 @@
 import * as z from 'zod/mini'
-import { algorithmOf } from '../protocol/client-authentication.ts'
-import { isCryptoKey, keyProblem } from '../protocol/jwt.ts'
+import { algorithmOf, isCryptoKey, keyProblem } from '../protocol/signing-key.ts'
 import type {
   ClientAuthentication,
   PrivateKeyAuthentication,

@@ -13,8 +13,6 @@ import type {
 } from './registration.ts'
 import { algorithmOf, isCryptoKey } from './signing-key.ts'
 
-export { algorithmOf } from './signing-key.ts'
-
 /** What authenticating adds to a request of the token endpoint. */
 export interface AuthenticatedParts {
   /** The method that was used. For a bare `clientSecret`, the server's metadata decided on it. */

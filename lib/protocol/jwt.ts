@@ -4,8 +4,6 @@ import { decodeJwt } from 'jose/jwt/decode'
 import type { SignJWT } from 'jose/jwt/sign'
 import { keyProblem } from './signing-key.ts'
 
-export { isCryptoKey, keyProblem } from './signing-key.ts'
-
 /**
  * Signs claims as a compact JWT.
  *

@@ -104,7 +104,7 @@ export class Handout {
     const latest = this.#latest?.token
     const secrets = [...this.#source.secrets(), latest?.value, this.#previous?.token.value]
     const scope = acceptableScope(named, new Secrets().add(...secrets))
-    if (latest !== undefined && scope !== undefined && addsTo(latest.scope, scope)) {
+    if (latest !== undefined && scope !== undefined && widens(latest.scope, scope)) {
       const wider = await this.#consider({ kind: 'scope', scope }, latest)
       if (wider !== undefined) return
       // What cannot be had is not asked for again beside what can.
@@ -160,7 +160,7 @@ export class Handout {
 }
 
 /** Whether a scope has all that was granted, and more: that is what step-ups ask for. */
-function addsTo(granted: string | undefined, scope: string): boolean {
+function widens(granted: string | undefined, scope: string): boolean {
   const wanted = scopeTokens(scope)
   const had = scopeTokens(granted)
   return wanted.length > had.length && had.every((token) => wanted.includes(token))

@@ -74,16 +74,17 @@ function spans(line: string): string {
       const code = order.exec(part)?.[1]
       if (code !== undefined) look = looks[code] ?? ''
       if (code !== undefined || part === '') return ''
-      const words = part.trim()
-      const x = padding + (column + part.length - part.trimStart().length) * charWidth
+      const start = column
       column += part.length
-      if (words === '') return ''
-      const attributes = [
-        `x="${x.toFixed(1)}"`,
-        `textLength="${(words.length * charWidth).toFixed(1)}"`,
-        look,
-      ]
-      return `<tspan ${attributes.join(' ').trimEnd()}>${escaped(words)}</tspan>`
+      // Viewers do not agree on how wide a run of spaces is: what stands apart is a piece of its own.
+      return Array.from(part.matchAll(/\S+(?: \S+)*/g), ({ 0: words, index }) => {
+        const attributes = [
+          `x="${(padding + (start + index) * charWidth).toFixed(1)}"`,
+          `textLength="${(words.length * charWidth).toFixed(1)}"`,
+          look,
+        ]
+        return `<tspan ${attributes.join(' ').trimEnd()}>${escaped(words)}</tspan>`
+      }).join('')
     })
     .join('')
 }

@@ -12,6 +12,9 @@ import { ResourceLocator } from './request/resource-locator.ts'
 import type { TokenSource } from './token/token-source.ts'
 import type { Users } from './token/users.ts'
 
+/** A fetch that takes whatever its callers hand over. */
+type Fetch = (...args: unknown[]) => Promise<unknown>
+
 const behind = new WeakMap<FetchMiddleware, Users>()
 
 /** Whether two middlewares are of one access, but of different users. */
@@ -26,7 +29,7 @@ export function createMiddleware(users: Users): FetchMiddleware {
   const locator = new ResourceLocator(client.configuration)
   const passThrough = new PassThrough(users)
   const middleware: FetchMiddleware = (next) => {
-    const fetch: (...args: unknown[]) => Promise<unknown> = next
+    const fetch: Fetch = next
     return imitate(next, (input: unknown, init?: Init, ...rest: unknown[]) => {
       // No async function: with a token in memory `next` is called in the caller's own tick (B3).
       try {
@@ -43,7 +46,9 @@ export function createMiddleware(users: Users): FetchMiddleware {
         }
         const source = users.current().of(location.resource)
         const number = client.nextRequest()
-        const call = { fetch, input, init: own, headers, rest, url: location.url, number }
+        // Some clients pass a third argument.
+        const send: Fetch = rest.length === 0 ? fetch : (...own) => fetch(...own, ...rest)
+        const call = { fetch: send, input, init: own, headers, url: location.url, number }
         return deliver(source, new FetchRequest(call, client.configuration))
       } catch (error) {
         // What `next` throws at once is a rejection, whatever it is (B5).

@@ -4,7 +4,7 @@ import type { CachedToken } from '../token/token-cache.ts'
 import { discard } from './discard.ts'
 import { isRequest } from './fetch-input.ts'
 import type { Init } from './fetch-input.ts'
-import { copyOfHeaders, withHeader } from './headers.ts'
+import { copyOfHeaders, withHeader, withoutHeaders } from './headers.ts'
 import { RecordedBody, isOneShot } from './recorded-body.ts'
 import type { Replayable } from './replayable.ts'
 import { copyOfBody } from './replayable-body.ts'
@@ -25,8 +25,6 @@ export interface FetchCall {
   readonly init: Init
   /** The headers that count. They are still the caller's. */
   readonly headers: unknown
-  /** What is handed to the wrapped fetch after `input` and `init`: some clients pass a third argument. */
-  readonly rest: readonly unknown[]
   /** The URL that was looked at, as `URL` serialises it. */
   readonly url: string
   readonly number: number
@@ -42,13 +40,14 @@ export class FetchRequest implements Replayable<Response> {
   readonly signal: AbortSignal | undefined
   readonly fetch: AnyFunction
   readonly #clock: Clock
-  readonly #rest: readonly unknown[]
   readonly #init: Init
   /** A Request, which carries more than can be seen here; else the URL that was looked at. */
   #input: Request | string
   /** The caller's, until the first send or `detach` puts a copy in their place. */
   #headers: unknown
   #headersAreOurs = false
+  /** What a send adds to them. */
+  #added: readonly string[] = ['authorization']
   #body: unknown
   /** What is kept of a one-shot body, or of the body of a Request, so that it can be sent again. */
   readonly #recorded: RecordedBody | undefined
@@ -61,7 +60,6 @@ export class FetchRequest implements Replayable<Response> {
     this.number = call.number
     this.url = call.url
     this.fetch = call.fetch
-    this.#rest = call.rest
     this.#clock = options.clock
     this.#init = init
     this.#headers = call.headers
@@ -111,7 +109,7 @@ export class FetchRequest implements Replayable<Response> {
     this.#sends++
     if (token === undefined) return this.#dispatch()
     if (token.dpop !== undefined && token.tokenType === 'DPoP') return this.#sendWithProof(token, token.dpop)
-    this.#setHeader('Authorization', token.authorization)
+    this.#addHeader('Authorization', token.authorization)
     return this.#dispatch()
   }
 
@@ -120,13 +118,16 @@ export class FetchRequest implements Replayable<Response> {
     const { method, url } = this
     const proof = await dpopProof(key, { method, url, accessToken: token.value }, this.#clock)
     this.signal?.throwIfAborted()
-    this.#setHeader('Authorization', token.authorization)
-    this.#setHeader('DPoP', proof)
+    // A proof of the caller's own is for another token.
+    this.#headers = withoutHeaders(this.#headers, ['dpop'])
+    this.#addHeader('Authorization', token.authorization)
+    this.#addHeader('DPoP', proof)
+    this.#added = ['authorization', 'dpop']
     return await this.#dispatch()
   }
 
   /** On a copy, each time: what was sent once belongs to whoever got it. */
-  #setHeader(name: string, value: string): void {
+  #addHeader(name: string, value: string): void {
     this.#headers = withHeader(this.#headers, name, value)
     this.#headersAreOurs = true
   }
@@ -140,7 +141,7 @@ export class FetchRequest implements Replayable<Response> {
     // Unbound: platforms refuse their fetch as a method of something else.
     const { fetch } = this
     // Boundary: what shapes itself like fetch resolves to a Response.
-    return fetch(this.#input, init, ...this.#rest) as Promise<Response>
+    return fetch(this.#input, init) as Promise<Response>
   }
 
   detach(): void {
@@ -152,6 +153,8 @@ export class FetchRequest implements Replayable<Response> {
   async rewind(): Promise<boolean> {
     if (this.#oneShot) return false
     this.detach()
+    // What was added for the last send: the next one has its own.
+    this.#headers = withoutHeaders(this.#headers, this.#added)
     if (this.#recorded !== undefined) {
       this.#body = await this.#recorded.whole()
       this.#oneShot = this.#body === undefined

@@ -1,4 +1,4 @@
-import { copyOfHeaders, hasHeader, withHeader } from '../../lib/request/headers.ts'
+import { copyOfHeaders, hasHeader, withHeader, withoutHeaders } from '../../lib/request/headers.ts'
 
 /** One header list in every form in which fetch takes it. */
 const formsOf = (...pairs: [string, string][]): [string, unknown][] => [
@@ -57,14 +57,22 @@ describe('headers (A4, B1)', () => {
   it.each(formsOf(['accept', 'x'], ['Authorization', 'Bearer old'], ['DPoP', 'old']))(
     'as %s get another value for a name that they have, and never two',
     (_, headers) => {
-      const own = withHeader(withHeader(headers, 'Authorization', 'Bearer new'), 'DPoP', 'new')
+      const before = JSON.stringify(seen(headers))
+      const bare = withoutHeaders(headers, ['authorization', 'dpop'])
+      expect(seen(bare)).toEqual([['accept', 'x']])
+      const own = withHeader(withHeader(bare, 'Authorization', 'Bearer new'), 'DPoP', 'new')
       expect(seen(own)).toEqual([
         ['accept', 'x'],
         ['authorization', 'Bearer new'],
         ['dpop', 'new'],
       ])
+      expect(JSON.stringify(seen(headers))).toBe(before)
     },
   )
+
+  it.each([undefined, null, 'authorization', 5])('of %p have nothing to take away', (headers) => {
+    expect(withoutHeaders(headers, ['authorization'])).toBeUndefined()
+  })
 
   it('are copied in the form in which they were given, and no later change of theirs counts', () => {
     const given = { headers: new Headers({ a: '1' }), pairs: [['a', '1']], record: { a: '1' } }

@@ -20,7 +20,13 @@ export interface VerifiedToken {
   readonly authTime: number
 }
 
+/** What the authorization server knows. */
 export interface AuthorizationServerSettings {
+  readonly clock: TestClock
+  /** Signs access tokens. */
+  readonly key: SigningKey
+  /** Signs the ID-JAGs that are redeemed here. */
+  readonly idpKey: SigningKey
   readonly client: RegisteredClient
   /** Lifetime of access tokens, in seconds. */
   readonly accessTokenLifetime: number
@@ -28,9 +34,6 @@ export interface AuthorizationServerSettings {
 
 /** The authorization server of the MCP server: it redeems ID-JAGs. */
 export class AuthorizationServer {
-  readonly #clock: TestClock
-  readonly #key: SigningKey
-  readonly #idpKey: SigningKey
   readonly #settings: AuthorizationServerSettings
   /** ID-JAGs that were redeemed: each is taken once. */
   readonly #redeemed = new Set<string>()
@@ -38,14 +41,7 @@ export class AuthorizationServer {
   readonly #live = new Map<string, { readonly user: string; readonly expiresAt: number }>()
   #issued = 0
 
-  constructor(
-    clock: TestClock,
-    keys: { own: SigningKey; idp: SigningKey },
-    settings: AuthorizationServerSettings,
-  ) {
-    this.#clock = clock
-    this.#key = keys.own
-    this.#idpKey = keys.idp
+  constructor(settings: AuthorizationServerSettings) {
     this.#settings = settings
   }
 
@@ -91,7 +87,7 @@ export class AuthorizationServer {
 
   /** What a token says that is good at the MCP server now, or nothing. */
   async verify(token: string, at: Addresses): Promise<VerifiedToken | undefined> {
-    const claims = await this.#key.verify(token, {
+    const claims = await this.#settings.key.verify(token, {
       typ: accessTokenTyp,
       issuers: [at.authorizationServer],
       audience: mcpUrl(at),
@@ -113,7 +109,7 @@ export class AuthorizationServer {
 
   /** The claims of an ID-JAG, which is then used up. */
   async #redeem(assertion: string, at: Addresses): Promise<JWTPayload> {
-    const claims = await this.#idpKey.verify(assertion, {
+    const claims = await this.#settings.idpKey.verify(assertion, {
       typ: idJagTyp,
       issuers: [at.idp],
       audience: at.authorizationServer,
@@ -133,17 +129,18 @@ export class AuthorizationServer {
   }
 
   async #issue(idJag: JWTPayload, scope: string | undefined, at: Addresses): Promise<string> {
-    const now = secondsOf(this.#clock)
-    const expiresAt = now + this.#settings.accessTokenLifetime
+    const { clock, key, client, accessTokenLifetime } = this.#settings
+    const now = secondsOf(clock)
+    const expiresAt = now + accessTokenLifetime
     for (const [id, token] of this.#live) if (token.expiresAt <= now) this.#live.delete(id)
     const jti = `access-token-${++this.#issued}`
     const { sub = '', acr, auth_time } = idJag
     this.#live.set(jti, { user: sub, expiresAt })
-    return await this.#key.sign(accessTokenTyp, {
+    return await key.sign(accessTokenTyp, {
       iss: at.authorizationServer,
       sub,
       aud: mcpUrl(at),
-      client_id: this.#settings.client.clientId,
+      client_id: client.clientId,
       iat: now,
       exp: expiresAt,
       jti,

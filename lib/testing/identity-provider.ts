@@ -19,6 +19,9 @@ const idJagLifetime = 300
 
 /** What the identity provider knows. */
 export interface IdentityProviderSettings {
+  readonly clock: TestClock
+  readonly key: SigningKey
+  readonly sessions: Sessions
   /** Every place where this identity provider is reached: its tokens are good at each. */
   readonly addresses: readonly Addresses[]
   readonly client: RegisteredClient
@@ -32,16 +35,10 @@ export interface IdentityProviderSettings {
 
 /** The enterprise identity provider: it issues ID-JAGs by token exchange, and ID tokens by refresh. */
 export class IdentityProvider {
-  readonly #clock: TestClock
-  readonly #key: SigningKey
-  readonly #sessions: Sessions
   readonly #settings: IdentityProviderSettings
   #issued = 0
 
-  constructor(clock: TestClock, key: SigningKey, sessions: Sessions, settings: IdentityProviderSettings) {
-    this.#clock = clock
-    this.#key = key
-    this.#sessions = sessions
+  constructor(settings: IdentityProviderSettings) {
     this.#settings = settings
   }
 
@@ -84,22 +81,23 @@ export class IdentityProvider {
   ): Promise<{ body: Record<string, unknown>; user: string }> {
     if (form.get('requested_token_type') !== idJagTokenType)
       throw new Refusal('invalid_request', `The requested_token_type has to be ${idJagTokenType}.`)
+    const { clock, key, clientIdThere, denied, scopes } = this.#settings
     const session = await this.#subjectOf(form)
     const { user } = session
-    const denied = this.#settings.denied.get(user)
-    if (denied !== undefined) throw new Refusal(denied, 'The policy denies this user and client.', { user })
+    const error = denied.get(user)
+    if (error !== undefined) throw new Refusal(error, 'The policy denies this user and client.', { user })
     if (form.get('audience') !== at.authorizationServer)
       throw new Refusal('invalid_target', `The audience has to be ${at.authorizationServer}.`, { user })
     const resource = form.get('resource')
     if (resource !== null && resource !== mcpUrl(at))
       throw new Refusal('invalid_target', `The resource has to be ${mcpUrl(at)}.`, { user })
-    const scope = allowedScope(form.get('scope'), this.#settings.scopes(), { user })
-    const now = secondsOf(this.#clock)
-    const idJag = await this.#key.sign(idJagTyp, {
+    const scope = allowedScope(form.get('scope'), scopes(), { user })
+    const now = secondsOf(clock)
+    const idJag = await key.sign(idJagTyp, {
       iss: at.idp,
       sub: user,
       aud: at.authorizationServer,
-      client_id: this.#settings.clientIdThere,
+      client_id: clientIdThere,
       jti: `id-jag-${++this.#issued}`,
       iat: now,
       exp: now + idJagLifetime,
@@ -120,25 +118,26 @@ export class IdentityProvider {
 
   /** The session whose user the subject token names. */
   async #subjectOf(form: URLSearchParams): Promise<Session> {
+    const { addresses, client, key, sessions } = this.#settings
     const token = form.get('subject_token') ?? ''
     switch (form.get('subject_token_type')) {
       case idTokenType: {
-        const claims = await this.#key.verify(token, {
+        const claims = await key.verify(token, {
           typ: 'JWT',
-          issuers: this.#settings.addresses.map(({ idp }) => idp),
-          audience: this.#settings.client.clientId,
+          issuers: addresses.map(({ idp }) => idp),
+          audience: client.clientId,
         })
         if (claims === undefined)
           throw new Refusal(
             'invalid_grant',
             'The ID token is not of this provider and client, or has expired.',
           )
-        const session = this.#sessions.live(claims)
+        const session = sessions.live(claims)
         if (session !== undefined) return session
         throw new Refusal('invalid_grant', 'The session of the ID token has ended.', userIn(claims.sub))
       }
       case refreshTokenType: {
-        const session = this.#sessions.refreshable(token)
+        const session = sessions.refreshable(token)
         if (session !== undefined) return session
         throw new Refusal(
           'invalid_grant',
@@ -154,14 +153,15 @@ export class IdentityProvider {
     form: URLSearchParams,
     at: Addresses,
   ): Promise<{ body: Record<string, unknown>; user: string }> {
+    const { sessions } = this.#settings
     const token = form.get('refresh_token') ?? ''
-    const session = this.#sessions.refreshable(token)
+    const session = sessions.refreshable(token)
     if (session === undefined)
       throw new Refusal('invalid_grant', 'The refresh token is unknown, was used, or its session has ended.')
-    this.#sessions.use(token)
+    sessions.use(token)
     const body = {
-      id_token: await this.#sessions.issueIdToken(session, at),
-      refresh_token: this.#sessions.issueRefreshToken(session),
+      id_token: await sessions.issueIdToken(session, at),
+      refresh_token: sessions.issueRefreshToken(session),
       // OpenID Connect asks for one; nothing here takes it.
       access_token: 'none',
       token_type: 'Bearer',

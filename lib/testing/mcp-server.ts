@@ -19,6 +19,14 @@ export interface WantedAuthentication {
 /** Where the metadata of the MCP server is (RFC 9728 §3.1). */
 export const protectedResourceMetadataPath: string = `/.well-known/oauth-protected-resource${mcpPath}`
 
+/** What the MCP server knows. */
+export interface McpServerSettings {
+  readonly clock: TestClock
+  readonly authorizationServer: AuthorizationServer
+  /** Scopes that its metadata lists. */
+  readonly scopes: readonly string[]
+}
+
 /** The MCP server: it takes access tokens of its authorization server, and answers `401` and `403` as RFC 6750 says. */
 export class ProtectedMcpServer {
   /** Answers in place of the small MCP server. */
@@ -26,23 +34,20 @@ export class ProtectedMcpServer {
   wanted: WantedAuthentication | undefined
   /** Scopes that every token needs. */
   readonly requiredScopes: Set<string> = new Set()
-  readonly #clock: TestClock
-  readonly #authorizationServer: AuthorizationServer
-  readonly #scopes: readonly string[]
+  readonly #settings: McpServerSettings
 
-  constructor(clock: TestClock, authorizationServer: AuthorizationServer, scopes: readonly string[]) {
-    this.#clock = clock
-    this.#authorizationServer = authorizationServer
-    this.#scopes = scopes
+  constructor(settings: McpServerSettings) {
+    this.#settings = settings
   }
 
   /** Its metadata (RFC 9728). */
   metadata(at: Addresses): Record<string, unknown> {
+    const { scopes } = this.#settings
     return {
       resource: mcpUrl(at),
       authorization_servers: [at.authorizationServer],
       bearer_methods_supported: ['header'],
-      ...(this.#scopes.length > 0 && { scopes_supported: this.#scopes }),
+      ...(scopes.length > 0 && { scopes_supported: scopes }),
     }
   }
 
@@ -51,7 +56,7 @@ export class ProtectedMcpServer {
     const header = request.headers.get('authorization')
     if (header === null) return { response: challenge(401, {}, at) }
     const value = /^Bearer +(\S+)$/i.exec(header)?.[1]
-    const token = value === undefined ? undefined : await this.#authorizationServer.verify(value, at)
+    const token = value === undefined ? undefined : await this.#settings.authorizationServer.verify(value, at)
     if (token === undefined) {
       const error_description = 'The access token is unknown, expired or revoked.'
       return { response: challenge(401, { error: 'invalid_token', error_description }, at) }
@@ -67,7 +72,7 @@ export class ProtectedMcpServer {
   #refusal({ scope, acr, authTime }: VerifiedToken, at: Addresses): Response | undefined {
     const { acrValues, maxAge } = this.wanted ?? {}
     const classes = scopesIn(acrValues)
-    const isTooOld = maxAge !== undefined && secondsOf(this.#clock) - authTime > maxAge
+    const isTooOld = maxAge !== undefined && secondsOf(this.#settings.clock) - authTime > maxAge
     if ((classes.length > 0 && !classes.includes(acr ?? '')) || isTooOld) {
       const wanted = { acr_values: acrValues, max_age: maxAge?.toString() }
       return challenge(401, { error: 'insufficient_user_authentication', ...wanted }, at)

@@ -57,14 +57,21 @@ export class Servers {
       idp: new SigningKey('idp', clock),
       authorization_server: new SigningKey('authorization-server', clock),
     }
-    this.sessions = new Sessions(clock, this.#keys.idp, { users, idTokenLifetime, ...clients.idp })
-    this.authorizationServer = new AuthorizationServer(
+    const { idp: idpKey, authorization_server: key } = this.#keys
+    const { clientId } = clients.idp
+    this.sessions = new Sessions({ clock, key: idpKey, users, idTokenLifetime, clientId })
+    this.authorizationServer = new AuthorizationServer({
       clock,
-      { own: this.#keys.authorization_server, idp: this.#keys.idp },
-      { client: clients.authorizationServer, accessTokenLifetime },
-    )
-    this.mcpServer = new ProtectedMcpServer(clock, this.authorizationServer, scopes)
-    this.#idp = new IdentityProvider(clock, this.#keys.idp, this.sessions, {
+      key,
+      idpKey,
+      client: clients.authorizationServer,
+      accessTokenLifetime,
+    })
+    this.mcpServer = new ProtectedMcpServer({ clock, authorizationServer: this.authorizationServer, scopes })
+    this.#idp = new IdentityProvider({
+      clock,
+      key: idpKey,
+      sessions: this.sessions,
       addresses: this.#addresses,
       client: clients.idp,
       clientIdThere: clients.authorizationServer.clientId,

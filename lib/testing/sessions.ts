@@ -17,7 +17,11 @@ export interface Session {
   idToken?: { readonly value: string; readonly issuer: string; readonly expiresAt: number }
 }
 
+/** What the sessions are about. */
 export interface SessionSettings {
+  readonly clock: TestClock
+  /** Signs ID tokens. */
+  readonly key: SigningKey
   /** Names of the users; nothing if every name is one. */
   readonly users: ReadonlySet<string> | undefined
   /** Lifetime of ID tokens, in seconds. */
@@ -27,8 +31,6 @@ export interface SessionSettings {
 
 /** Who is signed in at the identity provider, and the tokens that a sign-in gives. */
 export class Sessions {
-  readonly #clock: TestClock
-  readonly #key: SigningKey
   readonly #settings: SessionSettings
   readonly #byId = new Map<string, Session>()
   /** The latest session of each user. */
@@ -38,9 +40,7 @@ export class Sessions {
   readonly #used = new Set<string>()
   #issued = 0
 
-  constructor(clock: TestClock, key: SigningKey, settings: SessionSettings) {
-    this.#clock = clock
-    this.#key = key
+  constructor(settings: SessionSettings) {
     this.#settings = settings
   }
 
@@ -62,7 +62,7 @@ export class Sessions {
     const session: Session = {
       id: `session-${this.#byId.size + 1}`,
       user,
-      authTime: authTime ?? secondsOf(this.#clock),
+      authTime: authTime ?? secondsOf(this.#settings.clock),
       acr,
       ended: false,
     }
@@ -99,9 +99,9 @@ export class Sessions {
     { idp }: Addresses,
     claims: Record<string, unknown> = {},
   ): Promise<string> {
-    const now = secondsOf(this.#clock)
-    const { clientId, idTokenLifetime } = this.#settings
-    return await this.#key.sign('JWT', {
+    const { clock, key, clientId, idTokenLifetime } = this.#settings
+    const now = secondsOf(clock)
+    return await key.sign('JWT', {
       iss: idp,
       sub: user,
       aud: clientId,
@@ -120,11 +120,12 @@ export class Sessions {
    * long as the session lasts.
    */
   async keptIdToken(user: string, at: Addresses): Promise<string> {
+    const { clock, idTokenLifetime } = this.#settings
     const session = this.current(user)
     const kept = session.idToken
-    if (kept?.issuer === at.idp && (session.ended || kept.expiresAt > this.#clock.now())) return kept.value
+    if (kept?.issuer === at.idp && (session.ended || kept.expiresAt > clock.now())) return kept.value
     const value = await this.issueIdToken(session, at)
-    const expiresAt = this.#clock.now() + this.#settings.idTokenLifetime * 1000
+    const expiresAt = clock.now() + idTokenLifetime * 1000
     session.idToken = { value, issuer: at.idp, expiresAt }
     return value
   }

@@ -83,8 +83,11 @@ export interface TestEnterprise {
    * Lets the identity provider refuse every exchange of a user: `policy_denied`, or what belongs to another `error`.
    *
    * @param error - The OAuth error. Default: `'access_denied'`.
+   * @param members - What the answer has besides, by the names of the protocol: `error_description`, `acr_values` and
+   *   `max_age` of `insufficient_user_authentication`, `interaction_uri` of `interaction_required`.
+   * @throws `TypeError` if there is no such user.
    */
-  deny(user: string, error?: string): void
+  deny(user: string, error?: string, members?: Record<string, unknown>): void
   /** Lets the MCP server answer `403 insufficient_scope` until the token has this scope, or these, separated by spaces. */
   requireScope(scope: string): void
   /**
@@ -96,7 +99,8 @@ export interface TestEnterprise {
    * Lets the next requests to a party fail, its metadata included. Faults of one party happen one after the other, in the
    * order in which they were given.
    *
-   * @param times - Number of requests. Default: until {@link reset}.
+   * @param times - Number of requests. Default: until the next fault that is ordered for the party, or {@link reset}.
+   * @throws `TypeError` if there is no such party or fault.
    */
   fail(party: TestParty, fault: TestFault, times?: number): void
   /**
@@ -149,6 +153,8 @@ export function createTestEnterprise(options: TestEnterpriseOptions = {}): TestE
   const { clock, log, sessions, mcpServer, faults, denied } = servers
   const memoryFetch: typeof fetch = async (input, init) => {
     const request = new Request(input, init)
+    // No network, and no party: toOAuthClientProvider has the MCP SDK ask such a URL in place of a server.
+    if (request.url.startsWith('data:')) return contentOf(request.url)
     const { signal = isRequest(input) ? input.signal : undefined } = init ?? {}
     const response = await servers.send(request, inMemory, signal ?? undefined)
     // A response that is made, not fetched, knows no URL.
@@ -179,15 +185,20 @@ export function createTestEnterprise(options: TestEnterpriseOptions = {}): TestE
       sessions.check(user)
       sessions.end(user)
     },
-    deny(user, error = 'access_denied') {
+    deny(user, error = 'access_denied', members = {}) {
       sessions.check(user)
-      denied.set(user, error)
+      if (error === '') throw new TypeError('deny: the error is a string that is not empty.')
+      denied.set(user, { error, members: { ...members } })
     },
     requireScope(scope) {
-      for (const one of scopesIn(scope)) mcpServer.requiredScopes.add(one)
+      const scopes = scopesIn(scope)
+      if (scopes.length === 0) throw new TypeError('requireScope: there is no scope to require.')
+      for (const one of scopes) mcpServer.requiredScopes.add(one)
     },
-    requireAuthentication(wanted) {
-      mcpServer.wanted = { ...wanted }
+    requireAuthentication({ acrValues, maxAge }) {
+      if (acrValues === undefined && maxAge === undefined)
+        throw new TypeError('requireAuthentication: nothing is wanted, neither acrValues nor maxAge.')
+      mcpServer.wanted = { acrValues, maxAge }
     },
     fail: (party, fault, times = Infinity) => faults.order(party, fault, times),
     reset() {
@@ -235,6 +246,16 @@ async function idTokenAt(
     authTime: typeof authTime === 'number' ? authTime : undefined,
   })
   return await sessions.issueIdToken(session, at, claims)
+}
+
+/** What a `data:` URL says. */
+function contentOf(url: string): Response {
+  const comma = url.indexOf(',')
+  const type = url.slice('data:'.length, comma)
+  const text = decodeURIComponent(url.slice(comma + 1))
+  const isBase64 = type.endsWith(';base64')
+  const body = isBase64 ? Uint8Array.from(atob(text), (char) => char.charCodeAt(0)) : text
+  return new Response(body, { headers: { 'content-type': type.replace(/;base64$/, '') } })
 }
 
 function lifetime(name: string, seconds: number): number {

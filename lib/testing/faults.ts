@@ -1,3 +1,4 @@
+import { parties } from './request-log.ts'
 import type { TestParty } from './request-log.ts'
 
 /** How a party fails. */
@@ -13,8 +14,14 @@ export type TestFault =
 export class Faults {
   readonly #ordered = new Map<TestParty, { readonly fault: TestFault; left: number }[]>()
 
+  /** @throws `TypeError` if it cannot be carried out: an order that does nothing would let the test pass. */
   order(party: TestParty, fault: TestFault, times: number): void {
-    const queue = this.#ordered.get(party) ?? []
+    if (!parties.includes(party)) throw new TypeError(`fail: the party is one of ${parties.join(', ')}.`)
+    check(fault)
+    if (times !== Infinity && !(Number.isSafeInteger(times) && times > 0))
+      throw new TypeError('fail: times is a whole number from 1.')
+    // Behind a fault without an end, no other would ever come.
+    const queue = (this.#ordered.get(party) ?? []).filter(({ left }) => left !== Infinity)
     queue.push({ fault, left: times })
     this.#ordered.set(party, queue)
   }
@@ -30,6 +37,23 @@ export class Faults {
 
   clear(): void {
     this.#ordered.clear()
+  }
+}
+
+function check(fault: TestFault): void {
+  if (fault === 'unreachable' || fault === 'hang') return
+  // A test in JavaScript may give anything.
+  if (typeof (fault as unknown) !== 'object' || (fault as unknown) === null)
+    throw new TypeError("fail: the fault is 'unreachable', 'hang' or { status, retryAfter, body }.")
+  const { retryAfter = 0 } = fault
+  if (!Number.isFinite(retryAfter) || retryAfter < 0)
+    throw new TypeError('fail: retryAfter is a number of seconds from 0.')
+  try {
+    faultyAnswer(fault)
+  } catch (error) {
+    throw new TypeError(`fail: there is no answer of status ${fault.status} with this body.`, {
+      cause: error,
+    })
   }
 }
 

@@ -17,6 +17,13 @@ const refreshTokenType = 'urn:ietf:params:oauth:token-type:refresh_token'
 /** Seconds that an ID-JAG can be redeemed for. */
 const idJagLifetime = 300
 
+/** How the identity provider refuses a user. */
+export interface Denial {
+  readonly error: string
+  /** What the answer has besides. */
+  readonly members: Readonly<Record<string, unknown>>
+}
+
 /** What the identity provider knows. */
 export interface IdentityProviderSettings {
   readonly clock: TestClock
@@ -27,8 +34,8 @@ export interface IdentityProviderSettings {
   readonly client: RegisteredClient
   /** The id that this client has at the authorization server. */
   readonly clientIdThere: string
-  /** Users who are denied, and with which error. */
-  readonly denied: ReadonlyMap<string, string>
+  /** Users who are denied. */
+  readonly denied: ReadonlyMap<string, Denial>
   /** Scopes that may be asked for. */
   readonly scopes: () => ReadonlySet<string>
 }
@@ -84,8 +91,11 @@ export class IdentityProvider {
     const { clock, key, clientIdThere, denied, scopes } = this.#settings
     const session = await this.#subjectOf(form)
     const { user } = session
-    const error = denied.get(user)
-    if (error !== undefined) throw new Refusal(error, 'The policy denies this user and client.', { user })
+    const denial = denied.get(user)
+    if (denial !== undefined) {
+      const { error, members } = denial
+      throw new Refusal(error, 'The policy denies this user and client.', { user, members })
+    }
     if (form.get('audience') !== at.authorizationServer)
       throw new Refusal('invalid_target', `The audience has to be ${at.authorizationServer}.`, { user })
     const resource = form.get('resource')

@@ -83,7 +83,12 @@ async function answer(
   at: Addresses,
 ): Promise<void> {
   const gone = new AbortController()
-  res.once('close', () => gone.abort())
+  const left = new Promise<void>((resolve) => {
+    res.once('close', () => {
+      gone.abort()
+      resolve()
+    })
+  })
   const chunks: Uint8Array[] = []
   for await (const chunk of req) chunks.push(chunk as Uint8Array)
   const { method = 'GET' } = req
@@ -91,10 +96,16 @@ async function answer(
   const body = hasBody ? { body: new Blob(chunks as Uint8Array<ArrayBuffer>[]) } : {}
   const request = new Request(url, { method, headers: headersOf(req), ...body })
   const response = await servers.send(request, at, gone.signal)
-  res.writeHead(response.status, Object.fromEntries(response.headers))
-  const reader = response.body?.getReader()
-  for (let part = await reader?.read(); part?.done === false; part = await reader?.read())
-    res.write(part.value)
+  for (const [name, value] of response.headers) res.appendHeader(name, value)
+  res.writeHead(response.status)
+  const sink = new WritableStream<Uint8Array>({
+    write: async (part) => {
+      if (res.write(part)) return
+      await Promise.race([left, new Promise((resolve) => res.once('drain', resolve))])
+    },
+  })
+  // A client that leaves ends the answer.
+  await response.body?.pipeTo(sink, { signal: gone.signal })
   res.end()
 }
 

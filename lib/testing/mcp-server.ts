@@ -65,7 +65,9 @@ export class ProtectedMcpServer {
     const refusal = this.#refusal(token, at)
     if (refusal !== undefined) return { response: refusal, user }
     const caller = { user, scope: [...scope] }
-    const response = await (this.responder ?? answerMcp)(request, caller)
+    // A test in JavaScript may give anything.
+    const response = (await (this.responder ?? answerMcp)(request, caller)) as Response | undefined
+    if (response === undefined) throw new TypeError('The handler of respond has given no Response.')
     return { response, user }
   }
 

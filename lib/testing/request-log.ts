@@ -1,6 +1,8 @@
 /** One of the three servers of a test enterprise. */
 export type TestParty = 'idp' | 'authorization_server' | 'mcp_server'
 
+export const parties: readonly TestParty[] = ['idp', 'authorization_server', 'mcp_server']
+
 /** What a request is for: a step of the flow, `'call'` for a request to the MCP server itself, `'none'` for a wrong path. */
 export type TestStep = 'discovery' | 'id_token' | 'token_exchange' | 'access_token' | 'call' | 'none'
 

@@ -3,6 +3,7 @@ import type { Addresses } from './addresses.ts'
 import { AuthorizationServer } from './authorization-server.ts'
 import { Faults, faultyAnswer } from './faults.ts'
 import { IdentityProvider } from './identity-provider.ts'
+import type { Denial } from './identity-provider.ts'
 import { ProtectedMcpServer, protectedResourceMetadataPath } from './mcp-server.ts'
 import { RequestLog } from './request-log.ts'
 import type { TestParty, TestStep } from './request-log.ts'
@@ -43,7 +44,7 @@ export class Servers {
   readonly clock: TestClock = createTestClock()
   readonly log: RequestLog = new RequestLog()
   readonly faults: Faults = new Faults()
-  readonly denied: Map<string, string> = new Map()
+  readonly denied: Map<string, Denial> = new Map()
   readonly sessions: Sessions
   readonly authorizationServer: AuthorizationServer
   readonly mcpServer: ProtectedMcpServer
@@ -83,7 +84,10 @@ export class Servers {
   /** Reaches the servers at other addresses too, until the function that is given back is called. */
   reachAt(addresses: Addresses): () => void {
     this.#addresses.push(addresses)
-    return () => void this.#addresses.splice(this.#addresses.indexOf(addresses), 1)
+    return () => {
+      const at = this.#addresses.indexOf(addresses)
+      if (at !== -1) this.#addresses.splice(at, 1)
+    }
   }
 
   /**

@@ -18,16 +18,23 @@ export class Refusal extends Error {
   readonly error: string
   readonly status: number
   readonly user: string | undefined
+  /** What the answer has besides. */
+  readonly members: Readonly<Record<string, unknown>>
 
   constructor(
     error: string,
     description: string,
-    { status = 400, user }: { status?: number; user?: string } = {},
+    {
+      status = 400,
+      user,
+      members = {},
+    }: { status?: number; user?: string; members?: Readonly<Record<string, unknown>> } = {},
   ) {
     super(description)
     this.error = error
     this.status = status
     this.user = user
+    this.members = members
   }
 }
 
@@ -42,7 +49,7 @@ export async function answerTokenRequest(
     if (!(error instanceof Refusal)) throw error
     const headers = new Headers({ 'cache-control': 'no-store' })
     if (error.status === 401) headers.set('www-authenticate', 'Basic realm="xaa-fetch/testing"')
-    const body = { error: error.error, error_description: error.message }
+    const body = { error: error.error, error_description: error.message, ...error.members }
     return { response: json(body, { status: error.status, headers }), user: error.user }
   }
 }

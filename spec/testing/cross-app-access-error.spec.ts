@@ -11,6 +11,7 @@ const codes: CrossAppAccessErrorCode[] = [
   'id_token_unavailable',
   'login_required',
   'step_up_required',
+  'interaction_required',
   'policy_denied',
   'flow_unsupported',
   'client_rejected',

@@ -65,8 +65,34 @@ describe('listen()', () => {
     expect(JSON.parse(said)).toEqual({ user: 'alice', scope: ['mcp:read'] })
   })
 
-  it('is over when it is closed', async () => {
+  it('lets go of an endless answer when its client leaves', async () => {
+    const left = new Promise((resolve) =>
+      acme.respond(() => {
+        const body = new ReadableStream({
+          pull: (controller) => controller.enqueue(new Uint8Array(1024)),
+          cancel: resolve,
+        })
+        return new Response(body, { headers: { 'content-type': 'text/event-stream' } })
+      }),
+    )
+    const answer = await withCrossAppAccess(listening.options('alice'))(fetch)(listening.url)
+    await answer.body!.cancel()
+    await left
+  })
+
+  it('hands on every cookie of an answer', async () => {
+    acme.respond(
+      () => new Response(null, { headers: [...['a=1', 'b=2'].map((c) => ['set-cookie', c])] as [] }),
+    )
+    const { headers } = await withCrossAppAccess(listening.options('alice'))(fetch)(listening.url)
+    expect(headers.getSetCookie()).toEqual(['a=1', 'b=2'])
+  })
+
+  it('is over when it is closed, twice if need be, and in memory it goes on', async () => {
     await listening.close()
+    await listening.close()
+    const inMemory = withCrossAppAccess(acme.optionsFor('alice'))(acme.fetch)
+    expect((await inMemory(acme.url)).status).toBe(200)
     await expect(fetch(listening.url)).rejects.toThrow()
   })
 })

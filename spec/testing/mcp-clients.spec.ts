@@ -1,8 +1,9 @@
 import * as modern from '@modelcontextprotocol/client'
+import { McpServer, createMcpHandler } from '@modelcontextprotocol/server'
 import { Client as LegacyClient } from '@modelcontextprotocol/sdk/client/index.js'
 import { StreamableHTTPClientTransport as LegacyTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
 import { createCrossAppAccess, withCrossAppAccess } from '../../lib/index.ts'
-import { toAuthProvider } from '../../lib/adapters/mcp.ts'
+import { toAuthProvider, toOAuthClientProvider } from '../../lib/adapters/mcp.ts'
 import { createTestEnterprise } from '../../lib/testing/index.ts'
 import type { TestEnterprise } from '../../lib/testing/index.ts'
 
@@ -56,6 +57,33 @@ describe.each(clients)('%s', (_, connect) => {
     const connecting = connect(acme, withCrossAppAccess(acme.optionsFor('alice'))(acme.fetch))
     await expect(connecting).rejects.toMatchObject({ code: 'policy_denied' })
   })
+})
+
+it('works with an OAuthClientProvider, whose requests for nothing are answered', async () => {
+  const acme = createTestEnterprise()
+  const authProvider = toOAuthClientProvider(createCrossAppAccess(acme.optionsFor('alice')), acme.url)
+  const client = new LegacyClient({ name: 'spec', version: '1.0.0' })
+  await client.connect(new LegacyTransport(new URL(acme.url), { authProvider, fetch: acme.fetch }))
+  acme.revokeTokens()
+  expect(await client.callTool({ name: 'whoami' })).toMatchObject({ content: [{ text: 'alice' }] })
+  expect(acme.counts.exchanges).toBe(2)
+  await client.close()
+})
+
+it('may be a server of the test, for tools of its own', async () => {
+  const acme = createTestEnterprise()
+  const handler = createMcpHandler(() => {
+    const server = new McpServer({ name: 'mine', version: '1.0.0' })
+    server.registerTool('greet', {}, () => ({ content: [{ type: 'text', text: 'hello' }] }))
+    return server
+  })
+  acme.respond((request) => handler.fetch(request))
+  const client = new modern.Client({ name: 'spec', version: '1.0.0' })
+  const fetch = withCrossAppAccess(acme.optionsFor('alice'))(acme.fetch)
+  await client.connect(new modern.StreamableHTTPClientTransport(new URL(acme.url), { fetch }))
+  expect(await client.callTool({ name: 'greet' })).toMatchObject({ content: [{ text: 'hello' }] })
+  await client.close()
+  await handler.close()
 })
 
 it('works with an authProvider too', async () => {

@@ -164,6 +164,19 @@ describe('what may happen', () => {
     expect(acme.counts.grants).toBe(0)
   })
 
+  it('a user is denied with all that an answer may say', async () => {
+    const at = 'https://login.acme.example/consent'
+    acme.deny('alice', 'interaction_required', { interaction_uri: at, error_description: 'Terms are new.' })
+    await expect(call()).rejects.toMatchObject({
+      code: 'interaction_required',
+      interactionUri: at,
+      oauthError: { error: 'interaction_required', error_description: 'Terms are new.' },
+    })
+    acme.clock.advance(30_000)
+    acme.deny('alice', 'insufficient_user_authentication', { acr_values: 'mfa' })
+    await expect(call()).rejects.toMatchObject({ code: 'step_up_required', acrValues: 'mfa' })
+  })
+
   it('a wider scope is required, and given', async () => {
     await call()
     acme.requireScope('mcp:write')
@@ -224,6 +237,33 @@ describe('what may happen', () => {
       throw mistake
     })
     await expect(call()).rejects.toBe(mistake)
+  })
+
+  it('an answer that is none, which is said', async () => {
+    acme.respond(() => undefined as unknown as Response)
+    await expect(call()).rejects.toThrow('The handler of respond has given no Response.')
+  })
+
+  it.each<[what: string, order: (acme: TestEnterprise) => void, says: RegExp]>([
+    ['a party', ({ fail }) => fail('as' as 'idp', 'unreachable'), /idp, authorization_server, mcp_server/],
+    ['a fault', ({ fail }) => fail('idp', 'timeout' as 'hang'), /unreachable.*hang.*status/],
+    ['no fault', ({ fail }) => fail('idp', undefined as unknown as 'hang'), /unreachable.*hang.*status/],
+    ['a status', ({ fail }) => fail('idp', { status: 1000 }), /status/],
+    ['a body of an answer without one', ({ fail }) => fail('idp', { status: 204, body: 'x' }), /204/],
+    ['a pause', ({ fail }) => fail('idp', { status: 503, retryAfter: -1 }), /retryAfter/],
+    ['a number of times', ({ fail }) => fail('idp', 'hang', 0), /times/],
+    ['another number of times', ({ fail }) => fail('idp', 'hang', Number.NaN), /times/],
+    [
+      'an authentication',
+      (acme) => acme.requireAuthentication({ acr: 'mfa' } as object),
+      /acrValues.*maxAge/,
+    ],
+    ['a scope', ({ requireScope }) => requireScope(' '), /requireScope/],
+    ['an error', ({ deny }) => deny('alice', ''), /error/],
+  ])('not: an order that cannot be carried out, by %s', async (_, order, says) => {
+    expect(() => order(acme)).toThrow(TypeError)
+    expect(() => order(acme)).toThrow(says)
+    expect((await call()).status).toBe(200)
   })
 
   it('all is taken back by reset, and tokens stay', async () => {
@@ -307,6 +347,14 @@ describe('an outage', () => {
     acme.fail('mcp_server', { status: 502 }, 2)
     const statuses = [await call(), await call(), await call(), await call()].map(({ status }) => status)
     expect(statuses).toEqual([500, 502, 502, 200])
+  })
+
+  it('that has no end makes way for the next that is ordered', async () => {
+    await call()
+    acme.fail('mcp_server', { status: 500 })
+    const first = [await call(), await call()].map(({ status }) => status)
+    acme.fail('mcp_server', { status: 502 }, 1)
+    expect([...first, (await call()).status, (await call()).status]).toEqual([500, 500, 502, 200])
   })
 })
 

@@ -1,6 +1,6 @@
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { cpSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { build } from 'esbuild'
@@ -39,6 +39,16 @@ async function run(...args: string[]): Promise<string> {
 }
 
 describe("a user's own test", () => {
+  it.each(['jest', 'vitest', 'node-test'])(
+    'takes less than 40 lines for all that may happen: %s',
+    (runner) => {
+      const code = readFileSync(join(root, 'examples/testing', runner, 'notes.test.ts'), 'utf8')
+      expect(code.trimEnd().split('\n').length).toBeLessThan(40)
+      const switches = ['clock.advance', 'revokeTokens', 'deny', 'requireScope', 'requireAuthentication']
+      for (const name of [...switches, 'fail', 'endSession']) expect(code).toContain(`acme.${name}(`)
+    },
+  )
+
   it('runs in Jest, with two lines for packages that are ES modules only', async () => {
     const jest = join(modules, 'jest/bin/jest.js')
     expect(await run(jest, '-c', 'jest/jest.config.js', '--ci', '-i')).toMatch(/Tests: +2 passed, 2 total/)

@@ -1,20 +1,18 @@
 // npx vitest run
-import { beforeEach, expect, it } from 'vitest'
+import { expect, it } from 'vitest'
 import { withCrossAppAccess } from 'xaa-fetch'
 import { createTestEnterprise } from 'xaa-fetch/testing'
 import { readNotes } from '../notes-client.ts'
 
-let acme: ReturnType<typeof createTestEnterprise>
-let read: () => ReturnType<typeof readNotes>
-
-beforeEach(() => {
-  acme = createTestEnterprise()
+function start() {
+  const acme = createTestEnterprise()
   acme.respond((_request, { user, scope }) => new Response(`${user} ${scope.join(' ')}`))
   const xaaFetch = withCrossAppAccess(acme.optionsFor('alice'))(acme.fetch)
-  read = () => readNotes(acme.url, xaaFetch)
-})
+  return { acme, read: () => readNotes(acme.url, xaaFetch) }
+}
 
-it('lives through expiry, revocation and a wider scope', async () => {
+it('lives through expiry, revocation and a wider scope, and asks for a stronger sign-in', async () => {
+  const { acme, read } = start()
   expect(await read()).toEqual({ kind: 'notes', text: 'alice mcp:read' })
   acme.clock.advance(301_000)
   expect(await read()).toEqual({ kind: 'notes', text: 'alice mcp:read' })
@@ -23,17 +21,18 @@ it('lives through expiry, revocation and a wider scope', async () => {
   acme.requireScope('notes:write')
   expect(await read()).toEqual({ kind: 'notes', text: 'alice mcp:read notes:write' })
   expect(acme.counts.exchanges).toBe(4)
+  acme.requireAuthentication({ acrValues: 'mfa' })
+  expect(await read()).toEqual({ kind: 'sign_in', acrValues: 'mfa' })
 })
 
-it('says what can be done about an outage, a denial and a sign-out', async () => {
-  acme.fail('idp', 'unreachable')
-  expect(await read()).toEqual({ kind: 'try_later', seconds: 1 })
-  acme.reset()
-  acme.clock.advance(1_000)
+it('says what can be done about a denial, a sign-out and an outage', async () => {
+  const { acme, read } = start()
   acme.deny('alice')
   expect(await read()).toMatchObject({ kind: 'ask_administrator' })
-  acme.reset()
   acme.clock.advance(30_000)
   acme.endSession('alice')
   expect(await read()).toEqual({ kind: 'sign_in' })
+  acme.clock.advance(30_000)
+  acme.fail('idp', 'unreachable')
+  expect(await read()).toEqual({ kind: 'try_later', seconds: 1 })
 })

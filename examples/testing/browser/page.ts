@@ -1,5 +1,9 @@
-// The test of a page, in the page: bundled with esbuild, it needs neither a server nor a driver. What it has found out is
-// left in the title, for whoever opened the page.
+// The test of a page, in the page: it needs neither a server nor a driver. What it has found out is left in the title, for
+// whoever opened the page.
+//
+//   npx esbuild browser/page.ts --bundle --format=esm --outfile=page.js
+//   (echo '<title></title><script type="module">'; cat page.js; echo '</script>') > page.html
+//   chromium --headless --virtual-time-budget=5000 --dump-dom page.html | head -n 1
 import { withCrossAppAccess } from 'xaa-fetch'
 import { createTestEnterprise } from 'xaa-fetch/testing'
 import { readNotes } from '../notes-client.ts'

@@ -49,8 +49,8 @@ const exceptions = [
     run: [{ in: 'installed', command: 'npm ls xaa-fetch jose undici zod' }],
   },
   {
-    command: /^npm run (verify|mutation|test:runtimes|check:\w+|docs:\w+)( -- .+)?$/,
-    why: 'CI runs these checks one by one, or they take hours. Here: the script is there.',
+    command: /^npm run (verify|mutation|test:runtimes|bench:\w+|check:\w+|docs:\w+)( -- .+)?$/,
+    why: 'CI runs these checks one by one, or they measure, or they take hours. Here: the script is there.',
     run: (command) => [
       {
         in: 'clone',

@@ -10,10 +10,10 @@ import { createServer } from 'node:http'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { json } from 'node:stream/consumers'
-import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client'
+import { Client, SdkHttpError, StreamableHTTPClientTransport } from '@modelcontextprotocol/client'
 import { createRemoteJWKSet, jwtVerify } from 'jose'
 import { createCrossAppAccess, isCrossAppAccessError } from 'xaa-fetch'
-import type { CrossAppAccessError } from 'xaa-fetch'
+import type { CrossAppAccessErrorCode } from 'xaa-fetch'
 
 const { IDP_ISSUER = '', IDP_CLIENT_ID = '', IDP_SECRET, PORT = '3000' } = process.env
 const { AS_ISSUER = '', AS_CLIENT_ID = '', AS_SECRET, MCP_URL = '' } = process.env
@@ -87,11 +87,48 @@ async function authenticate(req: IncomingMessage): Promise<RequestContext | unde
   }
 }
 
-/** What the user's application can do about it. */
-function statusOf({ code }: CrossAppAccessError): number {
-  if (code === 'login_required' || code === 'step_up_required') return 401
-  if (code === 'policy_denied') return 403
-  return code === 'temporarily_unavailable' ? 503 : 502
+/** What the user's application is told, so that it can do something about it. */
+function refusalFor(error: unknown): { status: number; body: object } {
+  if (isCrossAppAccessError(error)) {
+    const { code, acrValues, maxAge, interactionUri, hint } = error
+    return { status: statusOf(code), body: { error: code, acrValues, maxAge, interactionUri, hint } }
+  }
+  if (error instanceof SdkHttpError) {
+    // Not a 401: the access token was new, so another sign-in would not help.
+    if (error.status === 401 || error.status === 403)
+      return { status: 403, body: { error: 'refused_by_mcp_server' } }
+    return { status: 502, body: { error: 'mcp_server_failed' } }
+  }
+  console.error(error)
+  return { status: 500, body: { error: 'internal' } }
+}
+
+function statusOf(code: CrossAppAccessErrorCode): number {
+  switch (code) {
+    // The application signs the user in, with acrValues and maxAge if there are any.
+    case 'login_required':
+    case 'step_up_required':
+      return 401
+    // The application shows interactionUri, or the hint for the administrator.
+    case 'interaction_required':
+    case 'policy_denied':
+      return 403
+    case 'temporarily_unavailable':
+      return 503
+    default:
+      return 502
+  }
+}
+
+/** The question in the body, if there is one. */
+async function questionIn(req: IncomingMessage): Promise<string | undefined> {
+  try {
+    // Boundary: whatever the body is.
+    const { question } = (await json(req)) as { question?: unknown }
+    return typeof question === 'string' ? question : undefined
+  } catch {
+    return undefined
+  }
 }
 
 async function serve(req: IncomingMessage, res: ServerResponse): Promise<void> {
@@ -101,14 +138,13 @@ async function serve(req: IncomingMessage, res: ServerResponse): Promise<void> {
   if (req.method !== 'POST' || req.url !== '/ask') return send(404, { error: 'not_found' })
   const context = await authenticate(req)
   if (context === undefined) return send(401, { error: 'invalid_token' })
+  const question = await questionIn(req)
+  if (question === undefined) return send(400, { error: 'invalid_request' })
   try {
-    // Boundary: whatever the body is.
-    const { question } = (await json(req)) as { question?: unknown }
-    send(200, await current.run(context, () => ask(String(question))))
+    send(200, await current.run(context, () => ask(question)))
   } catch (error) {
-    if (!isCrossAppAccessError(error)) throw error
-    const { code, acrValues, maxAge, hint } = error
-    send(statusOf(error), { error: code, acrValues, maxAge, hint })
+    const { status, body } = refusalFor(error)
+    send(status, body)
   }
 }
 

@@ -65,7 +65,7 @@ describe("a user's own test", () => {
 
   it('tests a server in another process', async () => {
     const output = await run('--import', 'tsx', '--test', 'agent-server/agent-server.test.ts')
-    expect(output).toMatch(/# pass 3\n/)
+    expect(output).toMatch(/# pass 5\n/)
   })
 })
 

@@ -14,7 +14,7 @@ import { fileURLToPath } from 'node:url'
 import { createTestEnterprise } from 'xaa-fetch/testing'
 import type { ListeningEnterprise } from 'xaa-fetch/testing'
 
-const acme = createTestEnterprise({ users: ['alice', 'bob'] })
+const acme = createTestEnterprise({ users: ['alice', 'bob', 'carol', 'dave'] })
 let listening: ListeningEnterprise
 let agent: ChildProcessByStdio<null, Readable, null>
 let address: string
@@ -67,6 +67,21 @@ test('the denial of one user is not another one’s', async () => {
   acme.deny('bob')
   const [[denied], [served]] = await Promise.all([ask(bob), ask(alice)])
   assert.deepEqual([denied, served], [403, 200])
+})
+
+test('a user is shown what to do first', async () => {
+  const carol = await listening.idToken('carol')
+  const interactionUri = 'https://login.acme.example/terms'
+  acme.deny('carol', 'interaction_required', { interaction_uri: interactionUri })
+  const [status, body] = await ask(carol)
+  assert.deepEqual([status, body.error, body.interactionUri], [403, 'interaction_required', interactionUri])
+})
+
+test('a refusal of the MCP server itself is told as one', async () => {
+  for (const status of [403, 401]) {
+    acme.respond(() => new Response(null, { status }))
+    assert.deepEqual(await ask(await listening.idToken('dave')), [403, { error: 'refused_by_mcp_server' }])
+  }
 })
 
 test('a stronger authentication is asked of the user, who then is served', async () => {

@@ -1,7 +1,9 @@
 import { isCrossAppAccessError } from '../../lib/index.ts'
 import { json } from '../model/back-channel.ts'
 import type { Arrival } from '../model/back-channel.ts'
-import { Rig, resource } from '../model/rig.ts'
+import { wait } from '../../lib/protocol/context.ts'
+import type { PatientClock } from '../../lib/protocol/context.ts'
+import { Rig, SetClock, resource } from '../model/rig.ts'
 
 type Kind = Arrival['kind']
 
@@ -203,6 +205,48 @@ describe('Retry-After (G1)', () => {
     } finally {
       jest.useRealTimers()
     }
+  })
+
+  /** A rig whose identity provider is away once, and a clock that waits by itself, as that of xaa-fetch/testing does. */
+  function withWaitingClock(waits: boolean, headers?: Record<string, string>) {
+    const time = new SetClock()
+    const waited: number[] = []
+    const clock: PatientClock = {
+      now: time.now,
+      monotonic: time.monotonic,
+      [wait]: (ms) => (waited.push(ms), Promise.resolve(waits)),
+    }
+    const rig = new Rig({ clock })
+    let left = 1
+    rig.servers.interfere = ({ kind }) =>
+      kind === 'exchange' && left-- > 0 ? json({}, 503, headers) : undefined
+    return { rig, waited }
+  }
+
+  it('that fits into the flight is left to a clock that waits by itself', async () => {
+    const { rig, waited } = withWaitingClock(true, { 'retry-after': '20' })
+    expect(await rig.call()).toBe(200)
+    expect([waited, rig.exchanges]).toEqual([[20_000], 2])
+  })
+
+  it('is not waited out where such a clock has ended the wait: nothing is tried again', async () => {
+    const { rig, waited } = withWaitingClock(false, { 'retry-after': '20' })
+    expect(await rig.failure()).toMatchObject({ code: 'temporarily_unavailable', status: 503 })
+    expect([waited, rig.exchanges]).toEqual([[20_000], 1])
+  })
+
+  it('is waited for by a timer with any other clock, whatever Object.prototype can do (G7)', async () => {
+    const waitForNobody = jest.fn(() => Promise.resolve(false))
+    Object.defineProperty(Object.prototype, wait, { value: waitForNobody, configurable: true })
+    try {
+      const rig = new Rig()
+      let left = 1
+      rig.servers.interfere = ({ kind }) => (kind === 'exchange' && left-- > 0 ? json({}, 503) : undefined)
+      expect(await rig.call()).toBe(200)
+    } finally {
+      Reflect.deleteProperty(Object.prototype, wait)
+    }
+    expect(waitForNobody).not.toHaveBeenCalled()
   })
 
   it.each(['0', '-5', 'soon', '', 'Thu, 01 Jan 1970 00:00:00 GMT'])(

@@ -111,6 +111,8 @@ export interface TestEnterprise {
   /**
    * Serves the same enterprise on ports of `127.0.0.1`, for clients in other processes, until it is closed. Needs
    * `node:http`: Node, Bun or Deno.
+   *
+   * @throws `TypeError` if there is none.
    */
   listen(): Promise<ListeningEnterprise>
 }

@@ -1,4 +1,4 @@
-import type { IncomingMessage, Server, ServerResponse, createServer as CreateServer } from 'node:http'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { mcpUrl } from './addresses.ts'
 import type { Addresses } from './addresses.ts'
@@ -20,10 +20,22 @@ export interface ListeningEnterprise {
   close(): Promise<void>
 }
 
-/** Not a literal in the `import()`: bundlers for browsers would look for it. */
-const nodeHttp: string = 'node:http'
+/**
+ * Asked for when it is needed, and not imported: bundlers for browsers would look for it, and workerd refuses an `import()`
+ * of what is no literal.
+ */
+function nodeHttp(): typeof import('node:http') {
+  const { process } = globalThis as { process?: Partial<NodeJS.Process> }
+  const http = process?.getBuiltinModule?.('node:http')
+  if (http === undefined) throw new TypeError('listen() needs node:http: Node, Bun or Deno.')
+  return http
+}
 
-/** Serves the three servers on a port each. */
+/**
+ * Serves the three servers on a port each.
+ *
+ * @throws `TypeError` if the runtime has no `node:http`.
+ */
 export async function listenOnLoopback(
   servers: Servers,
   faces: {
@@ -31,8 +43,7 @@ export async function listenOnLoopback(
     idTokenAt(at: Addresses, user: string, claims?: Record<string, unknown>): Promise<string>
   },
 ): Promise<ListeningEnterprise> {
-  // Boundary: it is the module of that name.
-  const { createServer } = (await import(nodeHttp)) as { createServer: typeof CreateServer }
+  const { createServer } = nodeHttp()
   const listeners = [createServer(), createServer(), createServer()] as const
   const [idp, authorizationServer, mcpServer] = await Promise.all([
     originOf(listeners[0]),

@@ -32,7 +32,7 @@ if (!existsSync(join(here, 'node_modules'))) {
 function installPackage() {
   const folder = mkdtempSync(join(tmpdir(), 'xaa-fetch-runtimes-'))
   installPacked(folder)
-  for (const name of ['main.mjs', 'suite.mjs']) cpSync(join(here, name), join(folder, name))
+  for (const name of ['main.mjs', 'suite.mjs', 'kit.mjs']) cpSync(join(here, name), join(folder, name))
   return folder
 }
 
@@ -53,6 +53,13 @@ const command = (file, ...args) => ({
       .split(' ')[0],
 })
 
+/** What a bundle begins with. */
+const imports = `
+  import * as entry from 'xaa-fetch'
+  import * as testing from 'xaa-fetch/testing'
+  import { runSuite } from './suite.mjs'
+  import { runKit } from './kit.mjs'`
+
 async function bundle(folder, code, format) {
   const { build } = await import('esbuild')
   const { outputFiles } = await build({
@@ -70,10 +77,10 @@ const workerd = {
   async run(folder, places) {
     const script = await bundle(
       folder,
-      `import * as entry from 'xaa-fetch'
-       import { runSuite } from './suite.mjs'
+      `${imports}
        export default { async fetch() {
-         return Response.json(await runSuite(entry, ${JSON.stringify(places)}, { requestStreams: true }))
+         const results = await runSuite(entry, ${JSON.stringify(places)}, { requestStreams: true })
+         return Response.json([...results, ...(await runKit(entry, testing))])
        } }`,
       'esm',
     )
@@ -96,9 +103,11 @@ const chromium = {
   async run(folder, places) {
     const script = await bundle(
       folder,
-      `import * as entry from 'xaa-fetch'
-       import { runSuite } from './suite.mjs'
-       globalThis.run = () => runSuite(entry, ${JSON.stringify(places)}, { requestStreams: false })`,
+      `${imports}
+       globalThis.run = async () => [
+         ...(await runSuite(entry, ${JSON.stringify(places)}, { requestStreams: false })),
+         ...(await runKit(entry, testing)),
+       ]`,
       'iife',
     )
     const puppeteer = await import('puppeteer-core')

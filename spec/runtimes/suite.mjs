@@ -141,7 +141,9 @@ export async function runSuite(entry, places, capabilities) {
   await test("ends a caller's wait with the caller's own reason", async () => {
     const controller = new AbortController()
     const reason = new Error('enough')
-    const hanging = options({ getIdToken: () => new Promise(() => undefined), acquire: 'eager' })
+    // What nobody waits for any more ends soon, so that the process can end.
+    const timeouts = { acquireMs: 2_000 }
+    const hanging = options({ getIdToken: () => new Promise(() => undefined), acquire: 'eager', timeouts })
     const waiting = post(withCrossAppAccess(hanging)(fetch), 'x', { signal: controller.signal })
     setTimeout(() => controller.abort(reason), 50)
     equal(await waiting.catch((error) => error === reason), true)

@@ -1,43 +1,14 @@
 import { applyMiddlewares, withLogging } from '@modelcontextprotocol/client'
 import type { RequestLogger } from '@modelcontextprotocol/client'
 import { createCrossAppAccess } from '../lib/index.ts'
-import type { AnyFetch, CrossAppAccess } from '../lib/index.ts'
+import type { CrossAppAccess } from '../lib/index.ts'
+import { createTestEnterprise } from '../lib/testing/index.ts'
 
-const resource = 'https://mcp.example/mcp'
+const acme = createTestEnterprise()
+const resource = acme.url
+beforeEach(() => acme.reset())
 
-/** A back channel that issues a numbered token for the subject token it is given. */
-function backChannel(): AnyFetch & { grants: number } {
-  const answer = (body: object) => new Response(JSON.stringify(body))
-  const fetch = async (input: unknown, init: { body?: string }) => {
-    const form = new URLSearchParams(init.body)
-    if (String(input).endsWith('/exchange')) {
-      return answer({
-        access_token: `jag-${form.get('subject_token')}`,
-        issued_token_type: 'urn:ietf:params:oauth:token-type:id-jag',
-      })
-    }
-    fetch.grants++
-    return answer({
-      access_token: `${form.get('assertion')}-${fetch.grants}`,
-      token_type: 'Bearer',
-      expires_in: 3600,
-    })
-  }
-  fetch.grants = 0
-  return fetch
-}
-
-function access(fetch: AnyFetch = backChannel()): CrossAppAccess {
-  return createCrossAppAccess({
-    idp: { issuer: 'https://idp.example', clientId: 'a', tokenEndpoint: 'https://idp.example/exchange' },
-    authorizationServers: [
-      { issuer: 'https://as.example', clientId: 'b', tokenEndpoint: 'https://as.example/token' },
-    ],
-    resources: [{ url: resource, authorizationServer: 'https://as.example' }],
-    getIdToken: () => 'base',
-    fetch,
-  })
-}
+const access = (): CrossAppAccess => createCrossAppAccess(acme.optionsFor('alice'))
 
 const authorizationOf = (init?: RequestInit): string | null => new Headers(init?.headers).get('authorization')
 
@@ -53,7 +24,7 @@ function withCache(next: typeof fetch): typeof fetch {
 }
 
 describe('order of composition (H1)', () => {
-  const network: typeof fetch = async (_, init) => new Response(`data for ${authorizationOf(init)}`)
+  const network = acme.fetch
 
   it('runs the middleware that the MCP SDK was given last as the outermost', async () => {
     const order: string[] = []
@@ -75,17 +46,18 @@ describe('order of composition (H1)', () => {
         seen[place].push(requestHeaders?.get('authorization'))
       return withLogging({ logger, includeRequestHeaders: true })
     }
-    const { middleware } = access()
+    const xaa = access()
+    const { middleware } = xaa
     await applyMiddlewares(middleware, logTo('outside'))(network)(resource, { headers: { accept: '*/*' } })
     await applyMiddlewares(logTo('inside'), middleware)(network)(resource, { headers: { accept: '*/*' } })
     expect(seen.outside).toEqual([null])
-    expect(seen.inside).toEqual(['Bearer jag-base-1'])
+    expect(seen.inside).toEqual([`Bearer ${(await xaa.getAccessToken(resource)).value}`])
   })
 
   it('hands one user the data of another when a cache is outside, and does not when it is inside of a careful one', async () => {
     const xaa = access()
-    const alice = xaa.forSubject('alice', () => 'alice').middleware
-    const bob = xaa.forSubject('bob', () => 'bob').middleware
+    const alice = xaa.forSubject('alice', () => acme.idToken('alice')).middleware
+    const bob = xaa.forSubject('bob', () => acme.idToken('bob')).middleware
     let subject = alice
     const current: typeof fetch = (input, init) => subject(network)(input, init)
 
@@ -100,13 +72,6 @@ describe('order of composition (H1)', () => {
   })
 
   it('hears of a 401 only after a retry inside has repeated the refused token', async () => {
-    let revoked = false
-    let refusals = 0
-    const server: typeof fetch = async (_, init) => {
-      if (!revoked || !authorizationOf(init)?.endsWith('-1')) return new Response('ok')
-      refusals++
-      return new Response(null, { status: 401 })
-    }
     const retryTwice = (next: typeof fetch): typeof fetch => {
       return async (input, init) => {
         let response = await next(input, init)
@@ -115,50 +80,42 @@ describe('order of composition (H1)', () => {
       }
     }
     const refusalsOf = async (wrapped: typeof fetch) => {
-      revoked = false
       await wrapped(resource)
-      revoked = true
-      refusals = 0
+      acme.reset()
+      acme.revokeTokens()
       expect((await wrapped(resource)).status).toBe(200)
-      return refusals
+      return acme.requests.filter(({ status }) => status === 401).length
     }
-    expect(await refusalsOf(access().middleware(retryTwice(server)))).toBe(3)
-    expect(await refusalsOf(retryTwice(access().middleware(server)))).toBe(1)
+    expect(await refusalsOf(access().middleware(retryTwice(network)))).toBe(3)
+    expect(await refusalsOf(retryTwice(access().middleware(network)))).toBe(1)
   })
 
   it('makes one layer of the same middleware given twice (A2)', async () => {
-    const channel = backChannel()
-    const { middleware } = access(channel)
+    const xaa = access()
     const calls: (string | null)[] = []
-    const counted: typeof fetch = async (_, init) => {
+    const counted: typeof fetch = async (input, init) => {
       calls.push(authorizationOf(init))
-      return new Response('ok')
+      return await network(input, init)
     }
-    await middleware(middleware(counted))(resource)
-    expect(calls).toEqual(['Bearer jag-base-1'])
-    expect(channel.grants).toBe(1)
+    const { value } = await xaa.getAccessToken(resource)
+    await xaa.middleware(xaa.middleware(counted))(resource)
+    expect(calls).toEqual([`Bearer ${value}`])
+    expect(acme.counts.grants).toBe(1)
   })
 
   it('sends no request of the flow through the wrapped fetch', async () => {
-    const channel = backChannel()
     const urls: string[] = []
-    const recording: AnyFetch = (input, init) => {
+    const recording: typeof fetch = (input, init) => {
       urls.push(String(input))
-      return String(input) === resource ? Promise.resolve(new Response('ok')) : channel(input, init)
+      return network(input, init)
     }
-    const options = { ...optionsWithoutFetch(), getIdToken: () => 'base' }
+    const { fetch: _, ...options } = acme.optionsFor('alice')
     await createCrossAppAccess(options).middleware(recording)(resource)
-    // Each once, through what was wrapped: exchange, grant, request.
-    expect(urls).toEqual(['https://idp.example/exchange', 'https://as.example/token', resource])
+    // Each once, through what was wrapped: the call, documents of three servers, exchange, grant, the call.
+    expect(urls).toEqual(acme.requests.map(({ url }) => url))
+    expect(acme.requests.map(({ step }) => step)).toEqual([
+      ...['call', 'discovery', 'discovery', 'discovery'],
+      ...['token_exchange', 'access_token', 'call'],
+    ])
   })
 })
-
-function optionsWithoutFetch() {
-  return {
-    idp: { issuer: 'https://idp.example', clientId: 'a', tokenEndpoint: 'https://idp.example/exchange' },
-    authorizationServers: [
-      { issuer: 'https://as.example', clientId: 'b', tokenEndpoint: 'https://as.example/token' },
-    ],
-    resources: [{ url: resource, authorizationServer: 'https://as.example' }],
-  }
-}

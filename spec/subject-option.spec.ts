@@ -5,53 +5,35 @@ import { crossAppAccessInterceptor } from '../lib/adapters/undici/index.ts'
 import { toAuthProvider } from '../lib/adapters/mcp.ts'
 import { createCrossAppAccess, installGlobalFetch, withCrossAppAccess } from '../lib/index.ts'
 import type { CrossAppAccessOptions } from '../lib/index.ts'
+import { createTestEnterprise } from '../lib/testing/index.ts'
 import { startEnterprise } from './support/enterprise.ts'
 import type { Enterprise } from './support/enterprise.ts'
 
-const url = 'https://mcp.example/mcp'
-
-/** Servers in memory: whose ID token it was can be read off the access token. */
-function servers() {
-  const state = { exchanges: [] as string[], arrivals: [] as { user: string; token: string | null }[] }
-  const json = (body: object, status = 200) => Response.json(body, { status })
-  const fetch = async (input: unknown, init: RequestInit = {}): Promise<Response> => {
-    const form = new URLSearchParams(String(init.body ?? ''))
-    if (String(input) === 'https://idp.example/token') {
-      const user = form.get('subject_token') ?? ''
-      state.exchanges.push(user)
-      return json({
-        access_token: `jag-of-${user}`,
-        issued_token_type: 'urn:ietf:params:oauth:token-type:id-jag',
-      })
-    }
-    if (String(input) === 'https://as.example/token') {
-      // The answers come in an order of their own.
-      await new Promise((resolve) => setImmediate(resolve))
-      return json({ access_token: `for-${form.get('assertion')}`, token_type: 'Bearer', expires_in: 600 })
-    }
-    const headers = new Headers(init.headers)
-    state.arrivals.push({ user: headers.get('x-user') ?? '', token: headers.get('authorization') })
-    return json({}, headers.has('authorization') ? 200 : 401)
-  }
-  return { state, fetch: fetch as typeof globalThis.fetch }
+/** An enterprise, whom its calls say they are for and are for, and options in which each user has an ID token. */
+function setUp() {
+  const acme = createTestEnterprise()
+  const { url, fetch } = acme
+  const arrivals: { user: string | null; owner: string }[] = []
+  acme.respond((request, { user: owner }) => {
+    arrivals.push({ user: request.headers.get('x-user'), owner })
+    return new Response()
+  })
+  const options = (overrides: Partial<CrossAppAccessOptions>): CrossAppAccessOptions => ({
+    ...acme.optionsFor('nobody'),
+    getIdToken: ({ subject }) => acme.idToken(String(subject)),
+    ...overrides,
+  })
+  const exchanged = () =>
+    acme.requests.filter(({ step }) => step === 'token_exchange').map(({ user }) => user)
+  return { acme, url, fetch, arrivals, options, exchanged }
 }
-
-const options = (overrides: Partial<CrossAppAccessOptions>): CrossAppAccessOptions => ({
-  idp: { issuer: 'https://idp.example', clientId: 'a', tokenEndpoint: 'https://idp.example/token' },
-  authorizationServers: [
-    { issuer: 'https://as.example', clientId: 'b', tokenEndpoint: 'https://as.example/token' },
-  ],
-  resources: [{ url, authorizationServer: 'https://as.example' }],
-  getIdToken: ({ subject }) => `id-token-of-${subject}`,
-  ...overrides,
-})
 
 describe('the option subject (H6)', () => {
   it('says for each request whose it is, however the calls of the users interleave', async () => {
     const user = fc.constantFrom('alice', 'bob', 'carol', 'null', 'undefined', '__proto__')
     await fc.assert(
       fc.asyncProperty(fc.array(fc.tuple(user, fc.nat(3)), { maxLength: 30 }), async (calls) => {
-        const { state, fetch } = servers()
+        const { url, fetch, arrivals, options, exchanged } = setUp()
         const storage = new AsyncLocalStorage<string>()
         const wrapped = withCrossAppAccess(options({ subject: () => storage.getStore() }))(fetch)
         await Promise.all(
@@ -62,11 +44,10 @@ describe('the option subject (H6)', () => {
             }),
           ),
         )
-        for (const { user: name, token } of state.arrivals)
-          expect(token).toBe(`Bearer for-jag-of-id-token-of-${name}`)
-        expect(state.arrivals).toHaveLength(calls.length)
+        for (const { user: name, owner } of arrivals) expect(owner).toBe(name)
+        expect(arrivals).toHaveLength(calls.length)
         const users = new Set(calls.map(([name]) => name))
-        expect(state.exchanges.sort()).toEqual([...users].map((name) => `id-token-of-${name}`).sort())
+        expect(exchanged().sort()).toEqual([...users].sort())
       }),
     )
   })
@@ -82,8 +63,8 @@ describe('the option subject (H6)', () => {
       },
     ],
   ])('that gives %s refuses the request, and nothing is sent', async (_, subject) => {
-    const { state, fetch } = servers()
-    const xaa = createCrossAppAccess(options({ subject, fetch }))
+    const { acme, url, fetch, options } = setUp()
+    const xaa = createCrossAppAccess(options({ subject }))
     const wrapped = xaa.middleware(fetch)
     for (const call of [() => wrapped(url), () => xaa.getAccessToken(url)])
       await expect(call()).rejects.toMatchObject({
@@ -97,11 +78,11 @@ describe('the option subject (H6)', () => {
     const dispatcher = new Agent().compose(crossAppAccessInterceptor(xaa))
     await expect(request(url, { dispatcher })).rejects.toMatchObject({ code: 'id_token_unavailable' })
     await dispatcher.close()
-    expect([state.exchanges, state.arrivals]).toEqual([[], []])
+    expect(acme.requests).toEqual([])
   })
 
   it('is not asked for requests that are not ours, nor for those of forSubject', async () => {
-    const { state, fetch } = servers()
+    const { acme, url, fetch, arrivals, options } = setUp()
     let asked = 0
     const xaa = createCrossAppAccess(
       options({
@@ -111,19 +92,22 @@ describe('the option subject (H6)', () => {
         },
       }),
     )
-    await xaa.middleware(fetch)('https://elsewhere.example/')
-    await xaa.middleware(fetch)(url, { headers: { authorization: 'Basic x' } })
-    await xaa.forSubject('bob', () => 'id-token-of-bob').middleware(fetch)(url, {
-      headers: { 'x-user': 'bob' },
-    })
+    await xaa.middleware(fetch)(new URL('/elsewhere', url))
+    const bob = xaa.forSubject('bob', () => acme.idToken('bob'))
+    await bob.middleware(fetch)(url, { headers: { 'x-user': 'bob' } })
+    const authorization = `Bearer ${(await bob.getAccessToken(url)).value}`
+    await xaa.middleware(fetch)(url, { headers: { authorization } })
     expect(asked).toBe(0)
-    expect(state.arrivals.at(-1)?.token).toBe('Bearer for-jag-of-id-token-of-bob')
+    expect(arrivals).toEqual([
+      { user: 'bob', owner: 'bob' },
+      { user: null, owner: 'bob' },
+    ])
   })
 
   it('shares the tokens of forSubject with the same string, and forgets those of its own user alone', async () => {
-    const { state, fetch } = servers()
+    const { url, options, exchanged } = setUp()
     const storage = new AsyncLocalStorage<string>()
-    const xaa = createCrossAppAccess(options({ subject: () => storage.getStore(), fetch }))
+    const xaa = createCrossAppAccess(options({ subject: () => storage.getStore() }))
     const token = (name: string) => storage.run(name, () => xaa.getAccessToken(url))
     const alice = await token('alice')
     expect(await xaa.forSubject('alice', () => 'never asked').getAccessToken(url)).toEqual(alice)
@@ -131,18 +115,18 @@ describe('the option subject (H6)', () => {
     storage.run('alice', () => xaa.invalidate())
     await token('bob')
     await token('alice')
-    expect(state.exchanges).toEqual(['id-token-of-alice', 'id-token-of-bob', 'id-token-of-alice'])
+    expect(exchanged()).toEqual(['alice', 'bob', 'alice'])
   })
 
   it('keeps no more users than tokens (G8)', async () => {
-    const { state, fetch } = servers()
+    const { url, options, exchanged } = setUp()
     let name = ''
-    const xaa = createCrossAppAccess(options({ subject: () => name, cache: { maxEntries: 2 }, fetch }))
+    const xaa = createCrossAppAccess(options({ subject: () => name, cache: { maxEntries: 2 } }))
     for (const user of ['a', 'b', 'c', 'a']) {
       name = user
       await xaa.getAccessToken(url)
     }
-    expect(state.exchanges).toHaveLength(4)
+    expect(exchanged()).toHaveLength(4)
   })
 })
 

@@ -6,7 +6,8 @@ import type { SigningKey } from './signing-key.ts'
 import { secondsOf } from './test-clock.ts'
 import type { TestClock } from './test-clock.ts'
 import { Refusal, allowedScope, authenticate, authenticationMethods, scopesIn } from './token-endpoint.ts'
-import type { RegisteredClient } from './token-endpoint.ts'
+import type { RegisteredClient, TokenRequest } from './token-endpoint.ts'
+import { proofAlgorithms } from './proofs.ts'
 
 export const jwtBearer = 'urn:ietf:params:oauth:grant-type:jwt-bearer'
 const accessTokenTyp = 'at+jwt'
@@ -18,6 +19,8 @@ export interface VerifiedToken {
   readonly acr: string | undefined
   /** When the user authenticated, in seconds since the epoch. */
   readonly authTime: number
+  /** Thumbprint of the key that the token is bound to, if it is. */
+  readonly jkt: string | undefined
 }
 
 /** What the authorization server knows. */
@@ -54,21 +57,26 @@ export class AuthorizationServer {
       response_types_supported: [],
       grant_types_supported: [jwtBearer],
       token_endpoint_auth_methods_supported: authenticationMethods,
+      dpop_signing_alg_values_supported: proofAlgorithms,
       authorization_grant_profiles_supported: ['urn:ietf:params:oauth:grant-profile:id-jag'],
     }
   }
 
   /** Answers a token request, or throws a {@link Refusal}. */
-  async grant(
-    headers: Headers,
-    form: URLSearchParams,
-    at: Addresses,
-  ): Promise<{ body: Record<string, unknown>; user: string }> {
+  async grant({
+    headers,
+    form,
+    jkt,
+    at,
+  }: TokenRequest): Promise<{ body: Record<string, unknown>; user: string }> {
     authenticate(headers, form, this.#settings.client)
     if (form.get('grant_type') !== jwtBearer)
       throw new Refusal('unsupported_grant_type', `The grant_type has to be ${jwtBearer}.`)
     const idJag = await this.#redeem(form.get('assertion') ?? '', at)
     const user = idJag.sub ?? ''
+    const bound = boundTo(idJag)
+    if (bound !== undefined && bound !== jkt)
+      throw new Refusal('invalid_grant', 'The ID-JAG is bound to another key.', { user })
     for (const resource of [idJag['resource'], form.get('resource') ?? undefined])
       if (resource !== undefined && resource !== mcpUrl(at))
         throw new Refusal('invalid_target', `The resource has to be ${mcpUrl(at)}.`, { user })
@@ -77,8 +85,8 @@ export class AuthorizationServer {
     const scope = allowedScope(asked, new Set(scopesIn(granted)), { user })
     const { accessTokenLifetime } = this.#settings
     const body = {
-      access_token: await this.#issue(idJag, scope, at),
-      token_type: 'Bearer',
+      access_token: await this.#issue(idJag, { scope, jkt }, at),
+      token_type: jkt === undefined ? 'Bearer' : 'DPoP',
       expires_in: accessTokenLifetime,
       ...(scope !== undefined && { scope }),
     }
@@ -99,6 +107,7 @@ export class AuthorizationServer {
       scope: scopesIn(typeof scope === 'string' ? scope : ''),
       acr: typeof acr === 'string' ? acr : undefined,
       authTime: typeof authTime === 'number' ? authTime : 0,
+      jkt: boundTo(claims),
     }
   }
 
@@ -128,7 +137,11 @@ export class AuthorizationServer {
     return claims
   }
 
-  async #issue(idJag: JWTPayload, scope: string | undefined, at: Addresses): Promise<string> {
+  async #issue(
+    idJag: JWTPayload,
+    { scope, jkt }: { scope: string | undefined; jkt: string | undefined },
+    at: Addresses,
+  ): Promise<string> {
     const { clock, key, client, accessTokenLifetime } = this.#settings
     const now = secondsOf(clock)
     const expiresAt = now + accessTokenLifetime
@@ -145,8 +158,15 @@ export class AuthorizationServer {
       exp: expiresAt,
       jti,
       ...(scope !== undefined && { scope }),
+      ...(jkt !== undefined && { cnf: { jkt } }),
       ...(acr !== undefined && { acr }),
       ...(auth_time !== undefined && { auth_time }),
     })
   }
+}
+
+/** Thumbprint of the key that a token is bound to (RFC 9449 §6.1). */
+function boundTo(claims: JWTPayload): string | undefined {
+  // Claims that this enterprise has signed itself.
+  return (claims['cnf'] as { jkt?: string } | undefined)?.jkt
 }

@@ -124,7 +124,8 @@ export interface TestEnterprise {
  * ID-JAGs that are redeemed once, challenges. If the test says nothing, the MCP server has two tools, `whoami` and
  * `echo`, and the official MCP clients work with it.
  *
- * It does not do: sign-in pages, DPoP, `private_key_jwt`, several MCP servers. It is as strict as the specifications, and
+ * A client that binds its tokens to a key (`dpop`) is given bound ones. It does not do: sign-in pages, DPoP nonces,
+ * `private_key_jwt`, several MCP servers. It is as strict as the specifications, and
  * tells nothing about the identity provider that you use: `xaa doctor` does.
  *
  * @example

@@ -6,7 +6,8 @@ import type { SigningKey } from './signing-key.ts'
 import { secondsOf } from './test-clock.ts'
 import type { TestClock } from './test-clock.ts'
 import { Refusal, allowedScope, authenticate, authenticationMethods } from './token-endpoint.ts'
-import type { RegisteredClient } from './token-endpoint.ts'
+import type { RegisteredClient, TokenRequest } from './token-endpoint.ts'
+import { proofAlgorithms } from './proofs.ts'
 
 export const tokenExchange = 'urn:ietf:params:oauth:grant-type:token-exchange'
 export const idJagTokenType = 'urn:ietf:params:oauth:token-type:id-jag'
@@ -61,20 +62,18 @@ export class IdentityProvider {
       id_token_signing_alg_values_supported: ['ES256'],
       grant_types_supported: [tokenExchange, 'refresh_token'],
       token_endpoint_auth_methods_supported: authenticationMethods,
+      dpop_signing_alg_values_supported: proofAlgorithms,
       identity_chaining_requested_token_types_supported: [idJagTokenType],
     }
   }
 
   /** Answers a token request, or throws a {@link Refusal}. */
-  async grant(
-    headers: Headers,
-    form: URLSearchParams,
-    at: Addresses,
-  ): Promise<{ body: Record<string, unknown>; user: string }> {
+  async grant(request: TokenRequest): Promise<{ body: Record<string, unknown>; user: string }> {
+    const { headers, form, at } = request
     authenticate(headers, form, this.#settings.client)
     switch (form.get('grant_type')) {
       case tokenExchange:
-        return await this.#exchange(form, at)
+        return await this.#exchange(request)
       case 'refresh_token':
         return await this.#refresh(form, at)
       default:
@@ -82,10 +81,7 @@ export class IdentityProvider {
     }
   }
 
-  async #exchange(
-    form: URLSearchParams,
-    at: Addresses,
-  ): Promise<{ body: Record<string, unknown>; user: string }> {
+  async #exchange({ form, jkt, at }: TokenRequest): Promise<{ body: Record<string, unknown>; user: string }> {
     if (form.get('requested_token_type') !== idJagTokenType)
       throw new Refusal('invalid_request', `The requested_token_type has to be ${idJagTokenType}.`)
     const { clock, key, clientIdThere, denied, scopes } = this.#settings
@@ -112,6 +108,7 @@ export class IdentityProvider {
       iat: now,
       exp: now + idJagLifetime,
       auth_time: session.authTime,
+      ...(jkt !== undefined && { cnf: { jkt } }),
       ...(session.acr !== undefined && { acr: session.acr }),
       ...(resource !== null && { resource }),
       ...(scope !== undefined && { scope }),

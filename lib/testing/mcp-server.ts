@@ -2,6 +2,8 @@ import type { Addresses } from './addresses.ts'
 import { mcpPath, mcpUrl } from './addresses.ts'
 import type { AuthorizationServer, VerifiedToken } from './authorization-server.ts'
 import { answerMcp } from './mcp-answers.ts'
+import { proofAlgorithms } from './proofs.ts'
+import type { Proofs } from './proofs.ts'
 import type { TestResponder } from './test-caller.ts'
 import { secondsOf } from './test-clock.ts'
 import type { TestClock } from './test-clock.ts'
@@ -23,6 +25,7 @@ export const protectedResourceMetadataPath: string = `/.well-known/oauth-protect
 export interface McpServerSettings {
   readonly clock: TestClock
   readonly authorizationServer: AuthorizationServer
+  readonly proofs: Proofs
   /** Scopes that its metadata lists. */
   readonly scopes: readonly string[]
 }
@@ -47,6 +50,7 @@ export class ProtectedMcpServer {
       resource: mcpUrl(at),
       authorization_servers: [at.authorizationServer],
       bearer_methods_supported: ['header'],
+      dpop_signing_alg_values_supported: proofAlgorithms,
       ...(scopes.length > 0 && { scopes_supported: scopes }),
     }
   }
@@ -55,13 +59,22 @@ export class ProtectedMcpServer {
   async answer(request: Request, at: Addresses): Promise<Answer> {
     const header = request.headers.get('authorization')
     if (header === null) return { response: challenge(401, {}, at) }
-    const value = /^Bearer +(\S+)$/i.exec(header)?.[1]
-    const token = value === undefined ? undefined : await this.#settings.authorizationServer.verify(value, at)
+    const [, scheme = '', value = ''] = /^(Bearer|DPoP) +(\S+)$/i.exec(header) ?? []
+    const isProven = scheme.toLowerCase() === 'dpop'
+    const token = await this.#settings.authorizationServer.verify(value, at)
     if (token === undefined) {
-      const error_description = 'The access token is unknown, expired or revoked.'
-      return { response: challenge(401, { error: 'invalid_token', error_description }, at) }
+      const says = 'The access token is unknown, expired or revoked.'
+      const refuse = isProven ? proofWanted : tokenWanted
+      return { response: refuse('invalid_token', says, at) }
     }
-    const { user, scope } = token
+    const { user, scope, jkt } = token
+    if (isProven !== (jkt !== undefined))
+      return {
+        response: proofWanted('invalid_token', 'Bound tokens come with DPoP, no others do.', at),
+        user,
+      }
+    if (isProven && (await this.#settings.proofs.keyOf(request, value)) !== jkt)
+      return { response: proofWanted('invalid_dpop_proof', 'The proof is not for this request.', at), user }
     const refusal = this.#refusal(token, at)
     if (refusal !== undefined) return { response: refusal, user }
     const caller = { user, scope: [...scope] }
@@ -89,12 +102,22 @@ function challenge(
   status: 401 | 403,
   parameters: Readonly<Record<string, string | undefined>>,
   { mcpServer }: Addresses,
+  scheme: 'Bearer' | 'DPoP' = 'Bearer',
 ): Response {
   const all = { ...parameters, resource_metadata: mcpServer + protectedResourceMetadataPath }
   const parts = Object.entries(all).flatMap(([name, value]) =>
     value === undefined ? [] : [`${name}=${quoted(value)}`],
   )
-  return new Response(null, { status, headers: { 'www-authenticate': `Bearer ${parts.join(', ')}` } })
+  return new Response(null, { status, headers: { 'www-authenticate': `${scheme} ${parts.join(', ')}` } })
+}
+
+function tokenWanted(error: string, error_description: string, at: Addresses): Response {
+  return challenge(401, { error, error_description }, at)
+}
+
+/** An answer that says what is wrong with a bound token or its proof (RFC 9449 §7.1). */
+function proofWanted(error: string, error_description: string, at: Addresses): Response {
+  return challenge(401, { error, error_description, algs: proofAlgorithms.join(' ') }, at, 'DPoP')
 }
 
 /** A quoted string (RFC 9110 §5.6.4). */

@@ -5,13 +5,14 @@ import { Faults, faultyAnswer } from './faults.ts'
 import { IdentityProvider } from './identity-provider.ts'
 import type { Denial } from './identity-provider.ts'
 import { ProtectedMcpServer, protectedResourceMetadataPath } from './mcp-server.ts'
+import { Proofs } from './proofs.ts'
 import { RequestLog } from './request-log.ts'
 import type { TestParty, TestStep } from './request-log.ts'
 import { Sessions } from './sessions.ts'
 import { SigningKey } from './signing-key.ts'
 import { createTestClock } from './test-clock.ts'
 import type { TestClock } from './test-clock.ts'
-import { answerTokenRequest, json } from './token-endpoint.ts'
+import { Refusal, answerTokenRequest, json } from './token-endpoint.ts'
 import type { Answer } from './token-endpoint.ts'
 import { abortable } from '../protocol/http.ts'
 
@@ -51,6 +52,7 @@ export class Servers {
   readonly #idp: IdentityProvider
   readonly #keys: Readonly<Record<'idp' | 'authorization_server', SigningKey>>
   readonly #addresses: Addresses[] = [inMemory]
+  readonly #proofs = new Proofs()
 
   constructor({ users, accessTokenLifetime, idTokenLifetime, scopes }: ServerSettings) {
     const { clock, denied } = this
@@ -68,7 +70,12 @@ export class Servers {
       client: clients.authorizationServer,
       accessTokenLifetime,
     })
-    this.mcpServer = new ProtectedMcpServer({ clock, authorizationServer: this.authorizationServer, scopes })
+    this.mcpServer = new ProtectedMcpServer({
+      clock,
+      authorizationServer: this.authorizationServer,
+      proofs: this.#proofs,
+      scopes,
+    })
     this.#idp = new IdentityProvider({
       clock,
       key: idpKey,
@@ -132,10 +139,17 @@ export class Servers {
     if (path === '/jwks') return document(await this.#keys[party].publish())
     if (path !== '/token' || request.method !== 'POST')
       return nothingThere(party, [...metadataPaths, '/jwks', 'POST /token'])
+    const { headers } = request
     const form = new URLSearchParams(await request.text())
+    const grant = async () => {
+      const jkt = headers.has('dpop') ? await this.#proofs.keyOf(request) : undefined
+      if (headers.has('dpop') && jkt === undefined)
+        throw new Refusal('invalid_dpop_proof', 'The DPoP proof is not for this request, or not a new one.')
+      return await server.grant({ headers, form, jkt, at })
+    }
     return {
       step: party === 'idp' ? stepAtIdp(form) : 'access_token',
-      answer: () => answerTokenRequest(() => server.grant(request.headers, form, at)),
+      answer: () => answerTokenRequest(grant),
     }
   }
 }

@@ -1,3 +1,5 @@
+import type { Addresses } from './addresses.ts'
+
 /** A client as a server has registered it. */
 export interface RegisteredClient {
   readonly clientId: string
@@ -6,6 +8,15 @@ export interface RegisteredClient {
 
 /** The ways of client authentication that the servers know, for their metadata. */
 export const authenticationMethods: readonly string[] = ['client_secret_basic', 'client_secret_post']
+
+/** A request of a token endpoint. */
+export interface TokenRequest {
+  readonly headers: Headers
+  readonly form: URLSearchParams
+  /** Thumbprint of the key that the client has proven to hold, if it has. */
+  readonly jkt: string | undefined
+  readonly at: Addresses
+}
 
 /** What a party answers, and for whom if that is known. */
 export interface Answer {

@@ -90,6 +90,12 @@ export async function runKit({ createCrossAppAccess, withCrossAppAccess }, { cre
     equal(await hanging, true)
   })
 
+  await test('test enterprise: binds tokens to a key', async ({ acme }) => {
+    const xaa = createCrossAppAccess({ ...acme.optionsFor('alice'), dpop: { required: true } })
+    equal((await xaa.middleware(acme.fetch)(acme.url)).status, 200)
+    equal((await xaa.getAccessToken(acme.url)).tokenType, 'DPoP')
+  })
+
   await test('test enterprise: answers of the test see the body', async ({ acme, xaaFetch }) => {
     acme.respond(async (request, { user }) => new Response(`${user}: ${await request.text()}`))
     const answer = await xaaFetch(acme.url, { method: 'POST', body: 'hello' })

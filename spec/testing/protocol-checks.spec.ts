@@ -168,6 +168,7 @@ describe('the MCP server', () => {
       resource: acme.url,
       authorization_servers: [server.issuer],
       bearer_methods_supported: ['header'],
+      dpop_signing_alg_values_supported: expect.arrayContaining(['ES256']),
       scopes_supported: ['mcp:read'],
     })
   })

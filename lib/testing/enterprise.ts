@@ -57,7 +57,7 @@ export interface TestEnterprise {
   optionsFor(user: string): CrossAppAccessOptions
   /**
    * Answers requests whose access token is good, in place of the small MCP server that does so otherwise. It may refuse
-   * with a `401` or `403` of its own. What it throws is thrown by `fetch`.
+   * with a `401` or `403` of its own. What it throws is thrown by `fetch`; on loopback it is the text of a `500`.
    */
   respond(handler: TestResponder): void
   /**

@@ -2,6 +2,7 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { mcpUrl } from './addresses.ts'
 import type { Addresses } from './addresses.ts'
+import { NetworkError } from './servers.ts'
 import type { Servers } from './servers.ts'
 import type { CrossAppAccessOptions } from '../options/options.ts'
 
@@ -55,7 +56,9 @@ export async function listenOnLoopback(
   const origins = [idp, authorizationServer, mcpServer]
   listeners.forEach((listener, index) => {
     listener.on('request', (req, res) => {
-      answer(req, res, `${origins[index] ?? ''}${req.url ?? '/'}`, servers, at).catch(() => res.destroy())
+      answer(req, res, `${origins[index] ?? ''}${req.url ?? '/'}`, servers, at).catch((error: unknown) =>
+        giveUp(res, error),
+      )
     })
   })
   return {
@@ -118,6 +121,15 @@ async function answer(
   // A client that leaves ends the answer.
   await response.body?.pipeTo(sink, { signal: gone.signal })
   res.end()
+}
+
+/** Ends a request whose answer has failed. Nobody but its client would see a mistake of the test's own handler. */
+function giveUp(res: ServerResponse, error: unknown): void {
+  if (error instanceof NetworkError || res.headersSent) res.destroy()
+  else
+    res
+      .writeHead(500, { 'content-type': 'text/plain' })
+      .end(`The test enterprise could not answer: ${String(error)}\n`)
 }
 
 function headersOf({ headers }: IncomingMessage): Headers {

@@ -116,7 +116,7 @@ export class Servers {
       url: url.origin + url.pathname,
     })
     const fault = this.faults.take(party)
-    if (fault === 'unreachable') throw networkError(`${url.origin} is unreachable: the test has said so`)
+    if (fault === 'unreachable') throw new NetworkError(`${url.origin} is unreachable: the test has said so`)
     this.log.count(route.step)
     const work =
       fault === 'hang' ? never : fault === undefined ? route.answer() : { response: faultyAnswer(fault) }
@@ -179,15 +179,17 @@ function dated(response: Response, now: number): void {
   }
 }
 
-/** The error of a fetch that did not get as far as an answer. */
-function networkError(reason: string): TypeError {
-  return new TypeError(`fetch failed: ${reason}`)
+/** The error of a fetch that did not get as far as an answer. Its name is that of every such error. */
+export class NetworkError extends TypeError {
+  constructor(reason: string) {
+    super(`fetch failed: ${reason}`)
+  }
 }
 
 /** The query stays out: it may hold a secret. */
 function nobodyThere(method: string, { origin, pathname }: URL, at: Addresses): TypeError {
   const { idp, authorizationServer, mcpServer } = at
-  return networkError(
+  return new NetworkError(
     `nobody answers ${method} ${origin}${pathname}. This test enterprise answers ` +
       `${idp} (identity provider), ${authorizationServer} (authorization server) and ${mcpServer}${mcpPath} (MCP server)`,
   )

@@ -36,6 +36,14 @@ describe('listen()', () => {
     expect((await xaaFetch(listening.url)).headers.get('retry-after')).toBe('7')
   })
 
+  it('tells the client of a mistake in the handler of the test, which nobody else would see', async () => {
+    acme.respond(() => {
+      throw new Error('mistaken')
+    })
+    const answer = await withCrossAppAccess(listening.options('alice'))(fetch)(listening.url)
+    expect([answer.status, await answer.text()]).toEqual([500, expect.stringContaining('mistaken')])
+  })
+
   it('lets a request hang until its client leaves', async () => {
     const controller = new AbortController()
     acme.fail('mcp_server', 'hang', 1)

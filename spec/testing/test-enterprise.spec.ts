@@ -341,6 +341,18 @@ describe('an outage', () => {
     await expect(call({ signal: AbortSignal.abort(reason) })).rejects.toBe(reason)
   })
 
+  it('that hangs at the identity provider ends with the fake timers of a runner', async () => {
+    jest.useFakeTimers()
+    try {
+      acme.fail('idp', 'hang')
+      const outcome = call().catch((error: unknown) => error)
+      await jest.advanceTimersByTimeAsync(30_000)
+      expect(await outcome).toMatchObject({ code: 'temporarily_unavailable' })
+    } finally {
+      jest.useRealTimers()
+    }
+  })
+
   it('happens one after the other where several were ordered', async () => {
     await call()
     acme.fail('mcp_server', { status: 500 }, 1)

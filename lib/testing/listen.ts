@@ -1,3 +1,4 @@
+import type * as Http from 'node:http'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { mcpUrl } from './addresses.ts'
@@ -6,7 +7,7 @@ import { NetworkError } from './servers.ts'
 import type { Servers } from './servers.ts'
 import type { CrossAppAccessOptions } from '../options/options.ts'
 
-/** A test enterprise that clients in other processes can reach. */
+/** A test enterprise that clients in other processes can reach. Its functions can be taken out of it. */
 export interface ListeningEnterprise {
   /** The MCP server. */
   readonly url: string
@@ -14,18 +15,18 @@ export interface ListeningEnterprise {
    * Options for a user, with the addresses on loopback. The functions in it work in this process alone: another one is
    * given the strings, and an ID token.
    */
-  options(user: string): CrossAppAccessOptions
+  readonly options: (user: string) => CrossAppAccessOptions
   /** Signs a user in like `idToken` of the enterprise, at the identity provider on loopback. */
-  idToken(user: string, claims?: Record<string, unknown>): Promise<string>
+  readonly idToken: (user: string, claims?: Record<string, unknown>) => Promise<string>
   /** Stops listening, and ends the connections there are. */
-  close(): Promise<void>
+  readonly close: () => Promise<void>
 }
 
 /**
  * Asked for when it is needed, and not imported: bundlers for browsers would look for it, and workerd refuses an `import()`
  * of what is no literal.
  */
-function nodeHttp(): typeof import('node:http') {
+function nodeHttp(): typeof Http {
   const { process } = globalThis as { process?: Partial<NodeJS.Process> }
   const http = process?.getBuiltinModule?.('node:http')
   if (http === undefined) throw new TypeError('listen() needs node:http: Node, Bun or Deno.')

@@ -244,22 +244,18 @@ describe('what may happen', () => {
     await expect(call()).rejects.toThrow('The handler of respond has given no Response.')
   })
 
-  it.each<[what: string, order: (acme: TestEnterprise) => void, says: RegExp]>([
-    ['a party', ({ fail }) => fail('as' as 'idp', 'unreachable'), /idp, authorization_server, mcp_server/],
-    ['a fault', ({ fail }) => fail('idp', 'timeout' as 'hang'), /unreachable.*hang.*status/],
-    ['no fault', ({ fail }) => fail('idp', undefined as unknown as 'hang'), /unreachable.*hang.*status/],
-    ['a status', ({ fail }) => fail('idp', { status: 1000 }), /status/],
-    ['a body of an answer without one', ({ fail }) => fail('idp', { status: 204, body: 'x' }), /204/],
-    ['a pause', ({ fail }) => fail('idp', { status: 503, retryAfter: -1 }), /retryAfter/],
-    ['a number of times', ({ fail }) => fail('idp', 'hang', 0), /times/],
-    ['another number of times', ({ fail }) => fail('idp', 'hang', Number.NaN), /times/],
-    [
-      'an authentication',
-      (acme) => acme.requireAuthentication({ acr: 'mfa' } as object),
-      /acrValues.*maxAge/,
-    ],
-    ['a scope', ({ requireScope }) => requireScope(' '), /requireScope/],
-    ['an error', ({ deny }) => deny('alice', ''), /error/],
+  it.each<[what: string, order: (on: TestEnterprise) => void, says: RegExp]>([
+    ['a party', (on) => on.fail('as' as 'idp', 'unreachable'), /idp, authorization_server, mcp_server/],
+    ['a fault', (on) => on.fail('idp', 'timeout' as 'hang'), /unreachable.*hang.*status/],
+    ['no fault', (on) => on.fail('idp', undefined as unknown as 'hang'), /unreachable.*hang.*status/],
+    ['a status', (on) => on.fail('idp', { status: 1000 }), /status/],
+    ['a body of an answer without one', (on) => on.fail('idp', { status: 204, body: 'x' }), /204/],
+    ['a pause', (on) => on.fail('idp', { status: 503, retryAfter: -1 }), /retryAfter/],
+    ['a number of times', (on) => on.fail('idp', 'hang', 0), /times/],
+    ['another number of times', (on) => on.fail('idp', 'hang', Number.NaN), /times/],
+    ['an authentication', (on) => on.requireAuthentication({ acr: 'mfa' } as object), /acrValues.*maxAge/],
+    ['a scope', (on) => on.requireScope(' '), /requireScope/],
+    ['an error', (on) => on.deny('alice', ''), /error/],
   ])('not: an order that cannot be carried out, by %s', async (_, order, says) => {
     expect(() => order(acme)).toThrow(TypeError)
     expect(() => order(acme)).toThrow(says)

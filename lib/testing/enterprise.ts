@@ -109,8 +109,8 @@ export interface TestEnterprise {
    */
   reset(): void
   /**
-   * Serves the same enterprise on ports of `127.0.0.1`, for clients in other processes, until it is closed. Needs
-   * `node:http`: Node, Bun or Deno.
+   * Serves the same enterprise on ports of `127.0.0.1`, for clients in other processes, pages of any origin among
+   * them, until it is closed. Needs `node:http`: Node, Bun or Deno.
    *
    * @throws `TypeError` if there is none.
    */

@@ -4,6 +4,7 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync }
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { build } from 'esbuild'
+import { createTestEnterprise } from '../../lib/testing/index.ts'
 import { chromium, startBrowser } from '../doctor/support/browser.ts'
 
 const root = join(__dirname, '../..')
@@ -108,6 +109,39 @@ describe('a test in a page', () => {
       expect(await page.title()).toBe(found)
     } finally {
       await close()
+    }
+  })
+
+  inChromium('reaches an enterprise that listens, whose servers are of other origins', async () => {
+    const acme = createTestEnterprise()
+    const listening = await acme.listen()
+    const { browser, close } = await startBrowser()
+    try {
+      const { idp, authorizationServers, resources } = listening.options('alice')
+      const idToken = await listening.idToken('alice')
+      const contents = `
+        import { withCrossAppAccess } from 'xaa-fetch'
+        const settings = ${JSON.stringify({ idp, authorizationServers, resources })}
+        const xaaFetch = withCrossAppAccess({ ...settings, getIdToken: () => '${idToken}' })(fetch)
+        const headers = { 'mcp-protocol-version': '2025-11-25' }
+        document.title = await (await xaaFetch('${listening.url}', { method: 'POST', body: '{}', headers })).text()`
+      const { outputFiles } = await build({
+        stdin: { contents, resolveDir: folder },
+        bundle: true,
+        write: false,
+        format: 'esm',
+      })
+      const page = await browser.newPage()
+      // A page of one of its origins: the MCP server is another.
+      await page.goto(`${idp.issuer}/page`)
+      await page.addScriptTag({ content: outputFiles[0].text, type: 'module' })
+      await page.waitForFunction(() => document.title !== '', { timeout: 10_000 })
+      expect(JSON.parse(await page.title())).toEqual({ user: 'alice', scope: ['mcp:read'] })
+      // What the browser asks first is none of the client's requests.
+      expect(acme.requests.map(({ method }) => method)).not.toContain('OPTIONS')
+    } finally {
+      await close()
+      await listening.close()
     }
   })
 })

@@ -7,7 +7,8 @@ import { WaitingLine } from './waiting-line.ts'
 
 /** First pauses between two looks in milliseconds, if a notice would come, and if none does. They double. */
 const firstPause = { woken: 400, unwoken: 25 }
-const longestPause = { woken: 2_000, unwoken: 500 }
+/** Whoever waits is asked to look at least so often: who is not asked for a while takes the store for dead (G6). */
+const longestPause = 500
 
 /**
  * Leases: the right to work for all processes on one thing, for a while.
@@ -28,38 +29,50 @@ export class Leases {
   }
 
   /**
-   * Runs `work` under the lease, and gives what it gives, or what `look` gives meanwhile.
+   * Runs `work` under all the leases, and gives what it gives, or what `look` gives meanwhile. All who name several name
+   * them in the same order.
    *
    * @throws What `work` throws; the reason of `signal`; or, with `work` never called, what Redis failed with.
    */
   async exclusively<T>(
-    lease: string,
+    leases: readonly [string, ...string[]],
     work: () => Promise<T>,
     signal: AbortSignal,
     look: () => Promise<T | undefined> = () => Promise.resolve(undefined),
   ): Promise<T> {
-    await this.#line.enter(lease, signal)
+    const [line] = leases
+    const foundInLine = await this.#line.enter(line, signal, look)
+    if (foundInLine !== undefined) return foundInLine
     const owner = crypto.randomUUID()
-    let found: T | undefined
+    const held: (() => void)[] = []
+    const giveBack = () => held.splice(0).forEach((release) => release())
     try {
-      found = await this.#acquire(lease, owner, signal, look)
+      for (const lease of leases) {
+        const found = await this.#acquire(lease, owner, signal, () => {
+          this.#line.tell(line)
+          return look()
+        })
+        if (found === undefined) held.push(this.#hold(lease, owner, signal))
+        else {
+          giveBack()
+          this.#line.leave(line)
+          return found
+        }
+      }
     } catch (error) {
+      giveBack()
       // Who waits behind has a signal of its own; a failure of Redis is everybody's.
-      if (signal.aborted) this.#line.leave(lease)
-      else this.#line.refuse(lease, error)
+      if (signal.aborted) this.#line.leave(line)
+      else this.#line.refuse(line, error)
       throw error
     }
-    if (found !== undefined) {
-      this.#line.leave(lease)
-      return found
-    }
-    const stopExtending = this.#extend(lease, owner, signal)
+    const telling = setInterval(() => this.#line.tell(line), longestPause)
     try {
       return await abortable(Promise.resolve().then(work), signal)
     } finally {
-      stopExtending()
-      this.#release(lease, owner)
-      this.#line.leave(lease)
+      clearInterval(telling)
+      giveBack()
+      this.#line.leave(line)
     }
   }
 
@@ -97,11 +110,11 @@ export class Leases {
   #pauseMs(looks: number): number {
     this.#notices.listen()
     const kind = this.#notices.arrive ? 'woken' : 'unwoken'
-    return Math.min(firstPause[kind] * 2 ** looks, longestPause[kind]) * (0.5 + Math.random() / 2)
+    return Math.min(firstPause[kind] * 2 ** looks, longestPause) * (0.5 + Math.random() / 2)
   }
 
-  /** Renews the lease until the signal aborts, or until it is lost. Gives a function that ends it. */
-  #extend(lease: string, owner: string, signal: AbortSignal): () => void {
+  /** Renews the lease until the signal aborts, or until it is lost. Gives a function that gives it back. */
+  #hold(lease: string, owner: string, signal: AbortSignal): () => void {
     const timer = setInterval(() => {
       if (signal.aborted) return clearInterval(timer)
       this.#commands
@@ -112,7 +125,10 @@ export class Leases {
           () => undefined,
         )
     }, this.#leaseMs / 3)
-    return () => clearInterval(timer)
+    return () => {
+      clearInterval(timer)
+      this.#release(lease, owner)
+    }
   }
 
   /** Not awaited: nobody who has a result waits for it, and if it fails the lease ends by itself. */

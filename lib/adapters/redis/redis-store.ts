@@ -60,7 +60,7 @@ interface Tools {
   /** By key, in the order of the options. An entry is written under the first, and looked for under all. */
   readonly names: readonly [Names, ...Names[]]
   /** The same in an order that all processes share. */
-  readonly namesById: readonly Names[]
+  readonly namesById: readonly [Names, ...Names[]]
 }
 
 class RedisStore implements TokenStore, SessionStore {
@@ -142,12 +142,9 @@ class RedisStore implements TokenStore, SessionStore {
     this.#notices.listen()
     const { namesById } = await this.#open()
     // While keys are rotated there is one lease for each: processes that know other keys have at least one in common.
-    const leases = await Promise.all(namesById.map((names) => names.lease(key)))
-    const nested = leases.reduceRight<() => Promise<T>>(
-      (inner, lease) => () => this.#leases.exclusively(lease, inner, signal, look),
-      work,
-    )
-    return await nested()
+    const [first, ...others] = namesById
+    const leases = await Promise.all(others.map((names) => names.lease(key)))
+    return await this.#leases.exclusively([await first.lease(key), ...leases], work, signal, look)
   }
 
   async forget(account: string): Promise<void> {
@@ -229,12 +226,13 @@ class RedisStore implements TokenStore, SessionStore {
     const { keys, prefix } = this.#configuration
     const [first, ...others] = keys
     const derived = [await deriveKeys(first), ...(await Promise.all(others.map(deriveKeys)))] as const
-    const byId = [...derived].sort((a, b) => (a.id < b.id ? -1 : 1))
+    // The same number of them: sorting removes none.
+    const [firstById = derived[0], ...othersById] = [...derived].sort((a, b) => (a.id < b.id ? -1 : 1))
     const nameBy = ({ naming }: { naming: CryptoKey }) => new Names(naming, prefix)
     return {
       sealed: new SealedEntries([derived[0], ...derived.slice(1)]),
       names: [nameBy(derived[0]), ...derived.slice(1).map(nameBy)],
-      namesById: byId.map(nameBy),
+      namesById: [nameBy(firstById), ...othersById.map(nameBy)],
     }
   }
 

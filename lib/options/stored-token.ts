@@ -25,6 +25,7 @@ export const storedToken: Schema<StoredToken> = z.pipe(
       value: that<string>(isHeaderSafe, 'must be a token that a header can carry'),
       tokenType: oneOf('Bearer'),
       expiresAt: that<number>(Number.isFinite, 'must be a time'),
+      leftMs: z.optional(that<number>(Number.isFinite, 'must be a time')),
       lifetimeMs: that<number>(isLifetime, 'must be a lifetime of a day at most'),
       scope: z.optional(that<string>(isScope, 'must be a scope')),
     }),

@@ -4,8 +4,13 @@ export interface StoredToken {
   value: string
   /** Tokens bound to a key are never stored: the key does not leave its process. */
   tokenType: 'Bearer'
-  /** Milliseconds since the epoch. */
+  /** Milliseconds since the epoch, by the clock of the process that obtained it. */
   expiresAt: number
+  /**
+   * Milliseconds that it has left: how long to keep it, as `set` is told. A store that measures time by itself gives what
+   * is left by its own clock; then clocks that differ give no token more time than it has. Otherwise leave it out.
+   */
+  leftMs?: number | undefined
   /** Milliseconds of its whole lifetime. */
   lifetimeMs: number
   /** Granted scope, if it is known. */
@@ -44,7 +49,7 @@ export interface TokenStore {
    * `code` is `'unreadable_entry'`: that is reported and otherwise the same as nothing.
    */
   get(key: string, account: string): Promise<StoredToken | undefined>
-  /** Keeps a token until `expiresAt`, in place of any other under that key. */
+  /** Keeps a token for `leftMs`, in place of any other under that key. */
   set(key: string, token: StoredToken, account: string): Promise<void>
   /** Removes the token if it still is the one with this value, and no other (E2). */
   delete(key: string, value: string, account: string): Promise<void>

@@ -78,7 +78,8 @@ const clockTolerance = 10_000
  * Asks the application for a subject token.
  *
  * @throws {@link CrossAppAccessError} `id_token_unavailable` if the application throws, gives no subject token, or gives
- *   none before `context.signal` times out; what the application throws, if it is a {@link CrossAppAccessError} itself. The
+ *   none before `context.signal` times out; `temporarily_unavailable` if that was over before it could be asked, or if
+ *   `idTokenFromRefreshToken` was still waiting; what the application throws, if it is a {@link CrossAppAccessError} itself. The
  *   reason of `context.signal` if it is aborted for another reason.
  */
 export async function askForSubjectToken(
@@ -96,15 +97,22 @@ export async function askForSubjectToken(
       finding: findings.noGetIdToken(),
     })
   }
+  // It is no fault of the application, which was not asked.
+  if (signal.aborted) throw overdue('no time was left to ask for a subject token', context, signal)
   let given: string | SubjectToken
   try {
-    signal.throwIfAborted()
     given = await abortable(Promise.resolve(getIdToken({ ...wanted, signal })), signal)
   } catch (error) {
     if (signal.aborted && !isTimeout(signal.reason)) throw signal.reason
     // It says already what the application has to do: `login_required`, `step_up_required` and the like.
     if (isCrossAppAccessError(error) && !signal.aborted) {
       givenByApplication.add(error)
+      throw error
+    }
+    if (signal.aborted && refreshing.has(signal)) {
+      const error = overdue('the ID token was not refreshed in time', context, signal)
+      // `idTokenFromRefreshToken` has a memory of its own.
+      if (isCrossAppAccessError(error)) givenByApplication.add(error)
       throw error
     }
     const detail = signal.aborted ? 'getIdToken gave no token in time' : 'getIdToken failed'
@@ -119,6 +127,16 @@ export async function askForSubjectToken(
   context.secrets?.add(token)
   if (typeof type === 'string' && (shortTypes.has(type) || type.includes(':'))) return { token, type }
   throw unavailable('getIdToken gave a token of an unknown type', context)
+}
+
+/** Signals of those who wait for a session to be refreshed. If their time ends, nobody has to sign in. */
+export const refreshing: WeakSet<AbortSignal> = new WeakSet<AbortSignal>()
+
+/** What to throw when the time is over: an error of the flow, or the reason of whoever wanted it to stop. */
+function overdue(detail: string, context: ProtocolContext, { reason }: AbortSignal): unknown {
+  if (!isTimeout(reason)) return reason
+  const finding = findings.timedOut()
+  return failure(context, { code: 'temporarily_unavailable', step: 'id_token', detail, finding, cause: reason })
 }
 
 const givenByApplication = new WeakSet<CrossAppAccessError>()

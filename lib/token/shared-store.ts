@@ -36,6 +36,11 @@ export interface StoreRequest {
   readonly report: StoreReport
 }
 
+/** Milliseconds that a flight still waits for the store, all its operations together (G6). */
+interface Patience {
+  left: number
+}
+
 /**
  * The tokens that processes share: asked before a subject token is, and told what came of a flight.
  *
@@ -64,26 +69,27 @@ export class SharedStore {
     const store = this.#store
     if (store === undefined) return await obtain()
     const { key, account, isCurrent, report } = request
-    const look = () => this.#find(store, request)
+    const patience = this.#patience()
     const obtainAndKeep = async (): Promise<Acquired> => {
       const acquired = await obtain()
-      const token = toStored(acquired.grant)
-      if (isCurrent()) await this.#ask('set', report, () => store.set(key, token, account))
+      const token = this.#toStored(acquired.grant)
+      if (isCurrent()) await this.#ask('set', report, () => store.set(key, token, account), patience)
       return acquired
     }
-    const found = await look()
+    const found = await this.#find(store, request, patience)
     if (found !== undefined) return found
     if (store.exclusively === undefined || !this.#isWorthAsking()) return await obtainAndKeep()
-    return await this.#inTurn(store, request, look, obtainAndKeep, signal)
+    return await this.#inTurn(store, request, patience, obtainAndKeep, signal)
   }
 
   /** What another process has obtained already, if it is alive and not the token that was refused (E2). */
   async #find(
     store: TokenStore,
     { key, account, target, sent, takesOthers, isCurrent, onLooked, report }: StoreRequest,
+    patience: Patience,
   ): Promise<Acquired | undefined> {
     if (!takesOthers) return undefined
-    const given = await this.#ask<unknown>('get', report, () => store.get(key, account))
+    const given = await this.#ask<unknown>('get', report, () => store.get(key, account), patience)
     onLooked()
     const stored = storedToken.safeParse(given).data
     if (stored === undefined || stored.value === sent?.value) return undefined
@@ -93,23 +99,28 @@ export class SharedStore {
   /** Obtains a token while no other process does, or gives the one that another has obtained meanwhile. */
   async #inTurn(
     store: TokenStore,
-    { key, report }: StoreRequest,
-    look: () => Promise<Acquired | undefined>,
+    request: StoreRequest,
+    patience: Patience,
     obtain: () => Promise<Acquired>,
     signal: AbortSignal,
   ): Promise<Acquired> {
+    const { key, report } = request
     let outcome: Promise<Acquired> | undefined
     let seen: Acquired | undefined
     // Waiting for another process is no failure of the store; a store that calls neither back is one (G6).
-    const heartbeat = new Heartbeat(this.#configuration.timeouts.requestMs)
+    const heartbeat = new Heartbeat(patience.left)
+    const countAnswer = this.#stopwatch(patience)
     const lookMeanwhile = async () => {
+      countAnswer()
       heartbeat.beat()
-      return (seen ??= await look())
+      // Who waits for another process is not held up by the store.
+      return (seen ??= await this.#find(store, request, this.#patience()))
     }
     // Once, whatever a store does that was left behind and comes back.
     const work = () => {
+      countAnswer()
       heartbeat.stop()
-      return (outcome ??= look().then((found) => found ?? obtain()))
+      return (outcome ??= this.#find(store, request, patience).then((found) => found ?? obtain()))
     }
     try {
       const turn = Promise.resolve(store.exclusively?.(key, work, signal, lookMeanwhile))
@@ -121,6 +132,8 @@ export class SharedStore {
     } finally {
       heartbeat.stop()
     }
+    // Nothing is sent when the time is over, but what is to be told of it is the flow's to say.
+    if (signal.aborted) return await (outcome ?? seen ?? obtain())
     return await (outcome ?? seen ?? work())
   }
 
@@ -128,7 +141,8 @@ export class SharedStore {
   delete(key: string, account: string, { value }: { readonly value: string }, report: StoreReport): void {
     const store = this.#store
     if (store === undefined) return
-    void this.#ask('delete', report, () => store.delete(key, value, account), new Secrets().add(value))
+    const secrets = new Secrets().add(value)
+    void this.#ask('delete', report, () => store.delete(key, value, account), this.#patience(), secrets)
   }
 
   /**
@@ -139,7 +153,8 @@ export class SharedStore {
     const store = this.#store
     if (store?.forget === undefined) return false
     // Also while the store rests: it sees to it that a sign-out is made up for.
-    this.#run('forget', report, () => store.forget?.(account) ?? Promise.resolve()).catch(() => undefined)
+    const forget = () => store.forget?.(account) ?? Promise.resolve()
+    this.#run('forget', report, forget, this.#patience()).catch(() => undefined)
     return true
   }
 
@@ -153,20 +168,23 @@ export class SharedStore {
     operation: 'get' | 'set' | 'delete',
     report: StoreReport,
     ask: () => Promise<T>,
+    patience: Patience,
     secrets?: Secrets,
   ): Promise<T | undefined> {
     if (!this.#isWorthAsking()) return undefined
-    return await this.#run(operation, report, ask, secrets).catch(() => undefined)
+    return await this.#run(operation, report, ask, patience, secrets).catch(() => undefined)
   }
 
-  /** Runs an operation for as long as one request of the flow may take, and reports how it went. */
+  /** Runs an operation for as long as there is patience, and reports how it went. */
   async #run<T>(
     operation: 'get' | 'set' | 'delete' | 'forget',
     report: StoreReport,
     work: () => Promise<T>,
+    patience: Patience,
     secrets?: Secrets,
   ): Promise<T> {
-    const deadline = startDeadline(this.#configuration.timeouts.requestMs)
+    const deadline = startDeadline(patience.left)
+    const countAnswer = this.#stopwatch(patience)
     try {
       // A store that throws at once is one that rejects.
       const answer = await abortable(new Promise<T>((resolve) => resolve(work())), deadline.signal)
@@ -176,7 +194,23 @@ export class SharedStore {
       this.#failed(operation, report, secrets === undefined ? error : copyOfCause(error, secrets))
       throw error
     } finally {
+      countAnswer()
       deadline.clear()
+    }
+  }
+
+  /** As long as one request of the flow may take. */
+  #patience(): Patience {
+    return { left: this.#configuration.timeouts.requestMs }
+  }
+
+  /** Gives a function that takes the time that has passed from what is left, once. */
+  #stopwatch(patience: Patience): () => void {
+    const { clock } = this.#configuration
+    let started: number | undefined = clock.monotonic()
+    return () => {
+      if (started !== undefined) patience.left = Math.max(0, patience.left - (clock.monotonic() - started))
+      started = undefined
     }
   }
 
@@ -201,15 +235,20 @@ export class SharedStore {
     else this.#health.failed(clock.monotonic(), backOff)
   }
 
-  #isAlive({ expiresAt, lifetimeMs }: StoredToken): boolean {
-    const { clock, renewal } = this.#configuration
-    return expiresAt - clock.now() > hardWindow(lifetimeMs, renewal)
+  #isAlive(token: StoredToken): boolean {
+    return this.#leftOf(token) > hardWindow(token.lifetimeMs, this.#configuration.renewal)
   }
 
-  #toGrant({ value, expiresAt, lifetimeMs, scope }: StoredToken): AccessTokenGrant {
+  /** What a token has left by the clock of this process, and by that of the store if it has one: what is less holds. */
+  #leftOf({ expiresAt, leftMs = Infinity }: StoredToken): number {
+    return Math.min(expiresAt - this.#configuration.clock.now(), leftMs)
+  }
+
+  #toGrant(token: StoredToken): AccessTokenGrant {
     const { clock } = this.#configuration
+    const { value, lifetimeMs, scope } = token
     // No token ends later than its lifetime from now, whatever the store says.
-    const age = Math.max(0, lifetimeMs - (expiresAt - clock.now()))
+    const age = Math.max(0, lifetimeMs - this.#leftOf(token))
     return {
       value,
       tokenType: 'Bearer',
@@ -218,15 +257,17 @@ export class SharedStore {
       ...(scope !== undefined && { scope }),
     }
   }
-}
 
-function toStored({ value, lifetimeMs, requestedAt, scope }: AccessTokenGrant): StoredToken {
-  return {
-    value,
-    tokenType: 'Bearer',
-    expiresAt: requestedAt.now + lifetimeMs,
-    lifetimeMs,
-    ...(scope !== undefined && { scope }),
+  #toStored({ value, lifetimeMs, requestedAt, scope }: AccessTokenGrant): StoredToken {
+    const { clock } = this.#configuration
+    return {
+      value,
+      tokenType: 'Bearer',
+      expiresAt: requestedAt.now + lifetimeMs,
+      leftMs: requestedAt.monotonic + lifetimeMs - clock.monotonic(),
+      lifetimeMs,
+      ...(scope !== undefined && { scope }),
+    }
   }
 }
 

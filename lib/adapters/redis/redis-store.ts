@@ -17,6 +17,8 @@ const generationMs = 2 * longestTokenMs
 const mostGenerations = 10_000
 /** Sign-outs that could not be told to Redis yet. */
 const mostForgotten = 10_000
+/** What a reply may take: clocks that differ by less are taken for the same. */
+const clockNoise = 1_000
 /** Place of a notice, which is in no entry. */
 const noticePlace = 'notice'
 
@@ -92,12 +94,16 @@ class RedisStore implements TokenStore, SessionStore {
     await this.#settled(account)
     for (const each of names) {
       const { entry, place, generation } = await each.token(key, account)
-      const [value, current = ''] = textsIn(await this.#commands.send(['MGET', entry, generation]))
+      const [texts, left] = await Promise.all([
+        this.#commands.send(['MGET', entry, generation]),
+        this.#commands.send(['PTTL', entry]),
+      ])
+      const [value, current = ''] = textsIn(texts)
       this.#note(account, generation, current)
       if (value === undefined) continue
       // What seals has this shape; the core checks the token like a server's answer (G6).
       const kept = (await sealed.open(place, value)) as { token: StoredToken; generation: string }
-      if (current === '' || kept.generation === current) return kept.token
+      if (current === '' || kept.generation === current) return withWhatIsLeft(kept.token, numberIn(left))
     }
     return undefined
   }
@@ -105,12 +111,13 @@ class RedisStore implements TokenStore, SessionStore {
   async set(key: string, token: StoredToken, account: string): Promise<void> {
     const { names, sealed } = await this.#open()
     await this.#settled(account)
-    const left = Math.floor(Math.min(token.expiresAt - Date.now(), longestTokenMs))
+    const { leftMs = token.expiresAt - Date.now(), ...kept } = token
+    const left = Math.floor(Math.min(leftMs, longestTokenMs))
     if (!(left > 0)) return
     const { entry, place, generation, index } = await names[0].token(key, account)
     // An account that this process has not asked for may have been forgotten since the token was obtained.
     const known = this.#generations.get(generation) ?? 'unknown'
-    const value = await sealed.seal(place, { token, generation: known === 'unknown' ? '' : known })
+    const value = await sealed.seal(place, { token: kept, generation: known === 'unknown' ? '' : known })
     const reply = await this.#commands.run(
       keepEntry,
       [entry, generation, index],
@@ -278,6 +285,11 @@ class RedisStore implements TokenStore, SessionStore {
   #tell(account: string): void {
     for (const listener of this.#listeners) listener(account)
   }
+}
+
+/** The clock of Redis counts too if it says that the token ends before what is written in it. */
+function withWhatIsLeft(token: StoredToken, leftMs: number): StoredToken {
+  return leftMs < token.expiresAt - Date.now() - clockNoise ? { ...token, leftMs } : token
 }
 
 /** A map with room for one more: the oldest makes way. */

@@ -1,0 +1,309 @@
+import { createCrossAppAccess, idTokenFromRefreshToken } from '../../lib/index.ts'
+import type {
+  CrossAppAccess,
+  CrossAppAccessEvent,
+  CrossAppAccessOptions,
+  SessionStore,
+  StoredToken,
+  TokenStore,
+} from '../../lib/index.ts'
+
+const resource = 'https://mcp.example/mcp'
+const idp = { issuer: 'https://idp.example', clientId: 'a', tokenEndpoint: 'https://idp.example/token' }
+const hang = () => new Promise<never>(() => undefined)
+const caught = (work: Promise<unknown>): Promise<unknown> => work.catch((error: unknown) => error)
+
+/** Servers that answer at once; tokens are numbered. */
+function enterprise() {
+  const sent: string[] = []
+  const answer = (body: object) => new Response(JSON.stringify(body))
+  const send = async (input: unknown) => {
+    sent.push(new URL(String(input)).host)
+    if (String(input).startsWith(idp.issuer))
+      return answer({ access_token: 'jag', issued_token_type: 'urn:ietf:params:oauth:token-type:id-jag' })
+    return answer({ access_token: `token-${sent.length}`, token_type: 'Bearer', expires_in: 3600 })
+  }
+  return { sent, fetch: send as unknown as typeof fetch }
+}
+
+function processOf(fetch: typeof globalThis.fetch, overrides: Partial<CrossAppAccessOptions>) {
+  const events: CrossAppAccessEvent[] = []
+  const xaa = createCrossAppAccess({
+    idp,
+    authorizationServers: [
+      { issuer: 'https://as.example', clientId: 'b', tokenEndpoint: 'https://as.example/token' },
+    ],
+    resources: [{ url: resource, authorizationServer: 'https://as.example' }],
+    getIdToken: () => 'id-token',
+    fetch,
+    onEvent: (event) => events.push(event),
+    ...overrides,
+  })
+  const failures = () => events.flatMap((event) => (event.type === 'store_failed' ? [event.operation] : []))
+  return Object.assign(xaa, { events, failures })
+}
+
+/** A store with one entry whose lock is somebody else's. */
+function storeWith(overrides: Partial<TokenStore> = {}): TokenStore & { kept: StoredToken[] } {
+  const kept: StoredToken[] = []
+  return {
+    kept,
+    get: async () => kept.at(-1),
+    set: async (_, token) => void kept.push(token),
+    delete: async () => undefined,
+    ...overrides,
+  }
+}
+
+/** Somebody else holds the lock for ever; who waits looks each half second. */
+const heldByAnother: TokenStore['exclusively'] = async (_key, _work, signal, look) => {
+  for (;;) {
+    await new Promise((resolve) => setTimeout(resolve, 500))
+    signal.throwIfAborted()
+    const found = await look?.()
+    if (found !== undefined) return found
+  }
+}
+
+/** How a token turned out, and after how many milliseconds. */
+function timed(xaa: CrossAppAccess) {
+  const outcome: { after?: number; result?: unknown } = {}
+  const started = performance.now()
+  void caught(xaa.getAccessToken(resource)).then((result) =>
+    Object.assign(outcome, { result, after: performance.now() - started }),
+  )
+  return outcome
+}
+
+/** Lets all happen that takes no time. Bounded, so that a spec that fails ends. */
+async function until(holds: () => boolean): Promise<void> {
+  for (let turns = 0; !holds(); turns++) {
+    if (turns > 100_000) throw new Error('This never comes')
+    await new Promise(setImmediate)
+  }
+}
+
+describe('a flight that waits for another process', () => {
+  beforeEach(() => jest.useFakeTimers({ doNotFake: ['setImmediate', 'nextTick', 'queueMicrotask'] }))
+  afterEach(() => jest.useRealTimers())
+
+  it('is temporarily_unavailable when its time is over, and nobody is told to sign in (E4)', async () => {
+    const { sent, fetch } = enterprise()
+    let asked = 0
+    const getIdToken = () => (asked++, 'id-token')
+    let looks = 0
+    const get = async () => (looks++, undefined)
+    const store = storeWith({ exclusively: heldByAnother, get })
+    const xaa = processOf(fetch, { store, getIdToken, timeouts: { acquireMs: 3_000 } })
+    const outcome = timed(xaa)
+    await jest.advanceTimersByTimeAsync(3_500)
+    expect(outcome.result).toMatchObject({ code: 'temporarily_unavailable', step: 'id_token', retryAfter: 1 })
+    expect([outcome.after, asked, sent, xaa.failures()]).toEqual([3_000, 0, [], []])
+    // Once before it waited, and each half second; not once more when the time was over.
+    expect(looks).toBe(6)
+    // As after any failure that passes, the next one tries again a second later (G1).
+    const { result } = timed(xaa)
+    expect(result).toBeUndefined()
+    await jest.advanceTimersByTimeAsync(1_000)
+    store.exclusively = async (_, work) => work()
+    const next = timed(xaa)
+    await until(() => next.result !== undefined)
+    expect(next.result).toMatchObject({ value: 'token-2' })
+  })
+
+  it('takes no silence for a failure while the store shows that it is alive, and waits on (G6)', async () => {
+    const { sent, fetch } = enterprise()
+    const store = storeWith({ exclusively: heldByAnother })
+    const xaa = processOf(fetch, { store, timeouts: { requestMs: 1_000 } })
+    const outcome = timed(xaa)
+    await jest.advanceTimersByTimeAsync(20_000)
+    store.kept.push({
+      value: 'theirs',
+      tokenType: 'Bearer',
+      expiresAt: Date.now() + 3_600_000,
+      lifetimeMs: 3_600_000,
+    })
+    await jest.advanceTimersByTimeAsync(1_000)
+    expect(outcome.result).toMatchObject({ value: 'theirs' })
+    expect([sent, xaa.failures()]).toEqual([[], []])
+  })
+
+  it('is temporarily_unavailable too when idTokenFromRefreshToken waits for another process', async () => {
+    const store: SessionStore = {
+      read: async () => undefined,
+      write: async () => '1',
+      exclusively: heldByAnother as SessionStore['exclusively'],
+    }
+    const { sent, fetch } = enterprise()
+    const refreshing = idTokenFromRefreshToken({ idp, refreshToken: 'r', session: 's', store, fetch })
+    // Applications wrap it.
+    const xaa = processOf(fetch, {
+      getIdToken: async (context) => refreshing(context),
+      timeouts: { acquireMs: 3_000 },
+    })
+    const outcome = timed(xaa)
+    await jest.advanceTimersByTimeAsync(3_500)
+    expect(outcome.result).toMatchObject({ code: 'temporarily_unavailable', step: 'id_token' })
+    expect(sent).toEqual([])
+    // The application's own code that takes too long stays what it is.
+    const slow = timed(processOf(fetch, { getIdToken: hang, timeouts: { acquireMs: 3_000 } }))
+    await jest.advanceTimersByTimeAsync(3_500)
+    expect(slow.result).toMatchObject({ code: 'id_token_unavailable' })
+  })
+})
+
+describe('a store that is slow or hangs', () => {
+  beforeEach(() => jest.useFakeTimers({ doNotFake: ['setImmediate', 'nextTick', 'queueMicrotask'] }))
+  afterEach(() => jest.useRealTimers())
+  const slow = <T>(ms: number, value?: T) =>
+    new Promise<T>((resolve) => setTimeout(() => resolve(value as T), ms))
+
+  it.each<[string, Partial<TokenStore>, string[]]>([
+    ['hangs when it is read', { get: hang }, ['get']],
+    ['hangs when it is written', { set: hang }, ['set']],
+    ['has a lock that hangs', { exclusively: hang }, ['lock']],
+    ['hangs under the lock', { set: hang, exclusively: async (_, work) => work() }, ['set']],
+    // Each answer comes in time, all together do not.
+    [
+      'takes 900 ms for everything',
+      {
+        get: () => slow(900),
+        set: () => slow(900),
+        exclusively: async (_, work) => (await slow(900), work()),
+      },
+      ['lock'],
+    ],
+    [
+      'takes 300 ms for everything',
+      {
+        get: () => slow(300),
+        set: () => slow(300),
+        exclusively: async (_, work) => (await slow(300), work()),
+      },
+      ['set'],
+    ],
+  ])('delays no request by more than one requestMs, all in all: one that %s (G6)', async (_, how, failed) => {
+    const { fetch } = enterprise()
+    let busy = 0
+    const watched = <T>(work: Promise<T>): Promise<T> => (busy++, work.finally(() => busy--))
+    const store = storeWith(how)
+    const { get, set, exclusively } = store
+    store.get = (...all) => watched(get(...all))
+    store.set = (...all) => watched(set(...all))
+    // The wait for the lock, and not the work under it.
+    if (exclusively !== undefined)
+      store.exclusively = (key, work, ...rest) => {
+        let begin: () => void = () => undefined
+        const begun = new Promise<void>((resolve) => (begin = resolve))
+        const turn = exclusively(key, () => (begin(), work()), ...rest)
+        void watched(
+          Promise.race([
+            begun,
+            turn.then(
+              () => undefined,
+              () => undefined,
+            ),
+          ]),
+        )
+        return turn
+      }
+    const xaa = processOf(fetch, { store, timeouts: { requestMs: 1_000 } })
+    const outcome = timed(xaa)
+    // Time passes only while the store is being asked, and no more than there may.
+    for (let spent = 0; outcome.result === undefined && spent < 1_000;)
+      if (busy > 0) await jest.advanceTimersByTimeAsync(((spent += 50), 50))
+      else await new Promise(setImmediate)
+    await until(() => outcome.result !== undefined)
+    expect(outcome.result).toMatchObject({ tokenType: 'Bearer' })
+    expect(xaa.failures()).toEqual(failed)
+  })
+
+  it('has a rest after a failure, with pauses that double, and then is tried by one: events for both (G6)', async () => {
+    const { fetch } = enterprise()
+    let down = true
+    let asked = 0
+    const get = async () => {
+      asked++
+      if (down) throw new Error('down')
+      return undefined
+    }
+    const xaa = processOf(fetch, { store: storeWith({ get }) })
+    let users = 0
+    const obtain = async () => {
+      const crowd = Array.from({ length: 5 }, () => xaa.forSubject(String(users++), () => 'id-token'))
+      await Promise.all(crowd.map((user) => user.getAccessToken(resource)))
+    }
+    await obtain()
+    // Those under way together are asked together; then nobody asks.
+    expect([asked, xaa.failures().length]).toEqual([5, 5])
+    for (const [pause, tries] of [
+      [999, 5],
+      [1, 6],
+      [1_999, 6],
+      [1, 7],
+    ] as const) {
+      await jest.advanceTimersByTimeAsync(pause)
+      await obtain()
+      expect([pause, asked]).toEqual([pause, tries])
+    }
+    down = false
+    await jest.advanceTimersByTimeAsync(4_000)
+    await obtain()
+    expect(xaa.events.filter(({ type }) => type === 'store_recovered')).toHaveLength(1)
+    const before = asked
+    await obtain()
+    expect(asked).toBe(before + 5)
+  })
+})
+
+describe('the work under the lock', () => {
+  it('that fails is told as it is, and not tried again without the store', async () => {
+    const { sent, fetch } = enterprise()
+    const refusing = (async (input: unknown) => {
+      await fetch(String(input))
+      return new Response(JSON.stringify({ error: 'access_denied' }), { status: 400 })
+    }) as typeof globalThis.fetch
+    const store = storeWith({ exclusively: async (_, work) => work() })
+    const xaa = processOf(refusing, { store })
+    expect(await caught(xaa.getAccessToken(resource))).toMatchObject({ code: 'policy_denied' })
+    expect([sent, xaa.failures()]).toEqual([['idp.example'], []])
+  })
+})
+
+describe('clocks that differ', () => {
+  const clockAhead = (ms: number) => ({
+    now: () => Date.now() + ms,
+    monotonic: () => performance.now(),
+  })
+  const hour = 3_600_000
+
+  it.each([-10 * hour, -600_000, 0, 600_000, 10 * hour])(
+    'of a process by %d ms change nothing in how long a store is to keep its token',
+    async (ahead) => {
+      const { fetch } = enterprise()
+      const store = storeWith()
+      await processOf(fetch, { store, clock: clockAhead(ahead) }).getAccessToken(resource)
+      const { leftMs = 0, expiresAt = 0 } = store.kept[0] ?? {}
+      expect(leftMs).toBeLessThanOrEqual(hour)
+      expect(leftMs).toBeGreaterThan(hour - 60_000)
+      expect(Math.abs(expiresAt - Date.now() - ahead - hour)).toBeLessThan(60_000)
+    },
+  )
+
+  it('give no token more time than the clock of the store says (E5)', async () => {
+    const { fetch } = enterprise()
+    const store = storeWith()
+    store.kept.push({
+      value: 'theirs',
+      tokenType: 'Bearer',
+      expiresAt: Date.now() + 2 * hour,
+      lifetimeMs: hour,
+      leftMs: 600_000,
+    })
+    const { value, expiresAt = Infinity } = await processOf(fetch, { store }).getAccessToken(resource)
+    expect(value).toBe('theirs')
+    expect(expiresAt).toBeLessThanOrEqual(Date.now() + 600_000)
+    store.kept.push({ ...(store.kept[0] as StoredToken), leftMs: 5_000 })
+    expect((await processOf(fetch, { store }).getAccessToken(resource)).value).not.toBe('theirs')
+  })
+})

@@ -1,8 +1,7 @@
 import { startDeadline } from './token/deadline.ts'
-import { SharedSession, StoreFailure } from './token/shared-session.ts'
-import type { SessionTokens } from './token/shared-session.ts'
+import type { SharedSession } from './token/shared-session.ts'
 import { CrossAppAccessError, asRemembered } from './errors.ts'
-import type { CrossAppAccessErrorCode, Finding } from './errors.ts'
+import type { Finding } from './errors.ts'
 import { secretsOf } from './protocol/client-authentication.ts'
 import type { ProtocolContext } from './protocol/context.ts'
 import { discoverAuthorizationServer } from './protocol/discovery.ts'
@@ -12,6 +11,8 @@ import { jwtExpiry, readClaims } from './protocol/id-jag.ts'
 import { Secrets, copyOfCause } from './protocol/redaction.ts'
 import { refused, sharedMeaning } from './protocol/refusal.ts'
 import type { ServerRegistration } from './protocol/registration.ts'
+import type { AuthorizationServerMetadata } from './protocol/metadata.ts'
+import { refreshing } from './protocol/subject-token.ts'
 import type { GetIdToken } from './protocol/subject-token.ts'
 import { requestToken } from './protocol/token-endpoint.ts'
 import { parseRefreshTokenOptions } from './options/refresh-token.ts'
@@ -64,7 +65,12 @@ export function idTokenFromRefreshToken(options: RefreshTokenOptions): GetIdToke
     const usable = idToken !== undefined && isUsable(idToken)
     // A refresh makes no authentication stronger: the same token again says so.
     if (idToken !== undefined && (reason === 'step_up' || (reason === 'initial' && usable))) return idToken
-    return abortable(session.refresh(), signal)
+    const refreshed = session.refresh()
+    // Until it is settled, and not until it is given up.
+    refreshing.add(signal)
+    const done = () => void refreshing.delete(signal)
+    refreshed.then(done, done)
+    return abortable(refreshed, signal)
   }
 }
 
@@ -77,9 +83,7 @@ function isUsable(idToken: string): boolean {
 class Session {
   idToken: string | undefined
   readonly #options: RefreshTokenOptions
-  readonly #shared: SharedSession | undefined
-  /** What could not be written to the store: newer than all it has. */
-  #unwritten: SessionTokens | undefined
+  #shared: Promise<SharedSession> | undefined
   #refreshToken: string
   #unsaved: string | undefined
   #underway: Promise<string> | undefined
@@ -89,10 +93,6 @@ class Session {
   constructor(options: RefreshTokenOptions) {
     this.#options = options
     this.#refreshToken = options.refreshToken
-    const { idp, session, store } = options
-    // Sessions of two clients are never the same, whatever they are called.
-    if (store !== undefined && session !== undefined)
-      this.#shared = new SharedSession(store, JSON.stringify([idp.issuer, idp.clientId, session]))
   }
 
   /** One refresh for all who ask while it runs. */
@@ -125,88 +125,47 @@ class Session {
       await this.#save()
     }
     try {
+      const shared = await this.#sharedSession()
       const idToken =
-        this.#shared === undefined
-          ? await refreshIdToken(idp, this.#refreshToken, this.idToken, context, keep)
-          : await this.#refreshShared(this.#shared, context)
+        shared === undefined
+          ? await refreshIdToken(
+              idp,
+              await tokenEndpointOf(idp, context),
+              this.#refreshToken,
+              this.idToken,
+              context,
+              keep,
+            )
+          : await shared.refresh(this.idToken, context)
       // It may have been left behind, and what it brings is older than what there is.
       if (this.#startedAt === startedAt) this.idToken = idToken
       return idToken
-    } catch (thrown) {
-      const error = thrown instanceof StoreFailure ? storeUnavailable(thrown, context) : thrown
+    } catch (error) {
       if (error instanceof CrossAppAccessError) this.#remember(error)
       throw error
     }
   }
 
-  /** Takes what another process has obtained, or refreshes while no other process does. */
-  async #refreshShared(shared: SharedSession, context: ProtocolContext): Promise<string> {
-    const before = this.idToken
-    const look = async () => this.#newer((await shared.read())?.tokens, before, context)
-    return (await look()) ?? (await shared.exclusively(() => this.#present(shared, before, context), look))
-  }
-
-  /** The ID token in the store, if it is good and another than the one that was not. */
-  #newer(
-    tokens: SessionTokens | undefined,
-    before: string | undefined,
-    context: ProtocolContext,
-  ): string | undefined {
-    context.secrets?.add(tokens?.refreshToken, tokens?.idToken)
-    const { idToken } = tokens ?? {}
-    if (idToken === undefined || idToken === before || !isUsable(idToken)) return undefined
-    if (isOfSameUser(idToken, before)) return idToken
-    throw refreshFailure(context, {
-      code: 'invalid_response',
-      detail: 'the ID token in the store is not of the user of the one before',
-      finding: findings.otherUserInRefresh(),
-    })
-  }
-
-  /** Presents the refresh token, which nobody else presents: what the store says of it is written before and after. */
-  async #present(
-    shared: SharedSession,
-    before: string | undefined,
-    context: ProtocolContext,
-  ): Promise<string> {
-    const stored = await shared.read()
-    const found = this.#newer(stored?.tokens, before, context)
-    if (found !== undefined) return found
-    const unwritten = this.#unwritten
-    if (unwritten !== undefined) {
-      await this.#write(shared, unwritten, stored?.version)
-      const made = this.#newer(unwritten, before, context)
-      return made ?? (await this.#present(shared, before, context))
-    }
-    checkPresentable(stored?.tokens, context)
-    const sent: SessionTokens = stored?.tokens ?? { refreshToken: this.#refreshToken }
-    const version = await shared.write({ ...sent, presentedAt: Date.now() }, stored?.version)
-    if (version === undefined) throw new StoreFailure('Another process has written meanwhile')
-    const keep = async (refreshToken = sent.refreshToken, idToken?: string): Promise<void> => {
-      const steady = refreshToken === sent.refreshToken
-      await this.#write(shared, { refreshToken, idToken: idToken ?? sent.idToken, steady }, version)
-      if (steady) return
-      this.#unsaved = refreshToken
-      await this.#save()
-    }
-    try {
-      return await refreshIdToken(this.#options.idp, sent.refreshToken, before, context, keep)
-    } catch (error) {
-      const { code } = error instanceof CrossAppAccessError ? error : {}
-      // An answer that came says what became of it; one that did not come leaves it as it was, for the next attempt.
-      const outcome = code === 'login_required' ? { ...sent, refused: true } : sent
-      if (code === 'login_required' || code === 'temporarily_unavailable' || code === 'client_rejected')
-        await this.#write(shared, outcome, version).catch(() => undefined)
-      throw error
-    }
-  }
-
-  /** Writes what is newer than all that the store has. If that fails, it is written first next time. */
-  async #write(shared: SharedSession, tokens: SessionTokens, version: string | undefined): Promise<void> {
-    this.#refreshToken = tokens.refreshToken
-    this.#unwritten = tokens
-    await shared.write(tokens, version)
-    this.#unwritten = undefined
+  /** What only a session in a store needs is loaded with the first. */
+  async #sharedSession(): Promise<SharedSession | undefined> {
+    const { idp, session, store, refreshToken } = this.#options
+    if (store === undefined || session === undefined) return undefined
+    // Sessions of two clients are never the same, whatever they are called.
+    const name = JSON.stringify([idp.issuer, idp.clientId, session])
+    this.#shared ??= import('./token/shared-session.ts').then(
+      ({ SharedSession }) =>
+        new SharedSession(store, name, refreshToken, {
+          isUsable,
+          isOfSameUser,
+          discover: (context) => tokenEndpointOf(idp, context),
+          present: (...all) => refreshIdToken(idp, ...all),
+          rotated: async (newer) => {
+            this.#unsaved = newer
+            await this.#save()
+          },
+        }),
+    )
+    return await this.#shared
   }
 
   /** Gives the old refresh token up only once the new one is safe. What failed to be saved is saved first next time. */
@@ -246,51 +205,24 @@ function isOfSameUser(refreshed: string, before: string | undefined): boolean {
   )
 }
 
-/** @throws {@link CrossAppAccessError} if the refresh token was refused, or may have been used up (RFC 9700 §4.14). */
-function checkPresentable(tokens: SessionTokens | undefined, context: ProtocolContext): void {
-  if (tokens === undefined) return
-  const { presentedAt, refused, steady } = tokens
-  if (refused !== true && (presentedAt === undefined || steady === true)) return
-  // Whoever presented it may still be there: it has as long as a refresh may take.
-  const waiting = refused !== true && Date.now() - (presentedAt ?? 0) < overdueMs
-  throw refreshFailure(context, {
-    code: waiting ? 'temporarily_unavailable' : 'login_required',
-    detail:
-      refused === true
-        ? 'the identity provider has refused the refresh token'
-        : 'another process presented the refresh token and left no answer: it may be used up',
-    finding: waiting ? findings.sessionStore() : findings.idTokenExpired(),
-  })
-}
-
-function storeUnavailable(thrown: StoreFailure, context: ProtocolContext): CrossAppAccessError {
-  return refreshFailure(context, {
-    code: 'temporarily_unavailable',
-    detail: 'the store of the session cannot be asked, and the refresh token may have been used',
-    finding: findings.sessionStore(),
-    cause: thrown,
-  })
-}
-
-function refreshFailure(
+async function tokenEndpointOf(
+  idp: ServerRegistration,
   context: ProtocolContext,
-  init: { code: CrossAppAccessErrorCode; detail: string; finding: Finding; cause?: unknown },
-): CrossAppAccessError {
-  return failure(context, { ...init, step: 'id_token' })
+): Promise<AuthorizationServerMetadata> {
+  const { issuer, tokenEndpoint } = idp
+  return tokenEndpoint === undefined
+    ? (await discoverAuthorizationServer(issuer, context)).document
+    : { issuer, token_endpoint: String(tokenEndpoint) }
 }
 
 async function refreshIdToken(
   idp: ServerRegistration,
+  server: AuthorizationServerMetadata,
   refreshToken: string,
   before: string | undefined,
   context: ProtocolContext,
   keep: (refreshToken: string | undefined, idToken: string | undefined) => Promise<void>,
 ): Promise<string> {
-  const { issuer, tokenEndpoint } = idp
-  const server =
-    tokenEndpoint === undefined
-      ? (await discoverAuthorizationServer(issuer, context)).document
-      : { issuer, token_endpoint: String(tokenEndpoint) }
   const answer = await requestToken(
     {
       step: 'id_token',

@@ -1,72 +1,328 @@
+import { CrossAppAccessError } from '../errors.ts'
+import type { CrossAppAccessErrorCode } from '../errors.ts'
 import type { SessionStore } from '../options/session-store.ts'
-import { abortable, parseObject } from '../protocol/http.ts'
+import type { AnyFetch, ProtocolContext } from '../protocol/context.ts'
+import { findings } from '../protocol/findings.ts'
+import { abortable, failure, parseObject } from '../protocol/http.ts'
+import type { AuthorizationServerMetadata } from '../protocol/metadata.ts'
 import { startDeadline } from './deadline.ts'
 
 /** Milliseconds for one operation of the store, and for the wait until no other process refreshes. */
 const operationMs = 10_000
 const turnMs = 30_000
+/**
+ * Milliseconds for the request that presents a refresh token: longer than others have. Its answer, however late, holds the
+ * only refresh token that is left; and connections that cannot be had are given up earlier, which says that it is not lost.
+ */
+const presentingMs = 45_000
+/** Whoever presents a refresh token has an answer after so many milliseconds, or never will. */
+const overdueMs = 60_000
+/** Pauses in milliseconds after which what could not be written is tried again, until nobody would wait for it. */
+const pauses = [500, 1_000, 2_000, 4_000, 8_000, 16_000, 28_000]
 /** A session is kept for so many milliseconds after its last use: as long as any known server keeps a refresh token. */
 const sessionMs = 90 * 86_400_000
+/** Refresh tokens that are remembered as used up. */
+const mostSpent = 100
 
 /** What processes share of one sign-in. */
-export interface SessionTokens {
+interface SessionTokens {
   readonly refreshToken: string
   readonly idToken?: string | undefined
   /** When a process began to present the refresh token; nothing once it has an answer. Milliseconds since the epoch. */
   readonly presentedAt?: number | undefined
+  /** Which presentation that was. */
+  readonly mark?: string | undefined
   /** Whether the identity provider has refused it. */
   readonly refused?: boolean | undefined
+  /** Whether it was presented, and its answer lost: it may be used up. */
+  readonly lost?: boolean | undefined
   /** Whether the identity provider gave the same one back: it may be presented again. */
   readonly steady?: boolean | undefined
 }
 
-/** A store of sessions could not be asked, or what it has could not be read. */
-export class StoreFailure extends Error {}
+interface Stored {
+  readonly tokens: SessionTokens
+  readonly version: string
+}
 
-/** One session in a store. Everything that the store does wrong is a {@link StoreFailure}. */
+/** What is to take the place of a mark. */
+interface Pending {
+  readonly tokens: SessionTokens
+  readonly mark: string
+  /** Whether the token was presented. If not, what was marked is to be as it was. */
+  readonly isOutcome: boolean
+  /** Whether the application is to be told of a new refresh token. */
+  readonly isNew: boolean
+}
+
+/** What is done with tokens, in one process or in many. */
+export interface RefreshSteps {
+  /** Whether an ID token is good for a while. */
+  isUsable(idToken: string): boolean
+  isOfSameUser(idToken: string, before: string | undefined): boolean
+  /** Finds the token endpoint. */
+  discover(context: ProtocolContext): Promise<AuthorizationServerMetadata>
+  /** Presents a refresh token, and gives the ID token. What else came is given to `keep` first. */
+  present(
+    server: AuthorizationServerMetadata,
+    refreshToken: string,
+    before: string | undefined,
+    context: ProtocolContext,
+    keep: (refreshToken: string | undefined, idToken: string | undefined) => Promise<void>,
+  ): Promise<string>
+  /** Tells the application of a new refresh token. */
+  rotated(refreshToken: string): Promise<void>
+}
+
+/** A store of sessions could not be asked, or what it has could not be read. The message completes an error's. */
+class StoreFailure extends Error {}
+
+/** One sign-in that processes share. No refresh token is presented that any of them may have used up. */
 export class SharedSession {
   readonly #store: SessionStore
   readonly #name: string
+  readonly #first: string
+  readonly #steps: RefreshSteps
+  /** What the store had last, so far as this process knows. */
+  #seen: SessionTokens | undefined
+  /** Refresh tokens that others have taken the place of: a store that has one again has lost what was newer. */
+  readonly #spent = new Set<string>()
+  /** What the store has not taken. */
+  #pending: Pending | undefined
 
-  constructor(store: SessionStore, name: string) {
+  /** `refreshToken` is the one of the sign-in. */
+  constructor(store: SessionStore, name: string, refreshToken: string, steps: RefreshSteps) {
     this.#store = store
     this.#name = name
+    this.#first = refreshToken
+    this.#steps = steps
   }
 
-  async read(): Promise<{ tokens: SessionTokens; version: string } | undefined> {
+  /**
+   * Takes what another process has obtained, or refreshes while no other process does.
+   *
+   * @throws {@link CrossAppAccessError}; what the application's `onRotate` throws.
+   */
+  async refresh(before: string | undefined, context: ProtocolContext): Promise<string> {
+    const look = async () => this.#newer((await this.#read())?.tokens, before, context)
+    try {
+      return (await look()) ?? (await this.#exclusively(() => this.#refresh(before, context), look))
+    } catch (error) {
+      if (!(error instanceof StoreFailure)) throw error
+      throw refreshFailure(context, 'temporarily_unavailable', error.message, error.cause)
+    }
+  }
+
+  /** The ID token in the store, if it is good and another than the one that was not. */
+  #newer(
+    tokens: SessionTokens | undefined,
+    before: string | undefined,
+    context: ProtocolContext,
+  ): string | undefined {
+    context.secrets?.add(tokens?.refreshToken, tokens?.idToken)
+    const { idToken, refreshToken = '' } = tokens ?? {}
+    if (idToken === undefined || idToken === before || !this.#steps.isUsable(idToken)) return undefined
+    // A store that has gone back in time has nothing newer.
+    if (this.#spent.has(refreshToken)) return undefined
+    if (this.#steps.isOfSameUser(idToken, before)) return idToken
+    throw failure(context, {
+      code: 'invalid_response',
+      step: 'id_token',
+      detail: 'the ID token in the store is not of the user of the one before',
+      finding: findings.otherUserInRefresh(),
+    })
+  }
+
+  /** Runs while no other process runs its own: what the store says of the refresh token is written before and after. */
+  async #refresh(before: string | undefined, context: ProtocolContext): Promise<string> {
+    if (this.#pending !== undefined) await this.#writePending()
+    const stored = await this.#read()
+    const found = this.#newer(stored?.tokens, before, context)
+    if (found !== undefined) return found
+    this.#checkPresentable(stored?.tokens, context)
+    // Before anything is marked: a process that ends here has presented nothing.
+    const server = await this.#steps.discover(context)
+    const { presentedAt: _, mark: __, ...sent } = stored?.tokens ?? { refreshToken: this.#refreshToken() }
+    const mark = crypto.randomUUID()
+    const version = await this.#mark(sent, mark, stored?.version)
+    const watch = new Watch(context.fetch)
+    const watched = { ...context, fetch: watch.fetch, deadline: () => startDeadline(presentingMs) }
+    let isKept = false
+    const keep = async (refreshToken = sent.refreshToken, idToken = sent.idToken): Promise<void> => {
+      isKept = true
+      const steady = refreshToken === sent.refreshToken
+      await this.#write({ refreshToken, idToken, steady }, mark, version, !steady)
+    }
+    try {
+      return await this.#steps.present(server, sent.refreshToken, before, watched, keep)
+    } catch (error) {
+      if (isKept) throw error
+      const lost = sent.steady !== true && !watch.isUnsent && !isAnswer(error)
+      const refused = error instanceof CrossAppAccessError && error.code === 'login_required'
+      // That it could not be written is made up for later. What failed is told.
+      await this.#write({ ...sent, lost, refused }, mark, version).catch(() => undefined)
+      throw error
+    }
+  }
+
+  /** The refresh token of a session that the store does not have. */
+  #refreshToken(): string {
+    return this.#seen?.refreshToken ?? this.#first
+  }
+
+  /** @throws {@link CrossAppAccessError} if the refresh token was refused, or may have been used up (RFC 9700 §4.14). */
+  #checkPresentable(tokens: SessionTokens | undefined, context: ProtocolContext): void {
+    const { refreshToken = '', presentedAt, refused, lost, steady } = tokens ?? {}
+    const signIn = (why: string) => refreshFailure(context, 'login_required', why)
+    if (refused === true) throw signIn('the identity provider has refused the refresh token')
+    if (lost === true) throw signIn('the answer to the refresh token was lost: it may be used up')
+    if (steady === true) return
+    if (
+      tokens === undefined
+        ? this.#seen !== undefined && this.#seen.steady !== true
+        : this.#spent.has(refreshToken)
+    )
+      throw signIn('the store has lost the session, and with it the newest refresh token')
+    if (presentedAt === undefined) return
+    // Whoever presented it may still be there. Clocks may differ in both directions.
+    if (Math.abs(Date.now() - presentedAt) >= overdueMs)
+      throw signIn('another process presented the refresh token and left no answer: it may be used up')
+    throw new StoreFailure('another process has presented the refresh token, and its answer is not there yet')
+  }
+
+  /** Says in the store that the refresh token is about to be presented. Gives the version to replace by the outcome. */
+  async #mark(tokens: SessionTokens, mark: string, before: string | undefined): Promise<string> {
+    // A mark that was not confirmed may be there all the same, of a token that was never presented.
+    this.#pending = { tokens, mark, isOutcome: false, isNew: false }
+    let version: string | undefined
+    try {
+      version = await this.#put({ ...tokens, presentedAt: Date.now(), mark }, before)
+    } catch (error) {
+      this.#writeLater()
+      throw error
+    }
+    this.#pending = undefined
+    if (version === undefined) throw new StoreFailure('another process has written the session meanwhile')
+    return version
+  }
+
+  /** Writes the outcome of a presentation. If that fails it is kept here, and written as soon as it can be. */
+  async #write(tokens: SessionTokens, mark: string, version: string, isNew = false): Promise<void> {
+    const pending = { tokens, mark, isOutcome: true, isNew }
+    this.#pending = pending
+    try {
+      if ((await this.#put(tokens, version)) === undefined) return await this.#writePending()
+    } catch (error) {
+      this.#writeLater()
+      throw error
+    }
+    await this.#written(pending)
+  }
+
+  /** Writes what the store has not taken, unless it has something newer by now. */
+  async #writePending(): Promise<void> {
+    const pending = this.#pending
+    if (pending === undefined) return
+    const stored = await this.#read()
+    const isDue = stored === undefined ? pending.isOutcome : stored.tokens.mark === pending.mark
+    if (isDue && (await this.#put(pending.tokens, stored?.version)) === undefined)
+      throw new StoreFailure('another process has written the session meanwhile')
+    // It may have been taken before, by a store that could not say so.
+    const isThere = isDue || stored?.tokens.refreshToken === pending.tokens.refreshToken
+    if (isThere) await this.#written(pending)
+    else if (this.#pending === pending) this.#pending = undefined
+  }
+
+  async #written(pending: Pending): Promise<void> {
+    // Two may have written it: the application is told once.
+    if (this.#pending !== pending) return
+    this.#pending = undefined
+    if (pending.isNew) await this.#steps.rotated(pending.tokens.refreshToken)
+  }
+
+  #writeLater(): void {
+    const pending = this.#pending
+    const next = (attempt: number) => {
+      const pauseMs = pauses[attempt]
+      if (pauseMs === undefined) return
+      const timer: { unref?: () => void } | number = setTimeout(() => {
+        if (this.#pending === pending) this.#writePending().catch(() => next(attempt + 1))
+      }, pauseMs)
+      // It keeps no process alive: whoever ends it was told.
+      if (typeof timer === 'object') timer.unref?.()
+    }
+    next(0)
+  }
+
+  async #read(): Promise<Stored | undefined> {
     const stored = await asked(() => this.#store.read(this.#name))
     if (stored === undefined) return undefined
     const tokens = toTokens(parseObject(stored.value))
-    if (tokens === undefined) throw new StoreFailure('What the store has is no session')
+    if (tokens === undefined) throw new StoreFailure('what the store has of the session cannot be read')
+    this.#note(tokens)
     return { tokens, version: stored.version }
   }
 
-  /** Gives the version, or nothing if another process has written since `version` was read. */
-  async write(tokens: SessionTokens, version: string | undefined): Promise<string | undefined> {
+  async #put(tokens: SessionTokens, version: string | undefined): Promise<string | undefined> {
     const condition = { version, expiresAt: Date.now() + sessionMs }
-    return await asked(() => this.#store.write(this.#name, JSON.stringify(tokens), condition))
+    const written = await asked(() => this.#store.write(this.#name, JSON.stringify(tokens), condition))
+    if (written !== undefined) this.#note(tokens)
+    return written
   }
 
-  /** Runs `work` in one process at a time. What `work` throws is thrown as it is. */
-  async exclusively<T>(work: () => Promise<T>, look: () => Promise<T | undefined>): Promise<T> {
+  #note(tokens: SessionTokens): void {
+    const before = this.#seen?.refreshToken
+    if (this.#spent.has(tokens.refreshToken)) return
+    if (before !== undefined && before !== tokens.refreshToken) {
+      const [oldest] = this.#spent
+      if (this.#spent.size >= mostSpent && oldest !== undefined) this.#spent.delete(oldest)
+      this.#spent.add(before)
+    }
+    this.#seen = tokens
+  }
+
+  /** Runs `work` in one process at a time. What `work` and `look` throw is thrown as it is. */
+  async #exclusively(work: () => Promise<string>, look: () => Promise<string | undefined>): Promise<string> {
     const deadline = startDeadline(turnMs)
-    let outcome: Promise<T> | undefined
-    let seen: T | undefined
-    const workOnce = () => (outcome ??= work())
-    const lookAndSee = async () => (seen ??= await look())
+    let outcome: Promise<string> | undefined
+    let seen: string | undefined
+    let failed: { readonly error: unknown } | undefined
+    let isOver = false
+    // Once, and not for a store that was left behind and comes back.
+    const workOnce = (): Promise<string> => {
+      if (isOver) return Promise.reject(new StoreFailure('the store gave no turn in time'))
+      // The limit is one of the wait.
+      deadline.clear()
+      return (outcome ??= work())
+    }
+    const lookAndSee = async () => {
+      try {
+        return (seen ??= await look())
+      } catch (error) {
+        failed ??= { error }
+        throw error
+      }
+    }
     try {
-      await abortable(
-        this.#store.exclusively<T | undefined>(this.#name, workOnce, deadline.signal, lookAndSee),
+      const turn = this.#store.exclusively<string | undefined>(
+        this.#name,
+        workOnce,
         deadline.signal,
+        lookAndSee,
       )
+      await abortable(turn, deadline.signal)
     } catch (error) {
       // A failure of the work is told below.
-      if (outcome === undefined) throw new StoreFailure('No turn could be had', { cause: error })
+      if (outcome === undefined) {
+        if (failed !== undefined) throw failed.error
+        throw new StoreFailure('the store of the session gave no turn', { cause: error })
+      }
     } finally {
+      isOver = true
       deadline.clear()
     }
     const given = await (outcome ?? seen)
-    if (given === undefined) throw new StoreFailure('The store gave no turn')
+    if (given === undefined) throw new StoreFailure('the store of the session gave no turn')
     return given
   }
 }
@@ -77,7 +333,8 @@ async function asked<T>(ask: () => Promise<T>): Promise<T> {
     // A store that throws at once is one that rejects.
     return await abortable(new Promise<T>((resolve) => resolve(ask())), deadline.signal)
   } catch (error) {
-    throw new StoreFailure('The store cannot be asked', { cause: error })
+    const why = 'the store of the session cannot be asked, and the refresh token may have been used'
+    throw new StoreFailure(why, { cause: error })
   } finally {
     deadline.clear()
   }
@@ -85,14 +342,69 @@ async function asked<T>(ask: () => Promise<T>): Promise<T> {
 
 // Boundary: what a store gives comes from outside of the process.
 function toTokens(value: Record<string, unknown> | undefined): SessionTokens | undefined {
-  const { refreshToken, idToken, presentedAt, refused, steady } = value ?? {}
+  const { refreshToken, idToken, presentedAt, mark, refused, lost, steady } = value ?? {}
   if (typeof refreshToken !== 'string' || refreshToken === '') return undefined
   if (idToken !== undefined && typeof idToken !== 'string') return undefined
   return {
     refreshToken,
     idToken,
     presentedAt: typeof presentedAt === 'number' ? presentedAt : undefined,
+    mark: typeof mark === 'string' ? mark : undefined,
     refused: refused === true,
+    lost: lost === true,
     steady: steady === true,
   }
+}
+
+/** Watches whether what is posted can have reached the server. */
+class Watch {
+  /** Whether it certainly has not. */
+  isUnsent = true
+  readonly fetch: AnyFetch
+
+  constructor(fetch: AnyFetch) {
+    // Any arguments: what the flow sends, and what its fetch gives.
+    this.fetch = (async (...sent: Parameters<AnyFetch>) => {
+      this.isUnsent = false
+      try {
+        return await fetch(...sent)
+      } catch (error) {
+        this.isUnsent = isNoConnection(error)
+        throw error
+      }
+    }) as AnyFetch
+  }
+}
+
+const noConnection =
+  /^(ECONNREFUSED|ENOTFOUND|EAI_\w+|EHOSTUNREACH|ENETUNREACH|UND_ERR_CONNECT_TIMEOUT|ConnectionRefused|CERT_\w+|ERR_TLS_CERT_\w+|\w*SELF_SIGNED\w*|UNABLE_TO_\w+)$/
+
+/** Whether an error says that no connection was made, or that its other end was not trusted: nothing was sent then. */
+function isNoConnection(error: unknown, depth = 4): boolean {
+  // Boundary: anything can be thrown.
+  const { code, syscall, cause, errors } = (error ?? {}) as Record<string, unknown>
+  if (Array.isArray(errors) && errors.length > 0)
+    return errors.every((each) => isNoConnection(each, depth - 1))
+  if (syscall === 'connect' || syscall === 'getaddrinfo') return true
+  if (typeof code === 'string') return noConnection.test(code)
+  return depth > 1 && cause !== undefined && isNoConnection(cause, depth - 1)
+}
+
+/**
+ * Whether an error is what a server said instead of giving tokens. A gateway that got no answer in time says so too (504),
+ * but knows nothing of what became of the request.
+ */
+function isAnswer(error: unknown): boolean {
+  const { status = 0 } = error instanceof CrossAppAccessError ? error : {}
+  return status >= 300 && status !== 504
+}
+
+function refreshFailure(
+  context: ProtocolContext,
+  code: CrossAppAccessErrorCode,
+  detail: string,
+  cause?: unknown,
+): CrossAppAccessError {
+  const finding = code === 'login_required' ? findings.idTokenExpired() : findings.sessionStore()
+  return failure(context, { code, step: 'id_token', detail, finding, cause })
 }

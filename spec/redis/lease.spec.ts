@@ -82,9 +82,7 @@ describe('who waits for a lease', () => {
     const crowd = Array.from({ length: 20 }, waiter)
     const failed: number[] = []
     for (const { look } of crowd)
-      leases
-        .exclusively(['x', 'y'], async () => 'worked', never, look)
-        .catch(() => failed.push(Date.now()))
+      leases.exclusively(['x', 'y'], async () => 'worked', never, look).catch(() => failed.push(Date.now()))
     await jest.advanceTimersByTimeAsync(10 * second)
     redis.down = true
     await jest.advanceTimersByTimeAsync(second)

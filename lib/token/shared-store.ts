@@ -36,6 +36,8 @@ export interface StoreRequest {
   readonly report: StoreReport
 }
 
+const mostRefused = 1_000
+
 /** Milliseconds that a flight still waits for the store, all its operations together (G6). */
 interface Patience {
   left: number
@@ -49,6 +51,8 @@ interface Patience {
 export class SharedStore {
   readonly #configuration: Configuration
   readonly #health = new StoreHealth()
+  /** Refused tokens that the store may still have: it could not be told, or has not answered yet. */
+  readonly #refused = new Set<string>()
   /** Undefined also with DPoP: what is bound to a key of this process is of no use to another. */
   readonly #store: TokenStore | undefined
 
@@ -92,7 +96,8 @@ export class SharedStore {
     const given = await this.#ask<unknown>('get', report, () => store.get(key, account), patience)
     onLooked()
     const stored = storedToken.safeParse(given).data
-    if (stored === undefined || stored.value === sent?.value) return undefined
+    if (stored === undefined || stored.value === sent?.value || this.#refused.has(stored.value))
+      return undefined
     return this.#isAlive(stored) && isCurrent() ? { grant: this.#toGrant(stored), target } : undefined
   }
 
@@ -141,8 +146,16 @@ export class SharedStore {
   delete(key: string, account: string, { value }: { readonly value: string }, report: StoreReport): void {
     const store = this.#store
     if (store === undefined) return
-    const secrets = new Secrets().add(value)
-    void this.#ask('delete', report, () => store.delete(key, value, account), this.#patience(), secrets)
+    const [oldest] = this.#refused
+    if (this.#refused.size >= mostRefused && oldest !== undefined) this.#refused.delete(oldest)
+    this.#refused.add(value)
+    // After a rest the flight that follows is to find out whether the store is back, or it would go on without.
+    if (this.#health.hasFailed) return
+    const remove = async () => {
+      await store.delete(key, value, account)
+      this.#refused.delete(value)
+    }
+    void this.#ask('delete', report, remove, this.#patience(), new Secrets().add(value))
   }
 
   /**

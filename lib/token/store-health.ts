@@ -10,6 +10,11 @@ export class StoreHealth {
   #until = 0
   #trying = false
 
+  /** Whether it has failed, and not answered since. */
+  get hasFailed(): boolean {
+    return this.#failures > 0
+  }
+
   /** Whether to ask it now. After a rest only the first one who wants to know is told yes, until `trialMs` are over. */
   isWorthAsking(now: number, trialMs: number): boolean {
     if (this.#failures === 0) return true

@@ -75,6 +75,29 @@ describe('a token store shared by processes', () => {
     expect(acme.counts.grants).toBe(2)
   })
 
+  it('is not given one that was refused before the last, though the store could not be told (G6)', async () => {
+    const { state, fetch } = enterprise()
+    const store = memoryStore()
+    let isDown = false
+    const fail = () => Promise.reject(new Error('down'))
+    const clock = { ahead: 0, now: () => Date.now() + clock.ahead, monotonic: () => clock.ahead }
+    const sometimes: TokenStore = {
+      get: (...all) => (isDown ? fail() : store.get(...all)),
+      set: (...all) => (isDown ? fail() : store.set(...all)),
+      delete: (...all) => (isDown ? fail() : store.delete(...all)),
+    }
+    const wrapped = processOf(fetch, { store: sometimes, clock })
+    await wrapped(resource)
+    isDown = true
+    state.revoked.add('Bearer token-1')
+    await wrapped(resource)
+    isDown = false
+    clock.ahead += 60_000
+    state.revoked.add('Bearer token-2')
+    expect(await (await wrapped(resource)).json()).toEqual({ token: 'Bearer token-3' })
+    expect([...store.entries.values()].map(({ value }) => value)).toEqual(['token-3'])
+  })
+
   it('takes no token that is about to expire', async () => {
     const store = memoryStore()
     await processOf({ store })(url)

@@ -3,7 +3,15 @@ import { redisStore } from '../../lib/adapters/redis/index.ts'
 import type { RedisStoreOptions } from '../../lib/adapters/redis/index.ts'
 import type { StoredToken } from '../../lib/index.ts'
 import { RedisServer } from '../support/redis-server.ts'
-import { ioredis, iovalkey, nodeRedis } from './clients.ts'
+import {
+  ioredis,
+  ioredisCluster,
+  iovalkey,
+  iovalkeyCluster,
+  nodeRedis,
+  nodeRedisCluster,
+  nodeRedisWithResp3,
+} from './clients.ts'
 import type { Connection } from './clients.ts'
 import { describeWithRedis } from './describe.ts'
 
@@ -36,6 +44,7 @@ function holding() {
     })
   return { work: () => held.work(), began: () => held.began(), end: () => held.end() }
 }
+type Store = ReturnType<typeof redisStore>
 /** Bounded, so that a spec that fails ends. */
 async function until(holds: () => boolean): Promise<void> {
   for (let turns = 0; !holds(); turns++) {
@@ -108,6 +117,83 @@ describe('redisStore', () => {
   })
 })
 
+/** Everything that two processes do with their stores, but what takes a failure. */
+async function doAll(a: Store, b: Store): Promise<void> {
+  const told: string[] = []
+  b.onForget?.((each) => told.push(each))
+  await b.get(key, account)
+  const token = tokenOf('t-1')
+  await a.set(key, token, account)
+  expect(await b.get(key, account)).toEqual(token)
+  await b.delete(key, 'another', account)
+  expect(await b.get(key, account)).toEqual(token)
+  await b.delete(key, 't-1', account)
+  expect(await a.get(key, account)).toBeUndefined()
+
+  const order: string[] = []
+  const work = (name: string) => async () => {
+    order.push(`${name} begins`)
+    await turn()
+    order.push(`${name} ends`)
+    return name
+  }
+  const both = [a.exclusively?.('x', work('a'), never), b.exclusively?.('x', work('b'), never)]
+  expect(await Promise.all(both)).toEqual(['a', 'b'])
+  expect([order[0]?.[0], order[2]?.[0]]).toEqual([order[1]?.[0], order[3]?.[0]])
+
+  await a.set(key, token, account)
+  await a.forget?.(account)
+  expect(await b.get(key, account)).toBeUndefined()
+  await until(() => told.length > 0)
+  expect(new Set(told)).toEqual(new Set([account]))
+
+  const version = await a.write('s', 'one', { version: undefined, expiresAt: Date.now() + 60_000 })
+  expect(await b.read('s')).toEqual({ value: 'one', version })
+  expect(await b.write('s', 'two', { version, expiresAt: Date.now() + 60_000 })).toBeDefined()
+  expect(await a.write('s', 'three', { version, expiresAt: Date.now() + 60_000 })).toBeUndefined()
+  expect(await a.read('s')).toMatchObject({ value: 'two' })
+}
+
+describeWithRedis('redisStore on a cluster', () => {
+  let nodes: RedisServer[] = []
+  beforeAll(async () => {
+    nodes = await RedisServer.startCluster()
+  })
+  afterEach(async () => {
+    for (const { url } of nodes) {
+      const node = await nodeRedis(url)
+      await node.send('FLUSHALL')
+      await node.close()
+    }
+  })
+  afterAll(async () => {
+    await Promise.all(nodes.map((node) => node.close()))
+  })
+
+  it.each([
+    ['node-redis', nodeRedisCluster],
+    ['ioredis', ioredisCluster],
+    ['iovalkey', iovalkeyCluster],
+  ])('does all it does with %s: what a script touches has one hash tag', async (_, connect) => {
+    const { url = '' } = nodes[0] ?? {}
+    const connections = await Promise.all([connect(url), connect(url)])
+    try {
+      const [a, b] = connections.map(({ send, subscribe }) =>
+        redisStore({ send, subscribe, keys: [next, old] }),
+      )
+      if (a !== undefined && b !== undefined) await doAll(a, b)
+      // Of many users, in all nodes.
+      for (let user = 0; user < 30; user++) {
+        await a?.set(key, tokenOf('t'), `user-${user}`)
+        await a?.forget?.(`user-${user}`)
+        expect(await b?.get(key, `user-${user}`)).toBeUndefined()
+      }
+    } finally {
+      await Promise.all(connections.map((each) => each.close()))
+    }
+  })
+})
+
 describeWithRedis('redisStore on a real server', () => {
   let server: RedisServer
   let client: Connection
@@ -136,43 +222,11 @@ describeWithRedis('redisStore on a real server', () => {
 
   it.each([
     ['node-redis', nodeRedis],
+    ['node-redis and RESP 3', nodeRedisWithResp3],
     ['ioredis', ioredis],
     ['iovalkey', iovalkey],
   ])('does all it does with %s', async (_, connect) => {
-    const [a, b] = [await processWith({}, connect), await processWith({}, connect)]
-    const told: string[] = []
-    b.onForget?.((each) => told.push(each))
-    await b.get(key, account)
-    const token = tokenOf('t-1')
-    await a.set(key, token, account)
-    expect(await b.get(key, account)).toEqual(token)
-    await b.delete(key, 'another', account)
-    expect(await b.get(key, account)).toEqual(token)
-    await b.delete(key, 't-1', account)
-    expect(await a.get(key, account)).toBeUndefined()
-
-    const order: string[] = []
-    const work = (name: string) => async () => {
-      order.push(`${name} begins`)
-      await turn()
-      order.push(`${name} ends`)
-      return name
-    }
-    const both = [a.exclusively?.('x', work('a'), never), b.exclusively?.('x', work('b'), never)]
-    expect(await Promise.all(both)).toEqual(['a', 'b'])
-    expect([order[0]?.[0], order[2]?.[0]]).toEqual([order[1]?.[0], order[3]?.[0]])
-
-    await a.set(key, token, account)
-    await a.forget?.(account)
-    expect(await b.get(key, account)).toBeUndefined()
-    await until(() => told.length > 0)
-    expect(new Set(told)).toEqual(new Set([account]))
-
-    const version = await a.write('s', 'one', { version: undefined, expiresAt: Date.now() + 60_000 })
-    expect(await b.read('s')).toEqual({ value: 'one', version })
-    expect(await b.write('s', 'two', { version, expiresAt: Date.now() + 60_000 })).toBeDefined()
-    expect(await a.write('s', 'three', { version, expiresAt: Date.now() + 60_000 })).toBeUndefined()
-    expect(await a.read('s')).toMatchObject({ value: 'two' })
+    await doAll(await processWith({}, connect), await processWith({}, connect))
   })
 
   it('leaves nothing at rest that says a token, a user, a client id or a URL', async () => {
@@ -207,6 +261,15 @@ describeWithRedis('redisStore on a real server', () => {
     await store.set(key, tokenOf('t', 10 * 86_400_000), account)
     for (const name of await names())
       expect(Number(await client.send('PTTL', name))).toBeLessThanOrEqual(86_400_000)
+  })
+
+  it('gives no token more time than Redis has for it, whatever the clock of who wrote it said (E5)', async () => {
+    const store = await processWith()
+    const ahead = { ...tokenOf('t'), expiresAt: Date.now() + 3_660_000, leftMs: 60_000 }
+    await store.set(key, ahead, account)
+    const { leftMs = Infinity, ...rest } = (await store.get(key, account)) ?? {}
+    expect(leftMs).toBeLessThanOrEqual(60_000)
+    expect({ ...rest, leftMs: 60_000 }).toEqual(ahead)
   })
 
   const spoils: [string, (name: string, value: string) => Promise<unknown>][] = [
@@ -263,6 +326,9 @@ describeWithRedis('redisStore on a real server', () => {
     await store.set(key, tokenOf('u'), account)
     expect(await store.get(key, account)).toMatchObject({ value: 'u' })
     // Without an end, it is no lease.
+    expect(await store.exclusively?.('x', async () => 'worked', never)).toBe('worked')
+    // Nor with one that is a day away.
+    await client.send('SET', lease, 'somebody', 'PX', '86400000')
     expect(await store.exclusively?.('x', async () => 'worked', never)).toBe('worked')
     for (const name of taken) await client.send('DEL', name)
     for (const name of taken) await client.send('LPUSH', name, 'x')

@@ -63,8 +63,9 @@ export function textIn(reply: unknown): string | undefined {
   return reply
 }
 
-/** A reply that is a list of strings, some of which may be missing. */
-export function textsIn(reply: unknown): (string | undefined)[] {
+/** A reply that is a list of strings, some of which may be missing. With RESP 3 it may come as a set. */
+export function textsIn(given: unknown): (string | undefined)[] {
+  const reply: unknown = given instanceof Set ? [...(given as Set<unknown>)] : given
   if (!Array.isArray(reply)) throw new Error('Redis gave an unexpected reply')
   return reply.map(textIn)
 }

@@ -44,7 +44,7 @@ export interface RedisStoreConfiguration extends RedisStoreOptions {
 const known = ['send', 'subscribe', 'keys', 'prefix', 'leaseMs']
 /** Shorter leases would end between two renewals on a busy machine. */
 const shortestLease = 100
-const longestLease = 600_000
+export const longestLease = 600_000
 
 /**
  * Checks the options.

@@ -94,16 +94,13 @@ class RedisStore implements TokenStore, SessionStore {
     await this.#settled(account)
     for (const each of names) {
       const { entry, place, generation } = await each.token(key, account)
-      const [texts, left] = await Promise.all([
-        this.#commands.send(['MGET', entry, generation]),
-        this.#commands.send(['PTTL', entry]),
-      ])
-      const [value, current = ''] = textsIn(texts)
+      const [value, current = ''] = textsIn(await this.#commands.send(['MGET', entry, generation]))
       this.#note(account, generation, current)
       if (value === undefined) continue
       // What seals has this shape; the core checks the token like a server's answer (G6).
       const kept = (await sealed.open(place, value)) as { token: StoredToken; generation: string }
-      if (current === '' || kept.generation === current) return withWhatIsLeft(kept.token, numberIn(left))
+      if (current !== '' && kept.generation !== current) continue
+      return withWhatIsLeft(kept.token, numberIn(await this.#commands.send(['PTTL', entry])))
     }
     return undefined
   }

@@ -1,12 +1,17 @@
+import { longestLease } from './options.ts'
+
 /*
  * What must happen in Redis in one piece. All keys of a script are declared and have the same hash tag, so that it runs on
  * a cluster too. A key of another type than expected is garbage: it is overwritten, never an error.
  */
 
-/** KEYS: lease. ARGV: owner, milliseconds. Gives 0 if the lease is the owner's now, else the milliseconds it has left. */
+/**
+ * KEYS: lease. ARGV: owner, milliseconds. Gives 0 if the lease is the owner's now, else the milliseconds it has left. What
+ * has no end, or one that no lease has, is none.
+ */
 export const acquireLease = `
 local left = redis.call('PTTL', KEYS[1])
-if left >= 0 then return math.max(left, 1) end
+if left >= 0 and left <= ${longestLease} then return math.max(left, 1) end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 0`
 

@@ -555,6 +555,25 @@ describeWithRedis('redisStore on a real server', () => {
       expect(await a.get(key, account)).toMatchObject({ value: 'newer' })
     })
 
+    it('keeps a token from being put there by a process that has not looked since it started (H8)', async () => {
+      const [a, late] = [await processWith(), await processWith({ subscribe: undefined })]
+      await a.forget?.(account)
+      await late.set(key, tokenOf('of unknown age'), account)
+      expect(await a.get(key, account)).toBeUndefined()
+      await late.get(key, account)
+      await late.set(key, tokenOf('newer'), account)
+      expect(await a.get(key, account)).toMatchObject({ value: 'newer' })
+    })
+
+    it('holds for a token that Redis still has, since it has lost where it is (H8)', async () => {
+      const [a, b] = [await processWith(), await processWith()]
+      await a.set(key, tokenOf('t'), account)
+      await client.send('DEL', (await names()).find((name) => name.endsWith(':index')) ?? '')
+      await a.forget?.(account)
+      expect(await entryName()).not.toBe('')
+      expect(await b.get(key, account)).toBeUndefined()
+    })
+
     it('is told to others at once with notices, without them at the next look', async () => {
       const [a, b] = [await processWith(), await processWith()]
       const c = await processWith({ subscribe: undefined })
@@ -567,6 +586,8 @@ describeWithRedis('redisStore on a real server', () => {
       await until(() => told.length > 0)
       expect(told).toEqual(['b'])
       await c.get(key, account)
+      // Once, also to who looks after it was told.
+      await b.get(key, account)
       expect(told).toEqual(['b', 'c'])
     })
 

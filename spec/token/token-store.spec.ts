@@ -106,6 +106,54 @@ describe('a token store shared by processes', () => {
     expect(acme.counts.grants).toBe(2)
   })
 
+  /** Something that a spec holds up. */
+  function gate() {
+    let open: () => void = () => undefined
+    const passed = new Promise<void>((resolve) => (open = resolve))
+    let reached: () => void = () => undefined
+    const isReached = new Promise<void>((resolve) => (reached = resolve))
+    return { pass: () => (reached(), passed), open: () => open(), isReached }
+  }
+
+  it('is given no token that was being obtained at a sign-out (H8)', async () => {
+    const { state, fetch } = enterprise()
+    const store = memoryStore()
+    const idToken = gate()
+    const getIdToken = () => idToken.pass().then(() => 'id-token')
+    const { xaa } = processOf(fetch, { store, getIdToken, fetch })
+    const obtained = xaa.getAccessToken(resource)
+    await idToken.isReached
+    xaa.invalidate()
+    idToken.open()
+    // Who asked before is answered.
+    expect((await obtained).value).toBe('token-1')
+    expect(store.entries.size).toBe(0)
+    expect((await xaa.getAccessToken(resource)).value).toBe('token-2')
+    expect(state.grants).toBe(2)
+  })
+
+  it('gives no token that it was being asked for at a sign-out (H8)', async () => {
+    const { state, fetch } = enterprise()
+    const store = memoryStore()
+    await processOf(fetch, { store })(resource)
+    const asked = gate()
+    const slow: TokenStore = {
+      ...store,
+      get: async (key) => {
+        const before = store.entries.get(key)
+        await asked.pass()
+        return before
+      },
+    }
+    const { xaa } = processOf(fetch, { store: slow, fetch })
+    const obtained = xaa.getAccessToken(resource)
+    await asked.isReached
+    xaa.invalidate()
+    asked.open()
+    expect((await obtained).value).toBe('token-2')
+    expect(state.grants).toBe(2)
+  })
+
   it('lets one process work at a time, where the store can see to it', async () => {
     let last: Promise<unknown> = Promise.resolve()
     const store: TokenStore = {

@@ -1,12 +1,12 @@
 import { startDeadline } from './token/deadline.ts'
 import type { SharedSession } from './token/shared-session.ts'
 import { CrossAppAccessError, asRemembered } from './errors.ts'
-import type { Finding } from './errors.ts'
+import type { CrossAppAccessErrorCode, Finding } from './errors.ts'
 import { secretsOf } from './protocol/client-authentication.ts'
 import type { ProtocolContext } from './protocol/context.ts'
 import { discoverAuthorizationServer } from './protocol/discovery.ts'
 import { findings } from './protocol/findings.ts'
-import { abortable, failure } from './protocol/http.ts'
+import { abortable, failure, parseObject } from './protocol/http.ts'
 import { jwtExpiry, readClaims } from './protocol/id-jag.ts'
 import { Secrets, copyOfCause } from './protocol/redaction.ts'
 import { refused, sharedMeaning } from './protocol/refusal.ts'
@@ -163,6 +163,11 @@ class Session {
             this.#unsaved = newer
             await this.#save()
           },
+          failure: sessionFailure,
+          isFailure: (error) => error instanceof CrossAppAccessError,
+          startDeadline,
+          abortable,
+          parseObject,
         }),
     )
     return await this.#shared
@@ -203,6 +208,21 @@ function isOfSameUser(refreshed: string, before: string | undefined): boolean {
   return (
     now.iss === then.iss && now.sub === then.sub && [then.aud].flat().every((aud) => audiences.includes(aud))
   )
+}
+
+function sessionFailure(
+  context: ProtocolContext,
+  code: CrossAppAccessErrorCode,
+  detail: string,
+  cause?: unknown,
+): CrossAppAccessError {
+  const finding =
+    code === 'login_required'
+      ? findings.idTokenExpired()
+      : code === 'invalid_response'
+        ? findings.otherUserInRefresh()
+        : findings.sessionStore()
+  return failure(context, { code, step: 'id_token', detail, finding, cause })
 }
 
 async function tokenEndpointOf(

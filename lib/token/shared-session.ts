@@ -1,11 +1,11 @@
-import { CrossAppAccessError } from '../errors.ts'
-import type { CrossAppAccessErrorCode } from '../errors.ts'
+import type { CrossAppAccessError, CrossAppAccessErrorCode } from '../errors.ts'
 import type { SessionStore } from '../options/session-store.ts'
 import type { AnyFetch, ProtocolContext } from '../protocol/context.ts'
-import { findings } from '../protocol/findings.ts'
-import { abortable, failure, parseObject } from '../protocol/http.ts'
 import type { AuthorizationServerMetadata } from '../protocol/metadata.ts'
-import { startDeadline } from './deadline.ts'
+import type { Deadline } from './deadline.ts'
+
+// This is loaded with the first session in a store, and imports nothing but types: what it shared with the root entry
+// would be a piece of its own in every bundle, and make the entry larger.
 
 /** Milliseconds for one operation of the store, and for the wait until no other process refreshes. */
 const operationMs = 10_000
@@ -72,6 +72,12 @@ export interface RefreshSteps {
   ): Promise<string>
   /** Tells the application of a new refresh token. */
   rotated(refreshToken: string): Promise<void>
+  /** Makes an error: of a sign-in that is over, or of a store. */
+  failure(context: ProtocolContext, code: CrossAppAccessErrorCode, detail: string, cause?: unknown): Error
+  isFailure(error: unknown): error is CrossAppAccessError
+  startDeadline(ms: number): Deadline
+  abortable<T>(work: Promise<T>, signal: AbortSignal): Promise<T>
+  parseObject(text: string): Record<string, unknown> | undefined
 }
 
 /** A store of sessions could not be asked, or what it has could not be read. The message completes an error's. */
@@ -109,7 +115,7 @@ export class SharedSession {
       return (await look()) ?? (await this.#exclusively(() => this.#refresh(before, context), look))
     } catch (error) {
       if (!(error instanceof StoreFailure)) throw error
-      throw refreshFailure(context, 'temporarily_unavailable', error.message, error.cause)
+      throw this.#steps.failure(context, 'temporarily_unavailable', error.message, error.cause)
     }
   }
 
@@ -125,12 +131,11 @@ export class SharedSession {
     // A store that has gone back in time has nothing newer.
     if (this.#spent.has(refreshToken)) return undefined
     if (this.#steps.isOfSameUser(idToken, before)) return idToken
-    throw failure(context, {
-      code: 'invalid_response',
-      step: 'id_token',
-      detail: 'the ID token in the store is not of the user of the one before',
-      finding: findings.otherUserInRefresh(),
-    })
+    throw this.#steps.failure(
+      context,
+      'invalid_response',
+      'the ID token in the store is not of the user of the one before',
+    )
   }
 
   /** Runs while no other process runs its own: what the store says of the refresh token is written before and after. */
@@ -146,7 +151,11 @@ export class SharedSession {
     const mark = crypto.randomUUID()
     const version = await this.#mark(sent, mark, stored?.version)
     const watch = new Watch(context.fetch)
-    const watched = { ...context, fetch: watch.fetch, deadline: () => startDeadline(presentingMs) }
+    const watched = {
+      ...context,
+      fetch: watch.fetch,
+      deadline: () => this.#steps.startDeadline(presentingMs),
+    }
     let isKept = false
     const keep = async (refreshToken = sent.refreshToken, idToken = sent.idToken): Promise<void> => {
       isKept = true
@@ -157,8 +166,8 @@ export class SharedSession {
       return await this.#steps.present(server, sent.refreshToken, before, watched, keep)
     } catch (error) {
       if (isKept) throw error
-      const lost = sent.steady !== true && !watch.isUnsent && !isAnswer(error)
-      const refused = error instanceof CrossAppAccessError && error.code === 'login_required'
+      const lost = sent.steady !== true && !watch.isUnsent && !this.#isAnswer(error)
+      const refused = this.#steps.isFailure(error) && error.code === 'login_required'
       // That it could not be written is made up for later. What failed is told.
       await this.#write({ ...sent, lost, refused }, mark, version).catch(() => undefined)
       throw error
@@ -173,7 +182,7 @@ export class SharedSession {
   /** @throws {@link CrossAppAccessError} if the refresh token was refused, or may have been used up (RFC 9700 §4.14). */
   #checkPresentable(tokens: SessionTokens | undefined, context: ProtocolContext): void {
     const { refreshToken = '', presentedAt, refused, lost, steady } = tokens ?? {}
-    const signIn = (why: string) => refreshFailure(context, 'login_required', why)
+    const signIn = (why: string) => this.#steps.failure(context, 'login_required', why)
     if (refused === true) throw signIn('the identity provider has refused the refresh token')
     if (lost === true) throw signIn('the answer to the refresh token was lost: it may be used up')
     if (steady === true) return
@@ -255,9 +264,9 @@ export class SharedSession {
   }
 
   async #read(): Promise<Stored | undefined> {
-    const stored = await asked(() => this.#store.read(this.#name))
+    const stored = await this.#asked(() => this.#store.read(this.#name))
     if (stored === undefined) return undefined
-    const tokens = toTokens(parseObject(stored.value))
+    const tokens = toTokens(this.#steps.parseObject(stored.value))
     if (tokens === undefined) throw new StoreFailure('what the store has of the session cannot be read')
     this.#note(tokens)
     return { tokens, version: stored.version }
@@ -265,7 +274,7 @@ export class SharedSession {
 
   async #put(tokens: SessionTokens, version: string | undefined): Promise<string | undefined> {
     const condition = { version, expiresAt: Date.now() + sessionMs }
-    const written = await asked(() => this.#store.write(this.#name, JSON.stringify(tokens), condition))
+    const written = await this.#asked(() => this.#store.write(this.#name, JSON.stringify(tokens), condition))
     if (written !== undefined) this.#note(tokens)
     return written
   }
@@ -281,9 +290,32 @@ export class SharedSession {
     this.#seen = tokens
   }
 
+  async #asked<T>(ask: () => Promise<T>): Promise<T> {
+    const { startDeadline, abortable } = this.#steps
+    const deadline = startDeadline(operationMs)
+    try {
+      // A store that throws at once is one that rejects.
+      return await abortable(new Promise<T>((resolve) => resolve(ask())), deadline.signal)
+    } catch (error) {
+      const why = 'the store of the session cannot be asked, and the refresh token may have been used'
+      throw new StoreFailure(why, { cause: error })
+    } finally {
+      deadline.clear()
+    }
+  }
+
+  /**
+   * Whether an error is what a server said instead of giving tokens. A gateway that got no answer in time says so too
+   * (504), but knows nothing of what became of the request.
+   */
+  #isAnswer(error: unknown): boolean {
+    const { status = 0 } = this.#steps.isFailure(error) ? error : {}
+    return status >= 300 && status !== 504
+  }
+
   /** Runs `work` in one process at a time. What `work` and `look` throw is thrown as it is. */
   async #exclusively(work: () => Promise<string>, look: () => Promise<string | undefined>): Promise<string> {
-    const deadline = startDeadline(turnMs)
+    const deadline = this.#steps.startDeadline(turnMs)
     let outcome: Promise<string> | undefined
     let seen: string | undefined
     let failed: { readonly error: unknown } | undefined
@@ -310,7 +342,7 @@ export class SharedSession {
         deadline.signal,
         lookAndSee,
       )
-      await abortable(turn, deadline.signal)
+      await this.#steps.abortable(turn, deadline.signal)
     } catch (error) {
       // A failure of the work is told below.
       if (outcome === undefined) {
@@ -324,19 +356,6 @@ export class SharedSession {
     const given = await (outcome ?? seen)
     if (given === undefined) throw new StoreFailure('the store of the session gave no turn')
     return given
-  }
-}
-
-async function asked<T>(ask: () => Promise<T>): Promise<T> {
-  const deadline = startDeadline(operationMs)
-  try {
-    // A store that throws at once is one that rejects.
-    return await abortable(new Promise<T>((resolve) => resolve(ask())), deadline.signal)
-  } catch (error) {
-    const why = 'the store of the session cannot be asked, and the refresh token may have been used'
-    throw new StoreFailure(why, { cause: error })
-  } finally {
-    deadline.clear()
   }
 }
 
@@ -388,23 +407,4 @@ function isNoConnection(error: unknown, depth = 4): boolean {
   if (syscall === 'connect' || syscall === 'getaddrinfo') return true
   if (typeof code === 'string') return noConnection.test(code)
   return depth > 1 && cause !== undefined && isNoConnection(cause, depth - 1)
-}
-
-/**
- * Whether an error is what a server said instead of giving tokens. A gateway that got no answer in time says so too (504),
- * but knows nothing of what became of the request.
- */
-function isAnswer(error: unknown): boolean {
-  const { status = 0 } = error instanceof CrossAppAccessError ? error : {}
-  return status >= 300 && status !== 504
-}
-
-function refreshFailure(
-  context: ProtocolContext,
-  code: CrossAppAccessErrorCode,
-  detail: string,
-  cause?: unknown,
-): CrossAppAccessError {
-  const finding = code === 'login_required' ? findings.idTokenExpired() : findings.sessionStore()
-  return failure(context, { code, step: 'id_token', detail, finding, cause })
 }

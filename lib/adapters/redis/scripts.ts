@@ -9,7 +9,7 @@ import { longestLease } from './options.ts'
  * KEYS: lease. ARGV: owner, milliseconds. Gives 0 if the lease is the owner's now, else the milliseconds it has left. What
  * has no end, or one that no lease has, is none.
  */
-export const acquireLease = `
+export const acquireLease: string = `
 local left = redis.call('PTTL', KEYS[1])
 if left >= 0 and left <= ${longestLease} then return math.max(left, 1) end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])

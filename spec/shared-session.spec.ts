@@ -118,6 +118,12 @@ describe('a session that processes share', () => {
     expect(shown()).toEqual([refreshToken, rotated[0]])
   })
 
+  it('is refreshed once for all who ask at the same time, with a store that calls nobody back meanwhile', async () => {
+    const { a, b, start } = await fleet()
+    const tokens = await Promise.all([a, b, start(), start()].map((each) => ask(each)))
+    expect([new Set(tokens).size, shown().length]).toEqual([1, 1])
+  })
+
   it('works with an identity provider that does not rotate', async () => {
     enterprise.idp.behaviour.rotateRefreshTokens = false
     const { a, b, rotated, refreshToken } = await fleet()

@@ -20,8 +20,13 @@ class Redis {
   }
 }
 
-function leasesOn(redis: Redis, { subscribe = false, leaseMs = 10_000 } = {}): Leases {
-  const notices = new Notices(subscribe ? () => undefined : undefined, 'channel')
+interface Settings {
+  subscribe?: boolean | ((channel: string, listener: (message: string) => void) => void)
+  leaseMs?: number
+}
+function leasesOn(redis: Redis, { subscribe = false, leaseMs = 10_000 }: Settings = {}): Leases {
+  const subscribed = subscribe === true ? () => undefined : subscribe
+  const notices = new Notices(subscribed === false ? undefined : subscribed, 'channel')
   return new Leases(new Commands(redis.send, leaseMs / 3), notices, leaseMs)
 }
 
@@ -91,6 +96,24 @@ describe('who waits for a lease', () => {
     expect(crowd.map(({ looks }) => looks.length)).toEqual(looks)
     // All at the same moment, and not one after the other.
     expect([failed.length, new Set(failed).size]).toEqual([20, 1])
+  })
+
+  it('looks at once when a notice says that the lease is free, and at no other notice', async () => {
+    const redis = new Redis()
+    redis.foreign.add('x')
+    let tell: (message: string) => void = () => undefined
+    const leases = leasesOn(redis, { subscribe: (_, listener) => void (tell = listener) })
+    const { look, looks } = waiter()
+    const done = leases.exclusively(['x'], async () => 'worked', never, look)
+    await jest.advanceTimersByTimeAsync(1)
+    for (const other of ['released y', 'forgot x', 'x', '']) tell(other)
+    await jest.advanceTimersByTimeAsync(1)
+    expect(looks).toEqual([])
+    redis.foreign.clear()
+    tell('released x')
+    await jest.advanceTimersByTimeAsync(0)
+    expect(looks).toHaveLength(1)
+    expect(await done).toBe('worked')
   })
 
   it('takes what is found behind another that waits, and leaves that one its turn', async () => {

@@ -256,8 +256,11 @@ describeWithRedis('redisStore on a real server', () => {
   it('keeps nothing longer than its token, or a day', async () => {
     const store = await processWith()
     await store.set(key, tokenOf('t', 50_000), account)
-    for (const name of await names())
+    for (const name of await names()) {
       expect(Number(await client.send('PTTL', name))).toBeLessThanOrEqual(50_000)
+      // One without an end has -1.
+      expect(Number(await client.send('PTTL', name))).toBeGreaterThan(0)
+    }
     await store.set(key, tokenOf('t', 10 * 86_400_000), account)
     for (const name of await names())
       expect(Number(await client.send('PTTL', name))).toBeLessThanOrEqual(86_400_000)
@@ -589,6 +592,19 @@ describeWithRedis('redisStore on a real server', () => {
       // Once, also to who looks after it was told.
       await b.get(key, account)
       expect(told).toEqual(['b', 'c'])
+    })
+
+    it('is not told of by a Redis that has lost everything', async () => {
+      const store = await processWith({ subscribe: undefined })
+      await store.forget?.(account)
+      await store.get(key, account)
+      const told: string[] = []
+      store.onForget?.((each) => told.push(each))
+      await client.send('FLUSHALL')
+      expect(await store.get(key, account)).toBeUndefined()
+      await store.set(key, tokenOf('t'), account)
+      expect(await store.get(key, account)).toMatchObject({ value: 't' })
+      expect(told).toEqual([])
     })
 
     it('is told to other users of the same object, and not again by its own notice', async () => {

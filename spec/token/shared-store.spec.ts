@@ -256,7 +256,40 @@ describe('a store that is slow or hangs', () => {
   })
 })
 
+describe('an entry that cannot be read', () => {
+  it('is reported, and no reason to leave the store alone: it is overwritten', async () => {
+    const { fetch } = enterprise()
+    let asked = 0
+    const get = async () => {
+      asked++
+      throw Object.assign(new Error('damaged'), { code: 'unreadable_entry' })
+    }
+    const store = storeWith({ get, exclusively: async (_, work) => work() })
+    const xaa = processOf(fetch, { store })
+    await xaa.getAccessToken(resource)
+    // Before the lock, and under it.
+    expect([asked, store.kept.length, xaa.failures()]).toEqual([2, 1, ['get', 'get']])
+    await xaa.forSubject('alice', () => 'id-token').getAccessToken(resource)
+    expect([asked, store.kept.length]).toEqual([4, 2])
+  })
+})
+
 describe('the work under the lock', () => {
+  it('looks once more: another process may have been at it between the look and the lock', async () => {
+    const { sent, fetch } = enterprise()
+    const theirs: StoredToken = {
+      value: 'theirs',
+      tokenType: 'Bearer',
+      expiresAt: Date.now() + 3_600_000,
+      lifetimeMs: 3_600_000,
+    }
+    const store: ReturnType<typeof storeWith> = storeWith({
+      exclusively: async (_, work) => (store.kept.push(theirs), work()),
+    })
+    expect((await processOf(fetch, { store }).getAccessToken(resource)).value).toBe('theirs')
+    expect(sent).toEqual([])
+  })
+
   it('that fails is told as it is, and not tried again without the store', async () => {
     const { sent, fetch } = enterprise()
     const refusing = (async (input: unknown) => {

@@ -52,7 +52,7 @@ export class Leases {
           this.#line.tell(line)
           return look()
         })
-        if (found === undefined) held.push(this.#hold(lease, owner, signal))
+        if (found === undefined) held.push(this.#hold(lease, owner))
         else {
           giveBack()
           this.#line.leave(line)
@@ -113,10 +113,9 @@ export class Leases {
     return Math.min(firstPause[kind] * 2 ** looks, longestPause) * (0.5 + Math.random() / 2)
   }
 
-  /** Renews the lease until the signal aborts, or until it is lost. Gives a function that gives it back. */
-  #hold(lease: string, owner: string, signal: AbortSignal): () => void {
+  /** Renews the lease until it is lost. Gives a function that gives it back. */
+  #hold(lease: string, owner: string): () => void {
     const timer = setInterval(() => {
-      if (signal.aborted) return clearInterval(timer)
       this.#commands
         .run(extendLease, [lease], [owner, String(this.#leaseMs)])
         // Not renewed in time it may be another's: the work goes on, since it cannot be undone.

@@ -34,12 +34,14 @@ const longestPause = 86_400
  * Makes a `getIdToken` that keeps a session alive without a user, by refreshing the ID token at the identity provider.
  *
  * The ID token is kept until a minute before it expires, and refreshed at once when the identity provider refused it.
- * Refreshes are single-flight, so a rotating refresh token is never used twice by this process. Several processes need
- * `session` and `store` for that: one of them refreshes, and the others take its ID token from the store. The rotated
- * refresh token is in the store before anybody gets the ID token, and before `onRotate` is called. If the store cannot be
- * asked, nothing is presented. A process that ends while it presents a rotating refresh token takes it along: the
- * others do not present it again, and the user has to sign in. A failed refresh is not repeated at once: its error is remembered, for 30 seconds where the identity
- * provider refuses. An ID token of another user than the one before is not taken. A refresh cannot make an
+ * Refreshes are single-flight, so this process never presents a rotating refresh token twice at a time. Several processes
+ * need `session` and `store` for that: one of them refreshes, and the others take its ID token from the store. The rotated
+ * refresh token is in the store before anybody gets the ID token, and before `onRotate` is called; if the store does not
+ * take it, this process keeps it and writes it as soon as it can. If the store cannot be asked, nothing is presented. A
+ * refresh token in a store that may be used up, because its answer was lost or a process ended while it presented it, is
+ * not presented again: the user has to sign in. What was certainly not sent, or answered with an error, is. A
+ * failed refresh is not repeated at once: its error is remembered, for 30 seconds where the identity provider
+ * refuses. An ID token of another user than the one before is not taken. A refresh cannot make an
  * authentication stronger or fresher: that takes the user.
  *
  * @example

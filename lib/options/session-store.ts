@@ -10,6 +10,7 @@ export interface StoredSession {
  * A place where processes share sessions, for `idTokenFromRefreshToken`. `redisStore` of `xaa-fetch/redis` is one.
  *
  * It must not lose what was written: with a refresh token that rotates, what was lost cannot be had again without the user.
+ * A write that rejects may have been done or not; it is made again, or made up for.
  *
  * @example
  * ```ts

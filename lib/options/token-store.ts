@@ -20,8 +20,9 @@ export interface StoredToken {
 /**
  * A place where processes share access tokens. `redisStore` of `xaa-fetch/redis` is one.
  *
- * It is asked only if a token has to be obtained, never for a request whose token is in memory. If an operation fails or
- * takes longer than `timeouts.requestMs`, the event `store_failed` says so, and the process goes on without the store.
+ * It is asked only if a token has to be obtained, never for a request whose token is in memory. If an operation fails, or
+ * all of them together delay a request by more than `timeouts.requestMs`, the event `store_failed` says so, and the process
+ * goes on without the store.
  *
  * A key names the subject, the servers, the client ids, the resource and the scope. An account names the subject and the
  * resource: what all tokens have in common that a sign-out removes. Neither holds a secret. Tokens bound to a key (DPoP)
@@ -58,7 +59,8 @@ export interface TokenStore {
    * `signal` when that aborts, waiting or working. If it is absent, processes do not wait for each other.
    *
    * `work` itself looks first whether another process has left a result. `look` does the same without the turn: a store
-   * may ask it after each wait, and what it gives ends the wait of this process.
+   * asks it after each wait, and what it gives ends the wait of this process. A store that calls neither for
+   * `timeouts.requestMs` has failed.
    */
   exclusively?<T>(
     key: string,

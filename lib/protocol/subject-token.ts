@@ -136,7 +136,13 @@ export const refreshing: WeakSet<AbortSignal> = new WeakSet<AbortSignal>()
 function overdue(detail: string, context: ProtocolContext, { reason }: AbortSignal): unknown {
   if (!isTimeout(reason)) return reason
   const finding = findings.timedOut()
-  return failure(context, { code: 'temporarily_unavailable', step: 'id_token', detail, finding, cause: reason })
+  return failure(context, {
+    code: 'temporarily_unavailable',
+    step: 'id_token',
+    detail,
+    finding,
+    cause: reason,
+  })
 }
 
 const givenByApplication = new WeakSet<CrossAppAccessError>()

@@ -291,11 +291,10 @@ export class SharedSession {
   }
 
   async #asked<T>(ask: () => Promise<T>): Promise<T> {
-    const { startDeadline, abortable } = this.#steps
-    const deadline = startDeadline(operationMs)
+    const deadline = this.#steps.startDeadline(operationMs)
     try {
       // A store that throws at once is one that rejects.
-      return await abortable(new Promise<T>((resolve) => resolve(ask())), deadline.signal)
+      return await this.#steps.abortable(new Promise<T>((resolve) => resolve(ask())), deadline.signal)
     } catch (error) {
       const why = 'the store of the session cannot be asked, and the refresh token may have been used'
       throw new StoreFailure(why, { cause: error })
@@ -382,16 +381,15 @@ class Watch {
   readonly fetch: AnyFetch
 
   constructor(fetch: AnyFetch) {
-    // Any arguments: what the flow sends, and what its fetch gives.
-    this.fetch = (async (...sent: Parameters<AnyFetch>) => {
+    this.fetch = async (...sent: Parameters<AnyFetch>): Promise<unknown> => {
       this.isUnsent = false
       try {
-        return await fetch(...sent)
+        return (await fetch(...sent)) as unknown
       } catch (error) {
         this.isUnsent = isNoConnection(error)
         throw error
       }
-    }) as AnyFetch
+    }
   }
 }
 

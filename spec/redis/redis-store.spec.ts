@@ -175,7 +175,7 @@ describeWithRedis('redisStore on a cluster', () => {
     ['ioredis', ioredisCluster],
     ['iovalkey', iovalkeyCluster],
   ])('does all it does with %s: what a script touches has one hash tag', async (_, connect) => {
-    const { url = '' } = nodes[0] ?? {}
+    const { url } = nodes[0]
     const connections = await Promise.all([connect(url), connect(url)])
     try {
       const [a, b] = connections.map(({ send, subscribe }) =>

@@ -132,7 +132,7 @@ describe('a flight that waits for another process', () => {
     const store: SessionStore = {
       read: async () => undefined,
       write: async () => '1',
-      exclusively: heldByAnother as SessionStore['exclusively'],
+      exclusively: heldByAnother,
     }
     const { sent, fetch } = enterprise()
     const refreshing = idTokenFromRefreshToken({ idp, refreshToken: 'r', session: 's', store, fetch })
@@ -187,9 +187,10 @@ describe('a store that is slow or hangs', () => {
     let busy = 0
     const watched = <T>(work: Promise<T>): Promise<T> => (busy++, work.finally(() => busy--))
     const store = storeWith(how)
-    const { get, set, exclusively } = store
-    store.get = (...all) => watched(get(...all))
-    store.set = (...all) => watched(set(...all))
+    const inner = { ...store }
+    const exclusively = inner.exclusively?.bind(inner)
+    store.get = (...all) => watched(inner.get(...all))
+    store.set = (...all) => watched(inner.set(...all))
     // The wait for the lock, and not the work under it.
     if (exclusively !== undefined)
       store.exclusively = (key, work, ...rest) => {
@@ -316,7 +317,7 @@ describe('clocks that differ', () => {
       const { fetch } = enterprise()
       const store = storeWith()
       await processOf(fetch, { store, clock: clockAhead(ahead) }).getAccessToken(resource)
-      const { leftMs = 0, expiresAt = 0 } = store.kept[0] ?? {}
+      const { leftMs = 0, expiresAt } = store.kept[0]
       expect(leftMs).toBeLessThanOrEqual(hour)
       expect(leftMs).toBeGreaterThan(hour - 60_000)
       expect(Math.abs(expiresAt - Date.now() - ahead - hour)).toBeLessThan(60_000)
@@ -336,7 +337,7 @@ describe('clocks that differ', () => {
     const { value, expiresAt = Infinity } = await processOf(fetch, { store }).getAccessToken(resource)
     expect(value).toBe('theirs')
     expect(expiresAt).toBeLessThanOrEqual(Date.now() + 600_000)
-    store.kept.push({ ...(store.kept[0] as StoredToken), leftMs: 5_000 })
+    store.kept.push({ ...store.kept[0], leftMs: 5_000 })
     expect((await processOf(fetch, { store }).getAccessToken(resource)).value).not.toBe('theirs')
   })
 })

@@ -1,7 +1,8 @@
 import { abortable } from '../../protocol/http.ts'
 
 interface Waiter {
-  settle(turn: Promise<unknown>): void
+  settle(found?: { found: unknown }): void
+  refuse(error: unknown): void
   look(): void
 }
 
@@ -27,7 +28,7 @@ export class WaitingLine {
     }
     let waiter: Waiter | undefined
     let looking = false
-    const turn = new Promise<unknown>((settle) => {
+    const turn = new Promise<{ found: unknown } | undefined>((settle, refuse) => {
       const lookOnce = async () => {
         if (looking) return
         looking = true
@@ -37,7 +38,7 @@ export class WaitingLine {
         if (found === undefined || !leaveLine()) return
         settle({ found })
       }
-      line.push((waiter = { settle, look: () => void lookOnce() }))
+      line.push((waiter = { settle, refuse, look: () => void lookOnce() }))
     })
     const leaveLine = () => {
       const at = line.findIndex((each) => each === waiter)
@@ -67,14 +68,13 @@ export class WaitingLine {
   leave(name: string): void {
     const next = this.#lines.get(name)?.shift()
     if (next === undefined) this.#lines.delete(name)
-    else next.settle(Promise.resolve(undefined))
+    else next.settle()
   }
 
   /** Ends a turn, and sends all others away: what failed for one would fail for each of them, one after the other (G6). */
   refuse(name: string, error: unknown): void {
     const line = this.#lines.get(name)?.splice(0) ?? []
     this.#lines.delete(name)
-    // Boundary: what a client of Redis throws is handed on as it is.
-    for (const waiter of line) waiter.settle(Promise.reject(error as Error))
+    for (const waiter of line) waiter.refuse(error)
   }
 }

@@ -185,6 +185,27 @@ describe('a session that processes share', () => {
       expect(shown()[1]).toBe(rotated[0])
     })
 
+    it('quotes it in no error, though the store does (G5)', async () => {
+      const { a, store } = await fleet()
+      const secrets: unknown[] = []
+      store.onWrite = (tokens) => {
+        secrets.push(tokens['refreshToken'], tokens['idToken'])
+        if (isOutcome(tokens)) throw new Error(`cannot write ${JSON.stringify(tokens)}`)
+        return undefined
+      }
+      for (let round = 0; round < 3; round++) {
+        const error = await caught(ask(a))
+        expect(error).toMatchObject({ code: 'temporarily_unavailable' })
+        const text = inspect(error, { depth: Infinity, showHidden: true })
+        for (const secret of secrets.filter((each) => typeof each === 'string'))
+          expect(text.includes(secret)).toBe(false)
+        advance(1_001)
+      }
+      expect(new Set(secrets).size).toBeGreaterThan(3)
+      store.onWrite = () => undefined
+      await ask(a)
+    })
+
     it('writes it also if nobody asks again, while others are still waiting', async () => {
       const { a, b, store, rotated } = await fleet()
       store.onWrite = (tokens) => (isOutcome(tokens) ? 'fails' : undefined)

@@ -110,6 +110,9 @@ export class SharedSession {
    * @throws {@link CrossAppAccessError}; what the application's `onRotate` throws.
    */
   async refresh(before: string | undefined, context: ProtocolContext): Promise<string> {
+    // Stores quote what they could not write (G5).
+    for (const tokens of [this.#pending?.tokens, this.#seen])
+      context.secrets?.add(tokens?.refreshToken, tokens?.idToken)
     const look = async () => this.#newer((await this.#read())?.tokens, before, context)
     try {
       return (await look()) ?? (await this.#exclusively(() => this.#refresh(before, context), look))

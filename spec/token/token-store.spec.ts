@@ -76,26 +76,28 @@ describe('a token store shared by processes', () => {
   })
 
   it('is not given one that was refused before the last, though the store could not be told (G6)', async () => {
-    const { state, fetch } = enterprise()
     const store = memoryStore()
     let isDown = false
     const fail = () => Promise.reject(new Error('down'))
-    const clock = { ahead: 0, now: () => Date.now() + clock.ahead, monotonic: () => clock.ahead }
     const sometimes: TokenStore = {
       get: (...all) => (isDown ? fail() : store.get(...all)),
       set: (...all) => (isDown ? fail() : store.set(...all)),
       delete: (...all) => (isDown ? fail() : store.delete(...all)),
     }
-    const wrapped = processOf(fetch, { store: sometimes, clock })
-    await wrapped(resource)
+    const wrapped = processOf({ store: sometimes })
+    await wrapped(url)
+    const [old] = store.entries.values()
     isDown = true
-    state.revoked.add('Bearer token-1')
-    await wrapped(resource)
+    acme.revokeTokens()
+    await wrapped(url)
     isDown = false
-    clock.ahead += 60_000
-    state.revoked.add('Bearer token-2')
-    expect(await (await wrapped(resource)).json()).toEqual({ token: 'Bearer token-3' })
-    expect([...store.entries.values()].map(({ value }) => value)).toEqual(['token-3'])
+    // The rest of the store is over.
+    acme.clock.advance(60_000)
+    acme.revokeTokens()
+    expect((await wrapped(url)).status).toBe(200)
+    expect(acme.counts.grants).toBe(3)
+    const [kept] = store.entries.values()
+    expect(kept?.value).not.toBe(old?.value)
   })
 
   it('takes no token that is about to expire', async () => {
@@ -116,26 +118,25 @@ describe('a token store shared by processes', () => {
   }
 
   it('is given no token that was being obtained at a sign-out (H8)', async () => {
-    const { state, fetch } = enterprise()
     const store = memoryStore()
     const idToken = gate()
-    const getIdToken = () => idToken.pass().then(() => 'id-token')
-    const { xaa } = processOf(fetch, { store, getIdToken, fetch })
-    const obtained = xaa.getAccessToken(resource)
+    const getIdToken = () => idToken.pass().then(() => acme.idToken('alice'))
+    const { xaa } = processOf({ store, getIdToken, fetch: acme.fetch })
+    const obtained = xaa.getAccessToken(url)
     await idToken.isReached
     xaa.invalidate()
     idToken.open()
     // Who asked before is answered.
-    expect((await obtained).value).toBe('token-1')
+    const { value } = await obtained
     expect(store.entries.size).toBe(0)
-    expect((await xaa.getAccessToken(resource)).value).toBe('token-2')
-    expect(state.grants).toBe(2)
+    expect((await xaa.getAccessToken(url)).value).not.toBe(value)
+    expect(acme.counts.grants).toBe(2)
   })
 
   it('gives no token that it was being asked for at a sign-out (H8)', async () => {
-    const { state, fetch } = enterprise()
     const store = memoryStore()
-    await processOf(fetch, { store })(resource)
+    await processOf({ store })(url)
+    const [old] = store.entries.values()
     const asked = gate()
     const slow: TokenStore = {
       ...store,
@@ -145,13 +146,13 @@ describe('a token store shared by processes', () => {
         return before
       },
     }
-    const { xaa } = processOf(fetch, { store: slow, fetch })
-    const obtained = xaa.getAccessToken(resource)
+    const { xaa } = processOf({ store: slow, fetch: acme.fetch })
+    const obtained = xaa.getAccessToken(url)
     await asked.isReached
     xaa.invalidate()
     asked.open()
-    expect((await obtained).value).toBe('token-2')
-    expect(state.grants).toBe(2)
+    expect((await obtained).value).not.toBe(old?.value)
+    expect(acme.counts.grants).toBe(2)
   })
 
   it('lets one process work at a time, where the store can see to it', async () => {

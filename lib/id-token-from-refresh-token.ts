@@ -7,7 +7,7 @@ import { secretsOf } from './protocol/client-authentication.ts'
 import type { ProtocolContext } from './protocol/context.ts'
 import { discoverAuthorizationServer } from './protocol/discovery.ts'
 import { findings } from './protocol/findings.ts'
-import { abortable, failure } from './protocol/http.ts'
+import { abortable, failure, guarded } from './protocol/http.ts'
 import { jwtExpiry, readClaims } from './protocol/id-jag.ts'
 import { Secrets, copyOfCause } from './protocol/redaction.ts'
 import { refused, sharedMeaning } from './protocol/refusal.ts'
@@ -113,11 +113,11 @@ class Session {
     if (failure !== undefined && startedAt < failure.until) throw asRemembered(failure.error)
     await this.#save()
     const { idp, fetch } = this.#options
-    const context: ProtocolContext = {
+    const context: ProtocolContext = guarded({
       fetch: fetch ?? globalThis.fetch,
       secrets: new Secrets().add(this.#refreshToken, this.idToken, ...secretsOf(idp)),
       deadline: () => startDeadline(requestMs),
-    }
+    })
     const keep = async (refreshToken: string | undefined): Promise<void> => {
       if (this.#startedAt !== startedAt || refreshToken === undefined || refreshToken === this.#refreshToken)
         return

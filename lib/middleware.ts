@@ -9,6 +9,7 @@ import { hasHeader } from './request/headers.ts'
 import type { Answer, Replayable } from './request/replayable.ts'
 import { PassThrough, watch } from './request/pass-through.ts'
 import { ResourceLocator } from './request/resource-locator.ts'
+import { missing } from './token/need.ts'
 import type { TokenSource } from './token/token-source.ts'
 import type { Users } from './token/users.ts'
 
@@ -71,7 +72,7 @@ export async function deliver<A extends Answer>(source: TokenSource, request: Re
     const comesFirst = token === undefined && source.needsTokenFirst(request.oneShot)
     if (comesFirst) {
       request.detach()
-      token = await source.obtain(request, { reason: 'missing' })
+      token = await source.obtain(request, missing)
     }
     const policy = new ChallengePolicy(source, request, comesFirst ? 'token' : 'none')
     for (;;) {

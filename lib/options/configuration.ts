@@ -75,7 +75,8 @@ export function parseOptions(options: CrossAppAccessOptions, whom: OptionsFor = 
   const { idp, authorizationServers, clock, dpop } = taken
   const resources = taken.resources.map(toResource)
   const endpoints = [idp, ...authorizationServers].flatMap(({ tokenEndpoint }) => tokenEndpoint ?? [])
-  const { keyPair, required = false } = typeof dpop === 'object' ? dpop : {}
+  const { keyPair, required = false } =
+    typeof dpop === 'object' ? dpop : { keyPair: undefined, required: undefined }
   return withoutPrototype<Configuration>({
     idp,
     authorizationServers: Object.freeze(authorizationServers),

@@ -51,7 +51,7 @@ const resourceObject: Schema<ResourceEntry> = object({
 })
 const resourceUrl: Schema<ResourceEntry> = z.pipe(
   url,
-  z.transform((value: string) => ({ url: value })),
+  z.transform((value: string) => withoutPrototype({ url: value })),
 )
 
 /** One entry of `resources`: a URL, as a string or a `URL` object, or {@link ResourceOptions}. */

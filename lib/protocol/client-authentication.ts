@@ -5,6 +5,7 @@ import type { AuthorizationServerMetadata } from './metadata.ts'
 import { findings } from './findings.ts'
 import { abortable, failure, guarded, isTimeout } from './http.ts'
 import { loadSigner, signJwt } from './jwt.ts'
+import { ownCopy } from './own-members.ts'
 import type {
   ClientAssertionClaims,
   ClientAuthentication,
@@ -57,11 +58,12 @@ const assertionType = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer'
  * @see [RFC 7523 §2.2](https://www.rfc-editor.org/rfc/rfc7523#section-2.2)
  */
 export async function authenticateClient(
-  registration: ServerRegistration,
+  given: ServerRegistration,
   server: AuthorizationServerMetadata,
   step: Exclude<CrossAppAccessStep, 'discovery'>,
   context: ProtocolContext,
 ): Promise<AuthenticatedParts> {
+  const registration = ownRegistration(given)
   const { clientId } = registration
   const own = guarded(context)
   own.secrets.add(...secretsOf(registration))
@@ -100,6 +102,15 @@ export async function authenticateClient(
       }
     }
   }
+}
+
+/** A registration that inherits nothing, and how it authenticates neither (G7). Keys stay the objects that they are. */
+export function ownRegistration(registration: ServerRegistration): ServerRegistration {
+  const own = ownCopy(registration)
+  const { clientAuthentication } = own
+  return clientAuthentication === undefined
+    ? own
+    : Object.assign(own, { clientAuthentication: ownCopy(clientAuthentication) })
 }
 
 /** How this client authenticates at a server. For a bare `clientSecret`, that is by what the server's metadata lists. */
@@ -153,7 +164,7 @@ export async function withCurrentSecret(
   if (typeof given === 'string') context.secrets?.add(given, given.trim())
   if (typeof given === 'string' && given !== '' && given === given.trim()) {
     // A copy that inherits nothing, like the registration of the options (G7).
-    return Object.assign(Object.create(null) as object, registration, { clientSecret: given })
+    return Object.assign(ownCopy(registration), { clientSecret: given })
   }
   throw failure(context, {
     code: 'client_rejected',

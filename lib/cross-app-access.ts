@@ -162,7 +162,12 @@ function accessOf(users: Users): CrossAppAccess {
       const resource = resourceAt(url)
       if (resource === undefined) throw new TypeError('The URL lies under none of the configured resources')
       const source = users.current().of(resource)
-      const request = { url: new URL(String(url)).href, signal: init?.signal, fetch: globalThis.fetch, number: undefined }
+      const request = {
+        url: new URL(String(url)).href,
+        signal: init?.signal,
+        fetch: globalThis.fetch,
+        number: undefined,
+      }
       return toAccessToken(source.current(request) ?? (await source.obtain(request, missing)))
     },
 

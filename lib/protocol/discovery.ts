@@ -76,8 +76,7 @@ export async function discoverProtectedResource(
   const urls = isNamed ? [sameOrigin(metadataUrl, url, own), ...wellKnown] : wellKnown
   return await firstUsable([...new Set(urls)], own, (answer, source) => {
     const described = readProtectedResource(answer.body)
-    if (described === undefined)
-      throw unusable(own, source, answer, findings.noProtectedResourceMetadata())
+    if (described === undefined) throw unusable(own, source, answer, findings.noProtectedResourceMetadata())
     const document = withAcceptableScopes(described, own)
     assertCovers(document, url, source, own)
     return document

@@ -282,7 +282,8 @@ export function parseObject(text: string): Record<string, unknown> | undefined {
   try {
     const value: unknown = JSON.parse(text)
     // Without a prototype: what is on `Object.prototype` is no part of an answer (G7). Each member is checked where it is used.
-    if (typeof value === 'object' && value !== null && !Array.isArray(value)) return ownCopy(value as Record<string, unknown>)
+    if (typeof value === 'object' && value !== null && !Array.isArray(value))
+      return ownCopy(value as Record<string, unknown>)
   } catch {
     // Not JSON: HTML of a gateway, an empty body. The caller says what it expected.
   }

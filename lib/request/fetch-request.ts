@@ -2,7 +2,7 @@ import type { Clock } from '../protocol/context.ts'
 import { dpopProof } from '../protocol/dpop.ts'
 import type { CachedToken } from '../token/token-cache.ts'
 import { discard } from './discard.ts'
-import { isRequest } from './fetch-input.ts'
+import { isRequest, pinned } from './fetch-input.ts'
 import type { Init } from './fetch-input.ts'
 import { copyOfHeaders, withHeader, withoutHeaders } from './headers.ts'
 import { RecordedBody, isOneShot } from './recorded-body.ts'
@@ -63,7 +63,7 @@ export class FetchRequest implements Replayable<Response> {
     this.#clock = options.clock
     this.#init = init
     this.#headers = call.headers
-    this.#input = isRequest(input) ? input : call.url
+    this.#input = isRequest(input) ? pinned(input, call.url) : call.url
     // As in native fetch, null puts the signal of a Request out of force.
     const { signal = isRequest(input) ? input.signal : undefined } = init
     this.signal = signal ?? undefined
@@ -161,7 +161,7 @@ export class FetchRequest implements Replayable<Response> {
     } else if (this.#spare !== undefined) {
       const spare = await this.#spare.take()
       this.#oneShot = spare === undefined
-      this.#input = spare ?? this.#input
+      if (spare !== undefined) this.#input = pinned(spare, this.url)
     } else if (this.#body !== undefined) {
       // Of our own copy another copy: the first send may have handed it to something that changes it.
       this.#body = copyOfBody(this.#body)

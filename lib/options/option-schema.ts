@@ -200,13 +200,19 @@ const isText = (value: unknown): value is string => typeof value === 'string' &&
 
 export const text: Schema<string> = that<string>(isText, notText)
 
-/** A secret as it is used: white space around it is the end of the line of the file that it was read from. */
-export const secret: Schema<string> = text.check(
-  z.refine(
-    (value) => !isText(value) || isTrimmed(value),
-    'must have no white space around it: a line end of its file, perhaps',
-  ),
-)
+/** A text as it is used: white space around it is the end of the line of the file that it was read from. */
+const trimmedText = (): Schema<string> =>
+  text.check(
+    z.refine(
+      (value) => !isText(value) || isTrimmed(value),
+      'must have no white space around it: a line end of its file, perhaps',
+    ),
+  )
+
+export const secret: Schema<string> = trimmedText()
+
+/** What a server knows something by, such as a client id. */
+export const identifier: Schema<string> = trimmedText()
 
 export const flag: Schema<boolean> = that<boolean>(
   (value) => typeof value === 'boolean',

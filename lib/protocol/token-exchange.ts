@@ -227,7 +227,7 @@ function meaningOf(refusal: Refusal, exchange: TokenRequest, context: ProtocolCo
  * off (Keycloak). Signing in again would change nothing.
  */
 function isAboutTheFlow(description: string): boolean {
-  return /(?:requested|subject)_token_type|\btoken type|access tokens only|exchange is (?:not enabled|not supported|disabled)/i.test(
+  return /\btoken[ -]type|[a-z]_token_type|access tokens? only|only[a-z ]* access tokens?\b|exchange\b.{0,40}?\b(?:not|isn't|never) (?:enabled|supported|allowed|available)|exchange\b.{0,40}?\b(?:disabled|unsupported|unavailable)/i.test(
     description,
   )
 }

@@ -113,12 +113,33 @@ describe('an identity provider that does not do this flow (F9)', () => {
     'Standard token exchange is not enabled for the requested client',
     'OAuth 2.0 Parameter: requested_token_type',
     'Unsupported subject_token_type',
+    'Unsupported token-type urn:ietf:params:oauth:token-type:id-jag',
+    'Invalid subject token type',
+    'Only access tokens are accepted as subject_token',
+    'This server supports only access tokens',
+    'Token exchange not enabled',
+    'Token exchange is not allowed for this client',
+    'The token-exchange grant is disabled for this client',
+    'Exchange of ID tokens is not supported',
   ])('is no reason to sign in: %s', async (error_description) => {
     expect(
       await refusedExchange(() => json({ error: 'invalid_request', error_description }, { status: 400 })),
     ).toMatchObject({
       code: 'flow_unsupported',
     })
+  })
+})
+
+describe('an identity provider that refuses the subject token itself (F9)', () => {
+  it.each([
+    'The subject token has expired',
+    'subject_token is not active',
+    'Token exchange failed: the ID token is not valid any more',
+    'Session not active, exchange refused',
+  ])('wants the user to sign in: %s', async (error_description) => {
+    expect(
+      await refusedExchange(() => json({ error: 'invalid_request', error_description }, { status: 400 })),
+    ).toMatchObject({ code: 'login_required' })
   })
 })
 

@@ -3,7 +3,7 @@ import { SharedSession, StoreFailure } from './token/shared-session.ts'
 import type { SessionTokens } from './token/shared-session.ts'
 import { CrossAppAccessError, asRemembered } from './errors.ts'
 import type { CrossAppAccessErrorCode, Finding } from './errors.ts'
-import { secretsOf } from './protocol/client-authentication.ts'
+import { hideRegistration } from './protocol/client-authentication.ts'
 import type { ProtocolContext } from './protocol/context.ts'
 import { discoverAuthorizationServer } from './protocol/discovery.ts'
 import { findings } from './protocol/findings.ts'
@@ -11,6 +11,7 @@ import { abortable, failure, guarded } from './protocol/http.ts'
 import { jwtExpiry, readClaims } from './protocol/id-jag.ts'
 import { Secrets, copyOfCause } from './protocol/redaction.ts'
 import { refused, sharedMeaning } from './protocol/refusal.ts'
+import type { Meaning } from './protocol/refusal.ts'
 import type { ServerRegistration } from './protocol/registration.ts'
 import type { GetIdToken } from './protocol/subject-token.ts'
 import { requestToken } from './protocol/token-endpoint.ts'
@@ -113,11 +114,12 @@ class Session {
     if (failure !== undefined && startedAt < failure.until) throw asRemembered(failure.error)
     await this.#save()
     const { idp, fetch } = this.#options
-    const context: ProtocolContext = guarded({
+    const context = guarded({
       fetch: fetch ?? globalThis.fetch,
-      secrets: new Secrets().add(this.#refreshToken, this.idToken, ...secretsOf(idp)),
+      secrets: new Secrets().add(this.#refreshToken, this.idToken),
       deadline: () => startDeadline(requestMs),
     })
+    hideRegistration(context.secrets, idp)
     const keep = async (refreshToken: string | undefined): Promise<void> => {
       if (this.#startedAt !== startedAt || refreshToken === undefined || refreshToken === this.#refreshToken)
         return
@@ -192,10 +194,10 @@ class Session {
     try {
       return await refreshIdToken(this.#options.idp, sent.refreshToken, before, context, keep)
     } catch (error) {
-      const { code } = error instanceof CrossAppAccessError ? error : {}
+      const { code, oauthError } = error instanceof CrossAppAccessError ? error : {}
       // An answer that came says what became of it; one that did not come leaves it as it was, for the next attempt.
       const outcome = code === 'login_required' ? { ...sent, refused: true } : sent
-      if (code === 'login_required' || code === 'temporarily_unavailable' || code === 'client_rejected')
+      if (oauthError !== undefined || code === 'temporarily_unavailable')
         await this.#write(shared, outcome, version).catch(() => undefined)
       throw error
     }
@@ -279,6 +281,26 @@ function refreshFailure(
   return failure(context, { ...init, step: 'id_token' })
 }
 
+/** What a refusal means at a refresh alone. What is not about the refresh token is not mended by signing in. */
+function refreshMeaning(error: string): Pick<Meaning, 'code' | 'explain'> {
+  switch (error) {
+    case 'unsupported_grant_type':
+      return {
+        code: 'flow_unsupported',
+        explain: ({ refusalFindings }) => refusalFindings.refreshNotAllowed(error),
+      }
+    case 'unauthorized_client':
+    case 'invalid_scope':
+    case 'invalid_target':
+      return {
+        code: 'policy_denied',
+        explain: ({ refusalFindings }) => refusalFindings.refreshNotAllowed(error),
+      }
+    default:
+      return { code: 'login_required', explain: () => findings.idTokenExpired() }
+  }
+}
+
 async function refreshIdToken(
   idp: ServerRegistration,
   refreshToken: string,
@@ -305,11 +327,8 @@ async function refreshIdToken(
     const { refusal } = answer
     const about = { party: 'identity_provider', registration: idp, server, hasProof: false } as const
     // What a refusal means does not depend on where it was met (F13).
-    const { code, explain } = sharedMeaning(refusal, about) ?? {
-      code: 'login_required',
-      explain: () => findings.idTokenExpired(),
-    }
     const detail = 'the identity provider refuses the refresh token'
+    const { code, explain } = sharedMeaning(refusal, about) ?? refreshMeaning(refusal.oauthError.error)
     throw await refused(refusal, { code, detail, explain }, { step: 'id_token', server }, context)
   }
   const { id_token, refresh_token } = answer.body

@@ -104,6 +104,45 @@ describe('an MCP server that gives the token back as a scope', () => {
   })
 })
 
+describe('further parameters of token requests', () => {
+  const parameters = { tenant: 'files', environment: 'production' }
+  const idp = { issuer: 'https://idp.example', clientId: 'client', parameters }
+
+  it('take nothing from a scope that has a word in common with them (F6)', async () => {
+    const setup = new Setup({ idp })
+    setup.answer = ({ token }) =>
+      token === undefined ? unauthorized('Bearer scope="files:read production"') : undefined
+    setup.granted = { scope: 'files:read production' }
+    await setup.fetch(resource)
+    const scopes = setup.events.flatMap((event) => ('scope' in event ? [event.scope] : []))
+    expect(scopes).toEqual(['files:read production', 'files:read production'])
+  })
+
+  it('take nothing from the address of metadata either (F3)', async () => {
+    const setup = new Setup({ idp })
+    const metadata = 'https://mcp.example/production/files.json'
+    setup.answer = ({ token }) =>
+      token === undefined ? unauthorized(`Bearer resource_metadata="${metadata}"`) : undefined
+    await setup.fetch(resource)
+    expect(setup.backChannel).toContain(metadata)
+  })
+
+  it('are not quoted in an error (G5)', async () => {
+    const setup = new Setup({
+      idp: { ...idp, parameters: { ...parameters, key: 'cnry-parameter-of-24-char' } },
+    })
+    setup.answerBack = (url) =>
+      url === 'https://idp.example/token'
+        ? json(
+            { error: 'access_denied', error_description: 'tenant files, key cnry-parameter-of-24-char' },
+            { status: 400 },
+          )
+        : undefined
+    const error: unknown = await setup.fetch(resource).catch((thrown: unknown) => thrown)
+    expect(inspect(error, { depth: 9 })).not.toMatch(/files|cnry/)
+  })
+})
+
 describe('an MCP server that gives the token back as the address of its metadata', () => {
   it('finds it in no event and no error, now or later (G5)', async () => {
     const setup = await new Setup().prime()

@@ -1,6 +1,6 @@
 import type { JWTPayload } from 'jose'
 import { CrossAppAccessError } from '../errors.ts'
-import { ownRegistration, secretsOf } from './client-authentication.ts'
+import { hideRegistration, ownRegistration } from './client-authentication.ts'
 import { scopeTokens } from './challenge.ts'
 import { systemClock } from './context.ts'
 import type { ProtocolContext } from './context.ts'
@@ -171,7 +171,7 @@ export async function acquire(given: AcquireRequest, context: AcquireContext): P
   const request = ownRequest(given)
   const own = guarded(context)
   for (const registration of [request.idp, ...request.authorizationServers])
-    own.secrets.add(...secretsOf(registration))
+    hideRegistration(own.secrets, registration)
   const target = await discover(request, own)
   const run = () => obtain(request, target, own)
   return await (context.onTarget?.(target, run) ?? run())

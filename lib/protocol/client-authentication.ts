@@ -6,6 +6,8 @@ import { findings } from './findings.ts'
 import { abortable, failure, guarded, isTimeout } from './http.ts'
 import { loadSigner, signJwt } from './jwt.ts'
 import { ownCopy } from './own-members.ts'
+import { shortestRandom } from './redaction.ts'
+import type { Secrets } from './redaction.ts'
 import type {
   ClientAssertionClaims,
   ClientAuthentication,
@@ -66,7 +68,7 @@ export async function authenticateClient(
   const registration = ownRegistration(given)
   const { clientId } = registration
   const own = guarded(context)
-  own.secrets.add(...secretsOf(registration))
+  hideRegistration(own.secrets, registration)
   const authentication = await authenticationFor(registration, server, step, own)
   switch (authentication.method) {
     case 'none':
@@ -204,11 +206,17 @@ async function askForSecret(
 }
 
 /**
- * The parts of a registration that no error, event or log may quote: its secret, or the private members of its JWK, and its
- * further parameters. The secret that a function gives is added when it is known.
+ * Adds the parts of a registration that no error, event or log may quote: its secret, or the private members of its JWK,
+ * and its further parameters. The secret that a function gives is added when it is known.
  */
+export function hideRegistration(secrets: Secrets, registration: ServerRegistration): void {
+  secrets.add(...secretsOf(registration)).addSettings(...Object.values(registration.parameters ?? {}))
+}
+
+/** The parts of a registration that must not even be a part of a scope or an address: all but short parameters. */
 export function secretsOf(registration: ServerRegistration): (string | undefined)[] {
-  return [...credentialsOf(registration), ...Object.values(registration.parameters ?? {})]
+  const settings = Object.values(registration.parameters ?? {})
+  return [...credentialsOf(registration), ...settings.filter(({ length }) => length >= shortestRandom)]
 }
 
 function credentialsOf({ clientSecret, clientAuthentication }: ServerRegistration): (string | undefined)[] {

@@ -1,8 +1,12 @@
 /** The most that is quoted of a server's text, in characters. */
 const longestQuote = 512
-/** Longer texts are not looked through, and not quoted at all. */
+/** Of longer texts only both ends are looked through and quoted. */
 const longestText = 4096
+/** Still longer ones are not quoted at all. */
+const longestOfAll = 65_536
 const shortestSecret = 4
+/** A setting as long as this is no word that turns up by chance. */
+export const shortestRandom = 16
 const mask = '[redacted]'
 
 // Whatever looks like a JWT, whole or cut off: base64url of '{"' and what hangs on to it.
@@ -20,23 +24,29 @@ const quotedPiece = /"(?:[^"\\]|\\.)*"/g
 /** Strings that must not come out again, and the means to take them out of a text. */
 export class Secrets {
   readonly #values = new Set<string>()
+  /** Short settings: kept out of texts, though they are part of many an address or scope by chance. */
+  readonly #words = new Set<string>()
 
   /** Remembers secrets. */
   add(...secrets: (string | undefined)[]): this {
-    for (const secret of secrets) {
-      // Boundary: what a key of unknown shape holds. Shorter than four characters would blank out every text.
-      if (typeof secret !== 'string' || secret.length < shortestSecret) continue
-      this.#values.add(secret)
-      // The spelling in which a form carries it, so that an echoed form shows what it was about.
-      this.#values.add(String(new URLSearchParams([['', secret]])).slice(1))
-    }
+    for (const secret of secrets) remember(this.#values, secret)
+    return this
+  }
+
+  /**
+   * Remembers settings. They are kept out of texts as secrets are; but short ones, such as the name of a tenant, are part
+   * of many a scope and address by chance, and do not make them unusable.
+   */
+  addSettings(...settings: string[]): this {
+    for (const setting of settings)
+      remember(setting.length < shortestRandom ? this.#words : this.#values, setting)
     return this
   }
 
   /** Whether a text holds a secret or a JWT, as it is or in another spelling. */
   holds(text: string): boolean {
-    const masked = this.#mask(text)
-    return masked !== text || this.#hides(masked)
+    const masked = this.#mask(text, [...this.#values])
+    return masked !== text || this.#hides(masked, this.#values)
   }
 
   /**
@@ -44,9 +54,19 @@ export class Secrets {
    * Nothing is left of one that holds a secret in another spelling.
    */
   scrub(text: string): string {
-    if (text.length > longestText) return `[${text.length} characters]`
-    const masked = this.#mask(text)
-    return this.#hides(masked) ? mask : cut(tidy(masked))
+    if (text.length > longestOfAll || (text.length > longestText && this.#mayBeCut)) {
+      return `[${text.length} characters]`
+    }
+    const ends = endsOf(this.#mask(text))
+    return this.#hides(ends) ? mask : cut(tidy(ends))
+  }
+
+  /**
+   * Whether a secret is so long that in another spelling it could reach from what is shown of an end to where that end is
+   * cut off, and would not be known again. JWTs are known by how they begin.
+   */
+  get #mayBeCut(): boolean {
+    return [...this.#values].some((value) => value.length > longestText / 8 && !value.startsWith('eyJ'))
   }
 
   /** Gives a text of our own words, with each piece that `quoted` made scrubbed. */
@@ -56,11 +76,10 @@ export class Secrets {
     return printable(this.#mask(text.replace(quotedPiece, scrubbed)))
   }
 
-  #mask(text: string): string {
+  #mask(text: string, values = [...this.#values, ...this.#words]): string {
     let clean = text
     // Longest first, so that no part of a secret survives the removal of a shorter one inside it.
-    for (const secret of [...this.#values].sort((a, b) => b.length - a.length))
-      clean = clean.replaceAll(secret, mask)
+    for (const secret of values.sort((a, b) => b.length - a.length)) clean = clean.replaceAll(secret, mask)
     return clean.replace(jwtShape, mask)
   }
 
@@ -68,8 +87,8 @@ export class Secrets {
    * Whether a secret comes to light when escapes and base64 are undone, up to three layers of them. Each reading is looked
    * at once, and in one pass for all secrets: a server decides how long the text is, and how it is folded (G8).
    */
-  #hides(text: string): boolean {
-    const index = new SecretIndex(this.#values)
+  #hides(text: string, values: Iterable<string> = [...this.#values, ...this.#words]): boolean {
+    const index = new SecretIndex(values)
     const original = toBytes(text)
     const seen = new Set([original])
     let layer = [original]
@@ -81,6 +100,14 @@ export class Secrets {
     }
     return false
   }
+}
+
+function remember(values: Set<string>, secret: unknown): void {
+  // Boundary: what a key of unknown shape holds. Shorter than four characters would blank out every text.
+  if (typeof secret !== 'string' || secret.length < shortestSecret) return
+  values.add(secret)
+  // The spelling in which a form carries it, so that an echoed form shows what it was about.
+  values.add(String(new URLSearchParams([['', secret]])).slice(1))
 }
 
 /** Secrets by their first four characters, to find any of them in one pass over a text. */
@@ -170,6 +197,11 @@ function tidy(text: string): string {
 /** A text that does nothing to a terminal, and hides nothing. */
 export function printable(text: string): string {
   return text.replace(controlCharacters, ' ')
+}
+
+function endsOf(text: string): string {
+  const half = longestText / 2 - 1
+  return text.length <= longestText ? text : `${text.slice(0, half)}…${text.slice(-half)}`
 }
 
 /** Cut in the middle, so that neither end is lost: servers begin with what they always say, and end with the cause (F13). */

@@ -10,6 +10,12 @@ import { statedReason } from './stated-reasons.ts'
  * `refused`: it explains, and decides nothing.
  */
 export const refusalFindings = {
+  refreshNotAllowed: (error: string): Finding =>
+    finding(
+      'refresh_not_allowed',
+      `Let the identity provider allow this client to refresh ID tokens (grant type refresh_token, scope openid): it answers ${quoted(error)}, and signing in again would change nothing.`,
+      'identity_provider',
+    ),
   subjectTokenRefused: (error: string): Finding =>
     finding(
       'subject_token_refused',

@@ -86,7 +86,7 @@ export function inspectIdJag(
   const jkt = confirmation(claims)
   if (expected.jkt !== undefined && jkt !== undefined && jkt !== expected.jkt)
     reject('cnf.jkt', jkt, expected.jkt)
-  return claims
+  return { ...claims }
 }
 
 function isIdJagType(typ: unknown): boolean {

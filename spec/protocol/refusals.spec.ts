@@ -147,6 +147,10 @@ describe('an authorization server that says why it refuses an ID-JAG', () => {
   it.each([
     ['User not found', /Give this user an account .* sub of the ID-JAG/],
     ['User is not enabled', /Enable this user's account/],
+    ['The user does not exist', /Give this user an account/],
+    ['unexpected "iss" claim value', /Register the identity provider/],
+    ['Issuer mismatch', /Register the identity provider/],
+    ['no applicable key found in the JSON Web Key Set', /fetch the keys/],
     ['Account is not fully set up', /required actions/],
     [
       'JWT Authorization Grant is not supported for the requested client',

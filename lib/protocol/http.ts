@@ -342,7 +342,11 @@ export function isSecureUrl(url: string): boolean {
 
 /** Whether an endpoint that a document of `issuer` names may be used: one on this machine only if the issuer is too (F4). */
 export function isSecureEndpoint(url: string, issuer: string): boolean {
-  return isSecureUrl(url) && (new URL(url).protocol === 'https:' || isLoopback(new URL(issuer).hostname))
+  if (!isSecureUrl(url)) return false
+  const { protocol, username, password } = new URL(url)
+  // No fetch takes a URL with a user name, and documents name no passwords.
+  if (username !== '' || password !== '') return false
+  return protocol === 'https:' || isLoopback(new URL(issuer).hostname)
 }
 
 function isLoopback(hostname: string): boolean {

@@ -26,10 +26,14 @@ export class Secrets {
   readonly #values = new Set<string>()
   /** Short settings: kept out of texts, though they are part of many an address or scope by chance. */
   readonly #words = new Set<string>()
+  /** What is made of them, until there is another. */
+  #secrets: Known | undefined
+  #all: Known | undefined
 
   /** Remembers secrets. */
   add(...secrets: (string | undefined)[]): this {
     for (const secret of secrets) remember(this.#values, secret)
+    this.#forget()
     return this
   }
 
@@ -40,13 +44,15 @@ export class Secrets {
   addSettings(...settings: string[]): this {
     for (const setting of settings)
       remember(setting.length < shortestRandom ? this.#words : this.#values, setting)
+    this.#forget()
     return this
   }
 
   /** Whether a text holds a secret or a JWT, as it is or in another spelling. */
   holds(text: string): boolean {
-    const masked = this.#mask(text, [...this.#values])
-    return masked !== text || this.#hides(masked, this.#values)
+    const known = (this.#secrets ??= new Known([...this.#values]))
+    const masked = known.mask(text)
+    return masked !== text || known.isHidden(masked)
   }
 
   /**
@@ -57,8 +63,9 @@ export class Secrets {
     if (text.length > longestOfAll || (text.length > longestText && this.#mayBeCut)) {
       return `[${text.length} characters]`
     }
-    const ends = endsOf(this.#mask(text))
-    return this.#hides(ends) ? mask : cut(tidy(ends))
+    const known = this.#everything
+    const ends = endsOf(known.mask(text))
+    return known.isHidden(ends) ? mask : cut(tidy(ends))
   }
 
   /**
@@ -73,22 +80,43 @@ export class Secrets {
   redact(text: string): string {
     // What `quoted` has written, `JSON.parse` reads.
     const scrubbed = (piece: string) => JSON.stringify(this.scrub(String(JSON.parse(piece))))
-    return printable(this.#mask(text.replace(quotedPiece, scrubbed)))
+    return printable(this.#everything.mask(text.replace(quotedPiece, scrubbed)))
   }
 
-  #mask(text: string, values = [...this.#values, ...this.#words]): string {
+  #forget(): void {
+    this.#secrets = undefined
+    this.#all = undefined
+  }
+
+  get #everything(): Known {
+    return (this.#all ??= new Known([...this.#values, ...this.#words]))
+  }
+}
+
+/** Values to take out of texts, made ready once for many texts. */
+class Known {
+  readonly #longestFirst: readonly string[]
+  readonly #index: SecretIndex
+
+  constructor(values: string[]) {
+    // No part of a secret survives the removal of a shorter one inside it.
+    this.#longestFirst = values.sort((a, b) => b.length - a.length)
+    this.#index = new SecretIndex(values)
+  }
+
+  /** The text without them, and without JWTs. */
+  mask(text: string): string {
     let clean = text
-    // Longest first, so that no part of a secret survives the removal of a shorter one inside it.
-    for (const secret of values.sort((a, b) => b.length - a.length)) clean = clean.replaceAll(secret, mask)
+    for (const secret of this.#longestFirst) clean = clean.replaceAll(secret, mask)
     return clean.replace(jwtShape, mask)
   }
 
   /**
-   * Whether a secret comes to light when escapes and base64 are undone, up to three layers of them. Each reading is looked
+   * Whether one of them, or a JWT, comes to light when escapes and base64 are undone, up to three layers of them. Each reading is looked
    * at once, and in one pass for all secrets: a server decides how long the text is, and how it is folded (G8).
    */
-  #hides(text: string, values: Iterable<string> = [...this.#values, ...this.#words]): boolean {
-    const index = new SecretIndex(values)
+  isHidden(text: string): boolean {
+    const index = this.#index
     const original = toBytes(text)
     const seen = new Set([original])
     let layer = [original]

@@ -1,9 +1,7 @@
 /** The most that is quoted of a server's text, in characters. */
 const longestQuote = 512
-/** Of longer texts only both ends are looked through and quoted. */
-const longestText = 4096
-/** Still longer ones are not quoted at all. */
-const longestOfAll = 65_536
+/** Longer texts are not looked through, and not quoted at all. */
+const longestText = 16_384
 const shortestSecret = 4
 /** A setting as long as this is no word that turns up by chance. */
 export const shortestRandom = 16
@@ -60,20 +58,10 @@ export class Secrets {
    * Nothing is left of one that holds a secret in another spelling.
    */
   scrub(text: string): string {
-    if (text.length > longestOfAll || (text.length > longestText && this.#mayBeCut)) {
-      return `[${text.length} characters]`
-    }
+    if (text.length > longestText) return `[${text.length} characters]`
     const known = this.#everything
-    const ends = endsOf(known.mask(text))
-    return known.isHidden(ends) ? mask : cut(tidy(ends))
-  }
-
-  /**
-   * Whether a secret is so long that in another spelling it could reach from what is shown of an end to where that end is
-   * cut off, and would not be known again. JWTs are known by how they begin.
-   */
-  get #mayBeCut(): boolean {
-    return [...this.#values].some((value) => value.length > longestText / 8 && !value.startsWith('eyJ'))
+    const masked = known.mask(text)
+    return known.isHidden(masked) ? mask : cut(tidy(masked))
   }
 
   /** Gives a text of our own words, with each piece that `quoted` made scrubbed. */
@@ -225,11 +213,6 @@ function tidy(text: string): string {
 /** A text that does nothing to a terminal, and hides nothing. */
 export function printable(text: string): string {
   return text.replace(controlCharacters, ' ')
-}
-
-function endsOf(text: string): string {
-  const half = longestText / 2 - 1
-  return text.length <= longestText ? text : `${text.slice(0, half)}…${text.slice(-half)}`
 }
 
 /** Cut in the middle, so that neither end is lost: servers begin with what they always say, and end with the cause (F13). */

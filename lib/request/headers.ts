@@ -3,7 +3,9 @@
  * and becomes a list of its pairs; Headers that are not quite the platform's become such.
  */
 export function readOnce(headers: unknown): unknown {
-  if (typeof headers !== 'object' || headers === null || !(Symbol.iterator in headers)) return headers
+  if (typeof headers !== 'object' || headers === null) return headers
+  // A proxy may list its names anew each time.
+  if (!(Symbol.iterator in headers)) return { ...headers }
   if (!isHeaders(headers)) return Array.from(headers as Iterable<Iterable<unknown>>, pairOf)
   const isPlain = Object.getPrototypeOf(headers) === Headers.prototype && Object.keys(headers).length === 0
   return isPlain ? headers : new Headers(headers)
@@ -50,12 +52,7 @@ export function withHeader(headers: unknown, name: string, value: string): OwnHe
   }
   if (isPairs(headers)) return [...copyOfPairs(headers), [name, value]]
   // The new name comes first, so that all copies begin alike: added afterwards it costs 0.85 us more on Node 20.
-  const copy = { [name]: value, ...(headers as Record<string, string>) }
-  // A proxy may list its names anew each time, and must not bring a second one.
-  for (const other in copy)
-    if (other.length === name.length && other !== name && other.toLowerCase() === name.toLowerCase())
-      Reflect.deleteProperty(copy, other)
-  return copy
+  return { [name]: value, ...(headers as Record<string, string>) }
 }
 
 /** A copy without the headers of these names, given in lower case. */

@@ -206,7 +206,7 @@ function meaningOf(refusal: Refusal, exchange: TokenRequest, context: ProtocolCo
         detail: 'the identity provider refuses the subject token',
         explain: ({ foreignIdToken, refusalFindings }) =>
           foreignIdToken(claims, registration) ??
-          (isExpired ? findings.idTokenExpired() : refusalFindings.subjectTokenRefused(error)),
+          (isExpired ? refusalFindings.idTokenExpired() : refusalFindings.subjectTokenRefused(error)),
       }
     case 'unsupported_grant_type':
     case 'unsupported_token_type':
@@ -227,7 +227,7 @@ function meaningOf(refusal: Refusal, exchange: TokenRequest, context: ProtocolCo
  * off (Keycloak). Signing in again would change nothing.
  */
 function isAboutTheFlow(description: string): boolean {
-  return /\btoken[ -]type|[a-z]_token_type|access tokens? only|only[a-z ]* access tokens?\b|exchange\b.{0,40}?\b(?:not|isn't|never) (?:enabled|supported|allowed|available)|exchange\b.{0,40}?\b(?:disabled|unsupported|unavailable)/i.test(
+  return /token[_ -]type|access tokens? only|only[a-z ]* access tokens?\b|exchange\b.{0,40}?\b(?:disabled|unsupported|not (?:enabled|supported|allowed|available))/i.test(
     description,
   )
 }

@@ -6,6 +6,7 @@ import type { CrossAppAccessOptions } from './options/options.ts'
 import type { GetIdToken } from './protocol/subject-token.ts'
 import { resourceOf } from './request/resource-locator.ts'
 import { Client } from './token/client.ts'
+import { missing } from './token/need.ts'
 import type { CachedToken } from './token/token-cache.ts'
 import { NamedUsers, oneUser } from './token/users.ts'
 import type { Users } from './token/users.ts'
@@ -161,8 +162,13 @@ function accessOf(users: Users): CrossAppAccess {
       const resource = resourceAt(url)
       if (resource === undefined) throw new TypeError('The URL lies under none of the configured resources')
       const source = users.current().of(resource)
-      const request = { url: new URL(String(url)).href, signal: init?.signal, fetch: globalThis.fetch }
-      return toAccessToken(source.current(request) ?? (await source.obtain(request, { reason: 'missing' })))
+      const request = {
+        url: new URL(String(url)).href,
+        signal: init?.signal,
+        fetch: globalThis.fetch,
+        number: undefined,
+      }
+      return toAccessToken(source.current(request) ?? (await source.obtain(request, missing)))
     },
 
     invalidate(url) {

@@ -192,7 +192,10 @@ export class CrossAppAccessError extends Error {
     this.hint = hintOf(init)
     this.cached = init.cached ?? false
     const { endpoint, status, oauthError, retryAfter, acrValues, maxAge, interactionUri } = init
-    const optional = { endpoint, status, oauthError, retryAfter, acrValues, maxAge, interactionUri }
+    const optional = {
+      ...{ endpoint, status, retryAfter, acrValues, maxAge, interactionUri },
+      oauthError: oauthError && { ...oauthError },
+    }
     for (const [key, value] of Object.entries(optional)) {
       if (value !== undefined) Object.defineProperty(this, key, { value, enumerable: true })
     }

@@ -87,8 +87,9 @@ function install(middleware: FetchMiddleware): Layer {
     original,
     installations: 0,
     active: true,
-    installed: imitate(original, (input: unknown, init?: unknown) =>
-      layer.active ? wrapped(input, init) : original(input, init),
+    // All arguments, however many they are (A1).
+    installed: imitate(original, (...args: Parameters<AnyFetch>) =>
+      layer.active ? wrapped(...args) : original(...args),
     ),
   }
   globalThis.fetch = layer.installed

@@ -9,6 +9,7 @@ import { hasHeader } from './request/headers.ts'
 import type { Answer, Replayable } from './request/replayable.ts'
 import { PassThrough, watch } from './request/pass-through.ts'
 import { ResourceLocator } from './request/resource-locator.ts'
+import { missing } from './token/need.ts'
 import type { TokenSource } from './token/token-source.ts'
 import type { Users } from './token/users.ts'
 
@@ -30,24 +31,24 @@ export function createMiddleware(users: Users): FetchMiddleware {
   const passThrough = new PassThrough(users)
   const middleware: FetchMiddleware = (next) => {
     const fetch: Fetch = next
-    return imitate(next, (input: unknown, init?: Init, ...rest: unknown[]) => {
+    return imitate(next, (...args: [input: unknown, init?: Init, ...rest: unknown[]]) => {
       // No async function: with a token in memory `next` is called in the caller's own tick (B3).
       try {
+        const [input, init] = args
         const location = locator.locate(input)
-        if (isOfTheFlow(init)) return fetch(input, init, ...rest)
-        if (location === undefined)
-          return watch(() => fetch(input, init, ...rest), passThrough.uncovered(locator.missed))
+        if (isOfTheFlow(init)) return fetch(...args)
+        if (location === undefined) return watch(() => fetch(...args), passThrough.uncovered(locator.missed))
         const own = copyOfInit(init)
         const headers = effectiveHeaders(input, own)
         if (hasHeader(headers, 'authorization')) {
           // An iterator has been read, and what was read stands in for it.
-          const asGiven = isIterator(init?.headers) ? own : init
-          return watch(() => fetch(input, asGiven, ...rest), passThrough.authorized(location.resource))
+          if (isIterator(own.headers)) args[1] = { ...own, headers }
+          return watch(() => fetch(...args), passThrough.authorized(location.resource))
         }
         const source = users.current().of(location.resource)
         const number = client.nextRequest()
         // Some clients pass a third argument.
-        const send: Fetch = rest.length === 0 ? fetch : (...own) => fetch(...own, ...rest)
+        const send: Fetch = args.length < 3 ? fetch : (...sent) => fetch(...sent, ...args.slice(2))
         const call = { fetch: send, input, init: own, headers, url: location.url, number }
         return deliver(source, new FetchRequest(call, client.configuration))
       } catch (error) {
@@ -71,7 +72,7 @@ export async function deliver<A extends Answer>(source: TokenSource, request: Re
     const comesFirst = token === undefined && source.needsTokenFirst(request.oneShot)
     if (comesFirst) {
       request.detach()
-      token = await source.obtain(request, { reason: 'missing' })
+      token = await source.obtain(request, missing)
     }
     const policy = new ChallengePolicy(source, request, comesFirst ? 'token' : 'none')
     for (;;) {

@@ -134,6 +134,28 @@ describe('installGlobalFetch (H2)', () => {
     expect(globalThis.fetch).toBe(base)
   })
 
+  it('hands all arguments on, however many they are (A1)', async () => {
+    const calls: unknown[][] = []
+    globalThis.fetch = (...args) => {
+      calls.push(args)
+      return Promise.resolve(new Response())
+    }
+    const installed = installGlobalFetch(
+      withCrossAppAccess({
+        idp: { issuer: 'https://idp.example', clientId: 'client' },
+        authorizationServers: [{ issuer: 'https://as.example', clientId: 'client' }],
+        resources: ['https://mcp.example/mcp'],
+        getIdToken: () => 'id-token',
+      }),
+    )
+    // Boundary: some clients pass a third argument, which the types of fetch do not know.
+    const fetchAny = globalThis.fetch as (...args: unknown[]) => Promise<Response>
+    const given = [['https://elsewhere.example/'], ['https://elsewhere.example/', {}, 'third']]
+    for (const args of given) await fetchAny(...args)
+    installed.uninstall()
+    expect(calls).toEqual(given)
+  })
+
   it('stacks different middlewares, the last outermost', async () => {
     const a = installGlobalFetch(named('a', passed))
     const b = installGlobalFetch(named('b', passed))

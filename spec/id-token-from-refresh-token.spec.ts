@@ -1,7 +1,7 @@
 import { inspect } from 'node:util'
 import { decodeJwt } from 'jose'
 import { idTokenFromRefreshToken, isCrossAppAccessError, withCrossAppAccess } from '../lib/index.ts'
-import type { GetIdToken, RefreshTokenOptions, SubjectTokenReason } from '../lib/index.ts'
+import type { GetIdToken, RefreshTokenOptions, SessionStore, SubjectTokenReason } from '../lib/index.ts'
 import { toolCall } from './integration/harness.ts'
 import { startEnterprise } from './support/enterprise.ts'
 import type { Enterprise } from './support/enterprise.ts'
@@ -379,6 +379,58 @@ describe('idTokenFromRefreshToken', () => {
     })
     gone = false
     expect((await signedInAgain(enterprise.mcp.url, toolCall('whoami'))).status).toBe(200)
+  })
+})
+
+describe('an identity provider that refuses a refresh (F13)', () => {
+  const idp = { issuer: 'https://idp.example', clientId: 'wiki', tokenEndpoint: 'https://idp.example/token' }
+  const refusing = (...refusals: object[]) => {
+    const answers = refusals.map((body) => Response.json(body, { status: 400 }))
+    return () => Promise.resolve(answers.shift() ?? Response.json({ id_token: 'id-token' }))
+  }
+
+  it.each([
+    ['invalid_grant', 'login_required'],
+    ['invalid_request', 'login_required'],
+    ['login_required', 'login_required'],
+    ['interaction_required', 'interaction_required'],
+    ['insufficient_user_authentication', 'step_up_required'],
+    ['access_denied', 'policy_denied'],
+    ['invalid_client', 'client_rejected'],
+    // Signing in again would change nothing.
+    ['unauthorized_client', 'policy_denied'],
+    ['invalid_scope', 'policy_denied'],
+    ['invalid_target', 'policy_denied'],
+    ['unsupported_grant_type', 'flow_unsupported'],
+  ])('with %s: %s', async (error, code) => {
+    const getIdToken = idTokenFromRefreshToken({ idp, refreshToken: 'r', fetch: refusing({ error }) })
+    expect(await caught(ask(getIdToken))).toMatchObject({ code, step: 'id_token', oauthError: { error } })
+  })
+
+  it.each([
+    { error: 'interaction_required', interaction_uri: 'https://idp.example/consent' },
+    { error: 'insufficient_user_authentication', acr_values: 'mfa' },
+    { error: 'access_denied' },
+    { error: 'invalid_client' },
+    { error: 'unsupported_grant_type' },
+  ])('leaves the refresh token of a shared session to be presented again: $error', async (refusal) => {
+    const sessions = new Map<string, { value: string; version: string }>()
+    const store: SessionStore = {
+      read: async (name) => sessions.get(name),
+      async write(name, value, { version }) {
+        const known = sessions.get(name)
+        if (version !== undefined && known?.version !== version) return undefined
+        const next = String(Number(known?.version ?? 0) + 1)
+        sessions.set(name, { value, version: next })
+        return next
+      },
+      exclusively: (_, work) => work(),
+    }
+    const shared = { idp, refreshToken: 'r', session: 'sign-in', store }
+    const one = idTokenFromRefreshToken({ ...shared, fetch: refusing(refusal) })
+    const other = idTokenFromRefreshToken({ ...shared, fetch: refusing() })
+    expect(await caught(ask(one))).toMatchObject({ oauthError: { error: refusal.error } })
+    expect(await caught(ask(other))).toBe('id-token')
   })
 })
 

@@ -84,6 +84,8 @@ describe('a request to the origin of a resource that no resource covers (A6)', (
     const fetch: (...args: unknown[]) => Promise<Response> = wrap(next)
     expect(await fetch('https://mcp.example/mpc', init, third)).toBe(response)
     expect(await fetch('https://elsewhere.example/', init, third)).toBe(response)
+    await fetch('https://elsewhere.example/')
+    expect(calls.pop()).toEqual(['https://elsewhere.example/'])
     expect(calls.map((args) => args.slice(1))).toEqual([
       [init, third],
       [init, third],

@@ -104,6 +104,45 @@ describe('an MCP server that gives the token back as a scope', () => {
   })
 })
 
+describe('further parameters of token requests', () => {
+  const parameters = { tenant: 'files', environment: 'production' }
+  const idp = { issuer: 'https://idp.example', clientId: 'client', parameters }
+
+  it('take nothing from a scope that has a word in common with them (F6)', async () => {
+    const setup = new Setup({ idp })
+    setup.answer = ({ token }) =>
+      token === undefined ? unauthorized('Bearer scope="files:read production"') : undefined
+    setup.granted = { scope: 'files:read production' }
+    await setup.fetch(resource)
+    const scopes = setup.events.flatMap((event) => ('scope' in event ? [event.scope] : []))
+    expect(scopes).toEqual(['files:read production', 'files:read production'])
+  })
+
+  it('take nothing from the address of metadata either (F3)', async () => {
+    const setup = new Setup({ idp })
+    const metadata = 'https://mcp.example/production/files.json'
+    setup.answer = ({ token }) =>
+      token === undefined ? unauthorized(`Bearer resource_metadata="${metadata}"`) : undefined
+    await setup.fetch(resource)
+    expect(setup.backChannel).toContain(metadata)
+  })
+
+  it('are not quoted in an error (G5)', async () => {
+    const setup = new Setup({
+      idp: { ...idp, parameters: { ...parameters, key: 'cnry-parameter-of-24-char' } },
+    })
+    setup.answerBack = (url) =>
+      url === 'https://idp.example/token'
+        ? json(
+            { error: 'access_denied', error_description: 'tenant files, key cnry-parameter-of-24-char' },
+            { status: 400 },
+          )
+        : undefined
+    const error: unknown = await setup.fetch(resource).catch((thrown: unknown) => thrown)
+    expect(inspect(error, { depth: 9 })).not.toMatch(/files|cnry/)
+  })
+})
+
 describe('an MCP server that gives the token back as the address of its metadata', () => {
   it('finds it in no event and no error, now or later (G5)', async () => {
     const setup = await new Setup().prime()
@@ -180,6 +219,117 @@ describe('what was looked at is what is sent (A1):', () => {
     const url = new URL(resource)
     await setup.fetch(url)
     expect(setup.sent[0]?.args[0]).toBe(resource)
+  })
+
+  describe('the URL of what passes for a Request', () => {
+    const elsewhere = 'https://elsewhere.example/'
+    const rest = { method: 'GET', headers: new Headers(), body: null }
+    const requests: Record<string, () => object> = {
+      'a member that is changed while a token is obtained': () => {
+        const request = { ...rest, url: resource, clone: () => request }
+        queueMicrotask(() => (request.url = elsewhere))
+        return request
+      },
+      'a getter that says something else the second time': () => {
+        let reads = 0
+        return {
+          ...rest,
+          get url() {
+            return reads++ === 0 ? resource : elsewhere
+          },
+          clone() {
+            return this
+          },
+        }
+      },
+      'a class of its own': () => {
+        let reads = 0
+        class Own {
+          readonly headers = rest.headers
+          get url(): string {
+            return reads++ === 0 ? resource : elsewhere
+          }
+          clone(): this {
+            return this
+          }
+        }
+        return new Own()
+      },
+      'a text that is another URL': () => ({
+        ...rest,
+        url: resource,
+        toString: () => elsewhere,
+        clone() {
+          return this
+        },
+      }),
+      'a clone that goes elsewhere': () => {
+        const leadingTo = (url: string): object => ({
+          ...rest,
+          body: new Response('').body,
+          bodyUsed: false,
+          url,
+          toString: () => url,
+          clone: () => leadingTo(elsewhere),
+        })
+        return leadingTo(resource)
+      },
+    }
+    it.each(Object.entries(requests))('if it is %s (B3)', async (_, make) => {
+      const setup = new Setup({ acquire: 'challenge' })
+      // Boundary: callers without types.
+      await setup.fetch(make() as Request)
+      expect(setup.sent).toHaveLength(2)
+      for (const { input } of setup.sent) {
+        expect(String(input)).toBe(resource)
+        expect((input as Request).url).toBe(resource)
+      }
+    })
+
+    it('a Request of the platform is handed on itself', async () => {
+      const setup = await new Setup().prime()
+      const request = new Request(resource)
+      await setup.fetch(request)
+      expect(setup.sent[0]?.input).toBe(request)
+    })
+  })
+
+  describe('headers that say something else the second time bring no second Authorization (B3):', () => {
+    const mine = ['authorization', 'Bearer of-the-caller'] as const
+    const headers: Record<string, () => unknown> = {
+      'an iterable': () => {
+        let reads = 0
+        return { [Symbol.iterator]: () => [reads++ === 0 ? ['a', 'b'] : mine].values() }
+      },
+      'a record that lists its names anew': () => {
+        let reads = 0
+        return new Proxy<Record<string, string>>(
+          {},
+          {
+            ownKeys: () => (reads++ === 0 ? [] : [mine[0]]),
+            getOwnPropertyDescriptor: () => ({ value: mine[1], enumerable: true, configurable: true }),
+            get: () => mine[1],
+          },
+        )
+      },
+    }
+    it.each(Object.entries(headers))('%s', async (_, make) => {
+      const setup = await new Setup().prime()
+      await setup.fetch(resource, { headers: make() as HeadersInit })
+      expect(setup.sent.map(({ headers: sent }) => sent.get('authorization'))).toEqual([
+        expect.stringMatching(/^Bearer token-\d+$/),
+      ])
+    })
+
+    it('pairs may be of any iterables, as native fetch takes them (B1)', async () => {
+      const setup = await new Setup().prime()
+      // Boundary: the types know arrays alone.
+      const pairs = [new Set(['a', 'b']), [1, 2]] as unknown as [string, string][]
+      await setup.fetch(resource, { headers: pairs })
+      expect(setup.sent[0]?.headers.get('a')).toBe('b')
+      expect(setup.sent[0]?.headers.get('1')).toBe('2')
+      expect(setup.sent[0]?.token).toMatch(/^token-/)
+    })
   })
 
   it('headers of an init that has an Authorization of its own only later: there are never two (A2)', async () => {

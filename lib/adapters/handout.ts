@@ -6,6 +6,7 @@ import type { Demand } from '../protocol/challenge.ts'
 import { Secrets } from '../protocol/redaction.ts'
 import { ChallengePolicy } from '../request/challenge-policy.ts'
 import { resourceOf } from '../request/resource-locator.ts'
+import { missing } from '../token/need.ts'
 import type { RequestContext } from '../token/request-context.ts'
 import type { CachedToken } from '../token/token-cache.ts'
 import type { TokenSource } from '../token/token-source.ts'
@@ -87,7 +88,7 @@ export class Handout {
 
   async token(): Promise<CachedToken> {
     const request = this.#request
-    const token = this.#source.current(request) ?? (await this.#source.obtain(request, { reason: 'missing' }))
+    const token = this.#source.current(request) ?? (await this.#source.obtain(request, missing))
     if (token.value !== this.#latest?.token.value) this.#previous = this.#latest
     this.#latest = { token, givenAt: this.#monotonic }
     return token

@@ -91,6 +91,10 @@ export const explanations: Readonly<Record<string, Explanation>> = {
     title: 'Refreshing brings no ID token',
     reference: openId('12.2', 'RefreshTokenResponse'),
   },
+  refresh_not_allowed: {
+    title: 'The identity provider does not allow this client to refresh',
+    reference: rfc(6749, '5.2'),
+  },
   other_user_in_refresh: {
     title: 'Refreshing brings the ID token of another user',
     reference: openId('12.2', 'RefreshTokenResponse'),

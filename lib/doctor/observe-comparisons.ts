@@ -1,5 +1,4 @@
 import type { Finding } from '../errors.ts'
-import { findings } from '../protocol/findings.ts'
 import { refusalFindings } from '../protocol/refusal-findings.ts'
 import { quoted } from '../protocol/finding.ts'
 import { observation } from './observation.ts'
@@ -21,7 +20,7 @@ export function observeComparisons(comparisons: Comparison[], report: Pick<Repor
   const audience = mismatch('id_token.aud')
   if (audience !== undefined)
     add('error', refusalFindings.foreignIdToken('aud', audience.actual.value, audience.expected.value))
-  if (mismatch('id_token.exp') !== undefined) add('error', findings.idTokenExpired())
+  if (mismatch('id_token.exp') !== undefined) add('error', refusalFindings.idTokenExpired())
 
   if (report.okta === 'custom') {
     const advice =

@@ -2,7 +2,7 @@ import type { CrossAppAccessError } from '../errors.ts'
 import type { Configuration } from '../options/configuration.ts'
 import type { ResourceConfiguration } from '../options/resources.ts'
 import type { Acquired } from '../protocol/acquire.ts'
-import { secretsOf } from '../protocol/client-authentication.ts'
+import { hideRegistration } from '../protocol/client-authentication.ts'
 import type { AnyFetch } from '../protocol/context.ts'
 import { Secrets } from '../protocol/redaction.ts'
 import type { Observation } from './observation.ts'
@@ -44,7 +44,7 @@ export function nothingSeen(
 ): Seen {
   const { authorizationServers, clock, idp } = configuration
   const secrets = new Secrets()
-  for (const registration of [idp, ...authorizationServers]) secrets.add(...secretsOf(registration))
+  for (const registration of [idp, ...authorizationServers]) hideRegistration(secrets, registration)
   // The global fetch is looked up now: it may be wrapped, and replaced later.
   const fetch: AnyFetch = configuration.fetch ?? globalThis.fetch
   return {

@@ -75,7 +75,8 @@ export function parseOptions(options: CrossAppAccessOptions, whom: OptionsFor = 
   const { idp, authorizationServers, clock, dpop } = taken
   const resources = taken.resources.map(toResource)
   const endpoints = [idp, ...authorizationServers].flatMap(({ tokenEndpoint }) => tokenEndpoint ?? [])
-  const { keyPair, required = false } = typeof dpop === 'object' ? dpop : {}
+  const { keyPair, required = false } =
+    typeof dpop === 'object' ? dpop : { keyPair: undefined, required: undefined }
   return withoutPrototype<Configuration>({
     idp,
     authorizationServers: Object.freeze(authorizationServers),
@@ -222,6 +223,8 @@ const distinctPlaces: WholeCheck = ({ resources }, add) => {
   for (const [index, { url, match }] of membersOf(resources).entries()) {
     if (typeof url !== 'string' || !URL.canParse(url)) continue
     const { origin, path } = placeOf(url, match === 'origin' ? 'origin' : 'path')
+    // What would never get a token must not pass for a resource (A4).
+    if (`${path}/`.includes('/.well-known/')) add(['resources', index], 'lies below .well-known')
     if (places.has(origin + path)) add(['resources', index], 'covers the same URLs as an earlier entry')
     places.add(origin + path)
   }

@@ -1,6 +1,7 @@
 import * as z from 'zod/mini'
 import type { $ZodIssue, $ZodRawIssue, ParsePayload } from 'zod/v4/core'
 import { isSecureUrl } from '../protocol/http.ts'
+import { ownCopy } from '../protocol/own-members.ts'
 
 /** A schema whose result has the type T. */
 export type Schema<T> = z.ZodMiniType<T>
@@ -33,7 +34,8 @@ export function object<S extends Shape>(shape: S, ...wholeChecks: WholeCheck[]):
   const known = Object.keys(shape)
   const checks = wholeChecks.map((check) =>
     // What is no object at all has been reported.
-    z.check<Members<S>>((payload) => check(payload.value, problemAdder(payload)), {
+    // What zod has made inherits, and the members that are absent must not be found (G7).
+    z.check<Members<S>>((payload) => check(withoutPrototype(payload.value), problemAdder(payload)), {
       when: ({ value }) => isObject(value),
     }),
   )
@@ -143,8 +145,7 @@ export function ownMembers(value: unknown): unknown {
 
 /** A frozen copy that inherits nothing (G7). */
 export function withoutPrototype<T extends object>(value: T): T {
-  // The same members are all there is to the type.
-  return Object.freeze(Object.assign(Object.create(null) as T, value))
+  return Object.freeze(ownCopy(value))
 }
 
 function memberOf(value: object, name: string | number): unknown {
@@ -199,13 +200,19 @@ const isText = (value: unknown): value is string => typeof value === 'string' &&
 
 export const text: Schema<string> = that<string>(isText, notText)
 
-/** A secret as it is used: white space around it is the end of the line of the file that it was read from. */
-export const secret: Schema<string> = text.check(
-  z.refine(
-    (value) => !isText(value) || isTrimmed(value),
-    'must have no white space around it: a line end of its file, perhaps',
-  ),
-)
+/** A text as it is used: white space around it is the end of the line of the file that it was read from. */
+const trimmedText = (): Schema<string> =>
+  text.check(
+    z.refine(
+      (value) => !isText(value) || isTrimmed(value),
+      'must have no white space around it: a line end of its file, perhaps',
+    ),
+  )
+
+export const secret: Schema<string> = trimmedText()
+
+/** What a server knows something by, such as a client id. */
+export const identifier: Schema<string> = trimmedText()
 
 export const flag: Schema<boolean> = that<boolean>(
   (value) => typeof value === 'boolean',

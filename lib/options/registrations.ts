@@ -10,6 +10,7 @@ import {
   aFunction,
   choice,
   choiceBy,
+  identifier,
   isAbsolute,
   json,
   object,
@@ -117,7 +118,7 @@ export function registrationWith(credentials: Credentials): Schema<Registration>
   return object(
     {
       issuer,
-      clientId: text,
+      clientId: identifier,
       clientSecret: z.optional(credentials.clientSecret),
       clientAuthentication: z.optional(clientAuthenticationWith(credentials)),
       tokenEndpoint: z.optional(url),

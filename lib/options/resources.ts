@@ -1,6 +1,17 @@
 import * as z from 'zod/mini'
 import type { ResourceOptions } from './options.ts'
-import { choice, isUrl, json, object, oneOf, text, that, url, withoutPrototype } from './option-schema.ts'
+import {
+  choice,
+  identifier as name,
+  isUrl,
+  json,
+  object,
+  oneOf,
+  text,
+  that,
+  url,
+  withoutPrototype,
+} from './option-schema.ts'
 import type { Schema } from './option-schema.ts'
 
 /** One resource, parsed. */
@@ -46,12 +57,12 @@ const resourceObject: Schema<ResourceEntry> = object({
   scope: z.optional(scope),
   authorizationServer: z.optional(text),
   resource: z.optional(identifier),
-  audience: z.optional(text),
+  audience: z.optional(name),
   authorizationDetails: z.optional(authorizationDetails),
 })
 const resourceUrl: Schema<ResourceEntry> = z.pipe(
   url,
-  z.transform((value: string) => ({ url: value })),
+  z.transform((value: string) => withoutPrototype({ url: value })),
 )
 
 /** One entry of `resources`: a URL, as a string or a `URL` object, or {@link ResourceOptions}. */
@@ -96,5 +107,5 @@ export function covers({ path }: Pick<ResourceConfiguration, 'path'>, pathname: 
 
 /** Whether a path hides a separator or dots, encoded or before a parameter (`..;`). */
 export function hasHiddenSegments(path: string): boolean {
-  return /%(?:2f|5c|2e)|\/\.{1,2};/i.test(path)
+  return /%(?:2f|5c|2e)|\.\.(?:;|%3b)|\/\.(?:;|%3b)/i.test(path)
 }

@@ -1,6 +1,6 @@
 import type { JWTPayload } from 'jose'
 import { CrossAppAccessError } from '../errors.ts'
-import { secretsOf } from './client-authentication.ts'
+import { hideRegistration, ownRegistration } from './client-authentication.ts'
 import { scopeTokens } from './challenge.ts'
 import { systemClock } from './context.ts'
 import type { ProtocolContext } from './context.ts'
@@ -11,6 +11,7 @@ import type { DpopKey } from './dpop.ts'
 import { findings } from './findings.ts'
 import { failure, guarded } from './http.ts'
 import { inspectIdJag } from './id-jag.ts'
+import { ownCopy } from './own-members.ts'
 import { requestAccessToken } from './jwt-bearer.ts'
 import type { AccessTokenGrant } from './jwt-bearer.ts'
 import type { ServerRegistration } from './registration.ts'
@@ -166,13 +167,24 @@ export interface Acquired {
  * @throws {@link CrossAppAccessError} with every code of the table in the README; the reason of `signal` when it aborts.
  * @see [Enterprise-Managed Authorization](https://modelcontextprotocol.io/extensions/auth/enterprise-managed-authorization)
  */
-export async function acquire(request: AcquireRequest, context: AcquireContext): Promise<Acquired> {
+export async function acquire(given: AcquireRequest, context: AcquireContext): Promise<Acquired> {
+  const request = ownRequest(given)
   const own = guarded(context)
   for (const registration of [request.idp, ...request.authorizationServers])
-    own.secrets.add(...secretsOf(registration))
+    hideRegistration(own.secrets, registration)
   const target = await discover(request, own)
   const run = () => obtain(request, target, own)
   return await (context.onTarget?.(target, run) ?? run())
+}
+
+/** A request of which no part inherits anything (G7). */
+function ownRequest(request: AcquireRequest): AcquireRequest {
+  const { resource, idp, authorizationServers } = request
+  return Object.assign(ownCopy(request), {
+    resource: ownCopy(resource),
+    idp: ownRegistration(idp),
+    authorizationServers: authorizationServers.map(ownRegistration),
+  })
 }
 
 /** Steps 3 to 5: the subject token, the exchange, the grant. */
@@ -226,7 +238,7 @@ function addedScope({ scope, addedScope: added }: AcquireRequest, target: Target
 
 function withoutScope({ scope, ...rest }: Target, refused: readonly string[]): Target {
   const left = scopeTokens(scope).filter((token) => !refused.includes(token))
-  return left.length === 0 ? rest : { ...rest, scope: left.join(' ') }
+  return ownCopy(left.length === 0 ? rest : { ...rest, scope: left.join(' ') })
 }
 
 /** Steps 1 and 2: the metadata of all three parties. What does not depend on each other is fetched side by side. */
@@ -247,20 +259,20 @@ async function discover(request: AcquireRequest, context: AcquireContext): Promi
   const { resource, audience, url } = request.resource
   const identifier = resource === false ? undefined : (resource ?? described?.resource ?? url)
   const scope = request.scope ?? described?.scopes_supported?.join(' ') ?? ''
-  return {
+  return ownCopy({
     idp,
     server,
     registration,
     audience: audience ?? server.issuer,
     ...(identifier !== undefined && { resource: identifier }),
     ...(scope !== '' && { scope }),
-  }
+  })
 }
 
 const network: MetadataSource = {
   async protectedResource({ url, resource, resourceMetadata }, context) {
-    const where = resourceMetadata === undefined ? {} : { metadataUrl: resourceMetadata }
-    const { document } = await discoverProtectedResource({ url, resource: resource.url, ...where }, context)
+    const named = { url, resource: resource.url, metadataUrl: resourceMetadata }
+    const { document } = await discoverProtectedResource(named, context)
     return document
   },
   async server(registration, context) {
@@ -440,7 +452,7 @@ async function exchangeOnce(
         ),
       ),
     )
-    return { endpoint: server.token_endpoint, grant: exchanged }
+    return { endpoint: server.token_endpoint, grant: ownCopy(exchanged) }
   })
   const claims = await inspect(grant, endpoint, request, target, context)
   const now = (context.clock ?? systemClock).now()
@@ -548,7 +560,7 @@ async function redeem(
     ),
   )
   // RFC 6749 §5.1: a scope that is not stated is the one that was asked for, here: not what was wanted at first.
-  return asked === undefined ? grant : { scope: asked, ...grant }
+  return ownCopy(asked === undefined ? grant : { scope: asked, ...grant })
 }
 
 /** Works at a token endpoint. If it is gone, works once more at the one that fresh metadata names (F4). */

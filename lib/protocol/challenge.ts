@@ -177,7 +177,8 @@ function errorOf({ parameters }: Challenge): string | undefined {
 function common({ parameters }: Challenge, secrets: Secrets): { resourceMetadata?: string; scope?: string } {
   const resourceMetadata = parameters['resource_metadata']
   // Its path is shown in events and errors, also to those who were not sent that token.
-  const usable = resourceMetadata !== undefined && !isUnacceptable(resourceMetadata, secrets)
+  // An empty one would lead to the URL that was asked for.
+  const usable = resourceMetadata && !isUnacceptable(resourceMetadata, secrets)
   return { ...(usable && { resourceMetadata }), ...scopeOf({ parameters }, secrets) }
 }
 

@@ -5,6 +5,9 @@ import type { AuthorizationServerMetadata } from './metadata.ts'
 import { findings } from './findings.ts'
 import { abortable, failure, guarded, isTimeout } from './http.ts'
 import { loadSigner, signJwt } from './jwt.ts'
+import { ownCopy } from './own-members.ts'
+import { shortestRandom } from './redaction.ts'
+import type { Secrets } from './redaction.ts'
 import type {
   ClientAssertionClaims,
   ClientAuthentication,
@@ -57,14 +60,15 @@ const assertionType = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer'
  * @see [RFC 7523 §2.2](https://www.rfc-editor.org/rfc/rfc7523#section-2.2)
  */
 export async function authenticateClient(
-  registration: ServerRegistration,
+  given: ServerRegistration,
   server: AuthorizationServerMetadata,
   step: Exclude<CrossAppAccessStep, 'discovery'>,
   context: ProtocolContext,
 ): Promise<AuthenticatedParts> {
+  const registration = ownRegistration(given)
   const { clientId } = registration
   const own = guarded(context)
-  own.secrets.add(...secretsOf(registration))
+  hideRegistration(own.secrets, registration)
   const authentication = await authenticationFor(registration, server, step, own)
   switch (authentication.method) {
     case 'none':
@@ -100,6 +104,15 @@ export async function authenticateClient(
       }
     }
   }
+}
+
+/** A registration that inherits nothing, and how it authenticates neither (G7). Keys stay the objects that they are. */
+export function ownRegistration(registration: ServerRegistration): ServerRegistration {
+  const own = ownCopy(registration)
+  const { clientAuthentication } = own
+  return clientAuthentication === undefined
+    ? own
+    : Object.assign(own, { clientAuthentication: ownCopy(clientAuthentication) })
 }
 
 /** How this client authenticates at a server. For a bare `clientSecret`, that is by what the server's metadata lists. */
@@ -153,7 +166,7 @@ export async function withCurrentSecret(
   if (typeof given === 'string') context.secrets?.add(given, given.trim())
   if (typeof given === 'string' && given !== '' && given === given.trim()) {
     // A copy that inherits nothing, like the registration of the options (G7).
-    return Object.assign(Object.create(null) as object, registration, { clientSecret: given })
+    return Object.assign(ownCopy(registration), { clientSecret: given })
   }
   throw failure(context, {
     code: 'client_rejected',
@@ -193,11 +206,17 @@ async function askForSecret(
 }
 
 /**
- * The parts of a registration that no error, event or log may quote: its secret, or the private members of its JWK, and its
- * further parameters. The secret that a function gives is added when it is known.
+ * Adds the parts of a registration that no error, event or log may quote: its secret, or the private members of its JWK,
+ * and its further parameters. The secret that a function gives is added when it is known.
  */
+export function hideRegistration(secrets: Secrets, registration: ServerRegistration): void {
+  secrets.add(...secretsOf(registration)).addSettings(...Object.values(registration.parameters ?? {}))
+}
+
+/** The parts of a registration that must not even be a part of a scope or an address: all but short parameters. */
 export function secretsOf(registration: ServerRegistration): (string | undefined)[] {
-  return [...credentialsOf(registration), ...Object.values(registration.parameters ?? {})]
+  const settings = Object.values(registration.parameters ?? {})
+  return [...credentialsOf(registration), ...settings.filter(({ length }) => length >= shortestRandom)]
 }
 
 function credentialsOf({ clientSecret, clientAuthentication }: ServerRegistration): (string | undefined)[] {

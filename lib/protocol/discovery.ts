@@ -3,10 +3,11 @@ import { acceptableScope } from './challenge.ts'
 import { systemClock } from './context.ts'
 import type { ProtocolContext } from './context.ts'
 import { findings } from './findings.ts'
-import { failure, isSecureEndpoint, requestJson } from './http.ts'
+import { failure, guarded, isSecureEndpoint, requestJson } from './http.ts'
 import type { JsonAnswer } from './http.ts'
 import { readAuthorizationServer, readProtectedResource } from './metadata.ts'
 import type { AuthorizationServerMetadata, ProtectedResourceMetadata } from './metadata.ts'
+import { ownCopy } from './own-members.ts'
 import { Secrets } from './redaction.ts'
 
 /** A document, where it was found, and how long it may be used. */
@@ -68,16 +69,16 @@ export async function discoverProtectedResource(
   request: { url: string; resource?: string | undefined; metadataUrl?: string | undefined },
   context: ProtocolContext,
 ): Promise<Discovered<ProtectedResourceMetadata>> {
-  const { url, resource = url, metadataUrl } = request
+  const { url, resource = url, metadataUrl } = ownCopy(request)
+  const own = guarded(context)
   const wellKnown = protectedResourceMetadataUrls(resource)
   const isNamed = metadataUrl !== undefined && URL.canParse(metadataUrl, url)
-  const urls = isNamed ? [sameOrigin(metadataUrl, url, context), ...wellKnown] : wellKnown
-  return await firstUsable([...new Set(urls)], context, (answer, source) => {
+  const urls = isNamed ? [sameOrigin(metadataUrl, url, own), ...wellKnown] : wellKnown
+  return await firstUsable([...new Set(urls)], own, (answer, source) => {
     const described = readProtectedResource(answer.body)
-    if (described === undefined)
-      throw unusable(context, source, answer, findings.noProtectedResourceMetadata())
-    const document = withAcceptableScopes(described, context)
-    assertCovers(document, url, source, context)
+    if (described === undefined) throw unusable(own, source, answer, findings.noProtectedResourceMetadata())
+    const document = withAcceptableScopes(described, own)
+    assertCovers(document, url, source, own)
     return document
   })
 }
@@ -104,11 +105,12 @@ export async function discoverAuthorizationServer(
   issuer: string,
   context: ProtocolContext,
 ): Promise<Discovered<AuthorizationServerMetadata>> {
-  return await firstUsable(authorizationServerMetadataUrls(issuer), context, (answer, source) => {
+  const own = guarded(context)
+  return await firstUsable(authorizationServerMetadataUrls(issuer), own, (answer, source) => {
     const document = readAuthorizationServer(answer.body)
-    if (document === undefined) throw unusable(context, source, answer, findings.noServerMetadata(issuer))
+    if (document === undefined) throw unusable(own, source, answer, findings.noServerMetadata(issuer))
     if (document.issuer !== issuer) {
-      throw failure(context, {
+      throw failure(own, {
         code: 'metadata_mismatch',
         step: 'discovery',
         endpoint: source,
@@ -117,7 +119,7 @@ export async function discoverAuthorizationServer(
       })
     }
     if (!isSecureEndpoint(document.token_endpoint, issuer)) {
-      throw failure(context, {
+      throw failure(own, {
         code: 'insecure_url',
         step: 'discovery',
         endpoint: source,

@@ -118,30 +118,6 @@ export const findings = {
       'Give getIdToken in the options of createCrossAppAccess, or make this request through forSubject, which is given one.',
       'user',
     ),
-  sessionStore: (): Finding =>
-    finding(
-      'session_store',
-      'Wait and try again; if it stays, see to the store that processes share sessions in.',
-      'client',
-    ),
-  idTokenExpired: (): Finding =>
-    finding(
-      'id_token_expired',
-      'Sign the user in again, or let getIdToken renew the ID token, for example with idTokenFromRefreshToken.',
-      'user',
-    ),
-  noIdTokenInRefresh: (): Finding =>
-    finding(
-      'no_id_token_in_refresh',
-      'Let the identity provider give an ID token on refresh (scope openid), or use the refresh token itself as the subject token: { token, type: "refresh_token" }.',
-      'identity_provider',
-    ),
-  otherUserInRefresh: (): Finding =>
-    finding(
-      'other_user_in_refresh',
-      'Sign the user in again: the identity provider gave the ID token of another user, or of another issuer, for this refresh token.',
-      'identity_provider',
-    ),
   strongerAuthentication: (): Finding =>
     finding(
       'stronger_authentication',

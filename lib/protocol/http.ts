@@ -3,6 +3,7 @@ import type { CrossAppAccessErrorInit, CrossAppAccessStep, OAuthErrorFields } fr
 import { systemClock } from './context.ts'
 import type { ProtocolContext } from './context.ts'
 import { findings } from './findings.ts'
+import { ownCopy } from './own-members.ts'
 import { Secrets, copyOfCause, withoutQuery } from './redaction.ts'
 
 /** The most that is read of one answer. */
@@ -20,13 +21,15 @@ export interface JsonAnswer {
   mediaType: string
 }
 
-/** The context with a collection of secrets: its own, or a new one if it has none. */
+/** The context, which inherits nothing (G7), with a collection of secrets: its own, or a new one if it has none. */
 export function guarded<C extends ProtocolContext>(context: C): C & { secrets: Secrets } {
-  return { ...context, secrets: context.secrets ?? new Secrets() }
+  const own = ownCopy(context)
+  return Object.assign(own, { secrets: own.secrets ?? new Secrets() })
 }
 
 /** Makes an error of the flow. All its texts, and its cause, are scrubbed of the secrets of the context (G5). */
-export function failure(context: ProtocolContext, init: CrossAppAccessErrorInit): CrossAppAccessError {
+export function failure(context: ProtocolContext, given: CrossAppAccessErrorInit): CrossAppAccessError {
+  const init = ownCopy(given)
   const secrets = context.secrets ?? new Secrets()
   return new CrossAppAccessError({
     ...init,
@@ -278,17 +281,13 @@ function tooLarge(
 export function parseObject(text: string): Record<string, unknown> | undefined {
   try {
     const value: unknown = JSON.parse(text)
-    // Without a prototype: what is on `Object.prototype` is no part of an answer (G7).
-    if (typeof value === 'object' && value !== null && !Array.isArray(value)) return ownMembers(value)
+    // Without a prototype: what is on `Object.prototype` is no part of an answer (G7). Each member is checked where it is used.
+    if (typeof value === 'object' && value !== null && !Array.isArray(value))
+      return ownCopy(value as Record<string, unknown>)
   } catch {
     // Not JSON: HTML of a gateway, an empty body. The caller says what it expected.
   }
   return undefined
-}
-
-function ownMembers(value: object): Record<string, unknown> {
-  // Of unknown type: each member is checked where it is used.
-  return Object.assign(Object.create(null) as Record<string, unknown>, value)
 }
 
 /** The OAuth error in a body, scrubbed, or nothing. */
@@ -300,11 +299,11 @@ export function oauthErrorOf(
   const { error_uri } = body
   if (typeof error !== 'string' || error === '') return undefined
   const secrets = context.secrets ?? new Secrets()
-  return {
+  return ownCopy({
     error: secrets.scrub(error),
     ...(typeof error_description === 'string' && { error_description: secrets.scrub(error_description) }),
     ...(typeof error_uri === 'string' && { error_uri: secrets.scrub(withoutQuery(error_uri)) }),
-  }
+  })
 }
 
 /** Code and description of an error: OAuth's members, or what Okta and others call them instead (F13). */
@@ -313,7 +312,7 @@ function errorMembers(body: Record<string, unknown>): [error: unknown, descripti
   if (typeof error === 'string') return [error, error_description]
   if (token !== undefined) return [undefined, undefined]
   if (typeof error === 'object' && error !== null) {
-    const { code, message } = ownMembers(error)
+    const { code, message }: { code?: unknown; message?: unknown } = ownCopy(error)
     return isErrorCode(code) ? [code, message] : [undefined, undefined]
   }
   return isErrorCode(errorCode) ? [errorCode, errorSummary] : [undefined, undefined]
@@ -343,7 +342,11 @@ export function isSecureUrl(url: string): boolean {
 
 /** Whether an endpoint that a document of `issuer` names may be used: one on this machine only if the issuer is too (F4). */
 export function isSecureEndpoint(url: string, issuer: string): boolean {
-  return isSecureUrl(url) && (new URL(url).protocol === 'https:' || isLoopback(new URL(issuer).hostname))
+  if (!isSecureUrl(url)) return false
+  const { protocol, username, password } = new URL(url)
+  // No fetch takes a URL with a user name, and documents name no passwords.
+  if (username !== '' || password !== '') return false
+  return protocol === 'https:' || isLoopback(new URL(issuer).hostname)
 }
 
 function isLoopback(hostname: string): boolean {

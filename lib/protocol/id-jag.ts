@@ -3,6 +3,7 @@ import type { ProtocolContext } from './context.ts'
 import { findings } from './findings.ts'
 import { failure } from './http.ts'
 import { readJwt } from './jwt.ts'
+import { ownCopy } from './own-members.ts'
 
 /** What an ID-JAG must say, so that the authorization server can accept it from this client. */
 export interface IdJagExpectations {
@@ -85,7 +86,7 @@ export function inspectIdJag(
   const jkt = confirmation(claims)
   if (expected.jkt !== undefined && jkt !== undefined && jkt !== expected.jkt)
     reject('cnf.jkt', jkt, expected.jkt)
-  return claims
+  return { ...claims }
 }
 
 function isIdJagType(typ: unknown): boolean {
@@ -104,12 +105,13 @@ function names(claim: unknown, resource: string): boolean {
 function confirmation(claims: JWTPayload): string | undefined {
   // Boundary: the identity provider chose the shape of this claim; each member is checked before it is used.
   const cnf = claims['cnf'] as { jkt?: unknown } | null | undefined
-  return typeof cnf === 'object' && typeof cnf?.jkt === 'string' ? cnf.jkt : undefined
+  const { jkt } = ownCopy(typeof cnf === 'object' && cnf !== null ? cnf : {})
+  return typeof jkt === 'string' ? jkt : undefined
 }
 
 /** The claims of a JWT, not verified. Gives no claims for a token that cannot be read without a key. */
 export function readClaims(token: string): JWTPayload {
-  return readJwt(token)?.claims ?? {}
+  return readJwt(token)?.claims ?? ownCopy({})
 }
 
 /**

@@ -5,6 +5,7 @@ import type { DpopKey } from './dpop.ts'
 import { findings } from './findings.ts'
 import { guarded } from './http.ts'
 import { jwtExpiry, readClaims } from './id-jag.ts'
+import { ownCopy } from './own-members.ts'
 import { refused, sharedMeaning } from './refusal.ts'
 import type { Meaning, Refusal } from './refusal.ts'
 import type { ServerRegistration } from './registration.ts'
@@ -74,9 +75,10 @@ const unknownLifetime = 300_000
  * @see [RFC 7523 §2.1](https://www.rfc-editor.org/rfc/rfc7523#section-2.1)
  */
 export async function requestAccessToken(
-  request: AccessTokenRequest,
+  given: AccessTokenRequest,
   context: ProtocolContext,
 ): Promise<AccessTokenGrant> {
+  const request = ownCopy(given)
   const own = guarded(context)
   const clock = context.clock ?? systemClock
   const redemption: TokenRequest = {

@@ -2,6 +2,7 @@ import type { CryptoKey, JWK, JWTPayload } from 'jose'
 import { decodeProtectedHeader } from 'jose/decode/protected_header'
 import { decodeJwt } from 'jose/jwt/decode'
 import type { SignJWT } from 'jose/jwt/sign'
+import { ownCopy } from './own-members.ts'
 import { keyProblem } from './signing-key.ts'
 
 /**
@@ -53,7 +54,7 @@ function bareJwk(key: JWK): JWK {
   return bare
 }
 
-/** The protected header and the claims of a JWT. */
+/** The protected header and the claims of a JWT, which inherit nothing (G7). */
 export interface DecodedJwt {
   header: Record<string, unknown>
   claims: JWTPayload
@@ -65,7 +66,7 @@ export interface DecodedJwt {
  */
 export function readJwt(token: string): DecodedJwt | undefined {
   try {
-    return { header: decodeProtectedHeader(token), claims: decodeJwt(token) }
+    return { header: ownCopy(decodeProtectedHeader(token)), claims: ownCopy(decodeJwt(token)) }
   } catch {
     return undefined
   }

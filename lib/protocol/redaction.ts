@@ -1,8 +1,10 @@
 /** The most that is quoted of a server's text, in characters. */
 const longestQuote = 512
 /** Longer texts are not looked through, and not quoted at all. */
-const longestText = 4096
+const longestText = 16_384
 const shortestSecret = 4
+/** A setting as long as this is no word that turns up by chance. */
+export const shortestRandom = 16
 const mask = '[redacted]'
 
 // Whatever looks like a JWT, whole or cut off: base64url of '{"' and what hangs on to it.
@@ -20,23 +22,35 @@ const quotedPiece = /"(?:[^"\\]|\\.)*"/g
 /** Strings that must not come out again, and the means to take them out of a text. */
 export class Secrets {
   readonly #values = new Set<string>()
+  /** Short settings: kept out of texts, though they are part of many an address or scope by chance. */
+  readonly #words = new Set<string>()
+  /** What is made of them, until there is another. */
+  #secrets: Known | undefined
+  #all: Known | undefined
 
   /** Remembers secrets. */
   add(...secrets: (string | undefined)[]): this {
-    for (const secret of secrets) {
-      // Boundary: what a key of unknown shape holds. Shorter than four characters would blank out every text.
-      if (typeof secret !== 'string' || secret.length < shortestSecret) continue
-      this.#values.add(secret)
-      // The spelling in which a form carries it, so that an echoed form shows what it was about.
-      this.#values.add(String(new URLSearchParams([['', secret]])).slice(1))
-    }
+    for (const secret of secrets) remember(this.#values, secret)
+    this.#forget()
+    return this
+  }
+
+  /**
+   * Remembers settings. They are kept out of texts as secrets are; but short ones, such as the name of a tenant, are part
+   * of many a scope and address by chance, and do not make them unusable.
+   */
+  addSettings(...settings: string[]): this {
+    for (const setting of settings)
+      remember(setting.length < shortestRandom ? this.#words : this.#values, setting)
+    this.#forget()
     return this
   }
 
   /** Whether a text holds a secret or a JWT, as it is or in another spelling. */
   holds(text: string): boolean {
-    const masked = this.#mask(text)
-    return masked !== text || this.#hides(masked)
+    const known = (this.#secrets ??= new Known([...this.#values]))
+    const masked = known.mask(text)
+    return masked !== text || known.isHidden(masked)
   }
 
   /**
@@ -45,31 +59,52 @@ export class Secrets {
    */
   scrub(text: string): string {
     if (text.length > longestText) return `[${text.length} characters]`
-    const masked = this.#mask(text)
-    return this.#hides(masked) ? mask : cut(tidy(masked))
+    const known = this.#everything
+    const masked = known.mask(text)
+    return known.isHidden(masked) ? mask : cut(tidy(masked))
   }
 
   /** Gives a text of our own words, with each piece that `quoted` made scrubbed. */
   redact(text: string): string {
     // What `quoted` has written, `JSON.parse` reads.
     const scrubbed = (piece: string) => JSON.stringify(this.scrub(String(JSON.parse(piece))))
-    return printable(this.#mask(text.replace(quotedPiece, scrubbed)))
+    return printable(this.#everything.mask(text.replace(quotedPiece, scrubbed)))
   }
 
-  #mask(text: string): string {
+  #forget(): void {
+    this.#secrets = undefined
+    this.#all = undefined
+  }
+
+  get #everything(): Known {
+    return (this.#all ??= new Known([...this.#values, ...this.#words]))
+  }
+}
+
+/** Values to take out of texts, made ready once for many texts. */
+class Known {
+  readonly #longestFirst: readonly string[]
+  readonly #index: SecretIndex
+
+  constructor(values: string[]) {
+    // No part of a secret survives the removal of a shorter one inside it.
+    this.#longestFirst = values.sort((a, b) => b.length - a.length)
+    this.#index = new SecretIndex(values)
+  }
+
+  /** The text without them, and without JWTs. */
+  mask(text: string): string {
     let clean = text
-    // Longest first, so that no part of a secret survives the removal of a shorter one inside it.
-    for (const secret of [...this.#values].sort((a, b) => b.length - a.length))
-      clean = clean.replaceAll(secret, mask)
+    for (const secret of this.#longestFirst) clean = clean.replaceAll(secret, mask)
     return clean.replace(jwtShape, mask)
   }
 
   /**
-   * Whether a secret comes to light when escapes and base64 are undone, up to three layers of them. Each reading is looked
+   * Whether one of them, or a JWT, comes to light when escapes and base64 are undone, up to three layers of them. Each reading is looked
    * at once, and in one pass for all secrets: a server decides how long the text is, and how it is folded (G8).
    */
-  #hides(text: string): boolean {
-    const index = new SecretIndex(this.#values)
+  isHidden(text: string): boolean {
+    const index = this.#index
     const original = toBytes(text)
     const seen = new Set([original])
     let layer = [original]
@@ -81,6 +116,14 @@ export class Secrets {
     }
     return false
   }
+}
+
+function remember(values: Set<string>, secret: unknown): void {
+  // Boundary: what a key of unknown shape holds. Shorter than four characters would blank out every text.
+  if (typeof secret !== 'string' || secret.length < shortestSecret) return
+  values.add(secret)
+  // The spelling in which a form carries it, so that an echoed form shows what it was about.
+  values.add(String(new URLSearchParams([['', secret]])).slice(1))
 }
 
 /** Secrets by their first four characters, to find any of them in one pass over a text. */

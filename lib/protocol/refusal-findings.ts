@@ -6,10 +6,40 @@ import type { ServerRegistration } from './registration.ts'
 import { statedReason } from './stated-reasons.ts'
 
 /**
- * What can be wrong if a server refuses, and what to change. This file is loaded when one does, by its only door,
- * `refused`: it explains, and decides nothing.
+ * What can be wrong if a server refuses, or in a session that a refresh token keeps alive, and what to change. This file is
+ * loaded when one does, by `refused`, or with such a session: it explains, and decides nothing.
  */
 export const refusalFindings = {
+  sessionStore: (): Finding =>
+    finding(
+      'session_store',
+      'Wait and try again; if it stays, see to the store that processes share sessions in.',
+      'client',
+    ),
+  idTokenExpired: (): Finding =>
+    finding(
+      'id_token_expired',
+      'Sign the user in again, or let getIdToken renew the ID token, for example with idTokenFromRefreshToken.',
+      'user',
+    ),
+  noIdTokenInRefresh: (): Finding =>
+    finding(
+      'no_id_token_in_refresh',
+      'Let the identity provider give an ID token on refresh (scope openid), or use the refresh token itself as the subject token: { token, type: "refresh_token" }.',
+      'identity_provider',
+    ),
+  otherUserInRefresh: (): Finding =>
+    finding(
+      'other_user_in_refresh',
+      'Sign the user in again: the identity provider gave the ID token of another user, or of another issuer, for this refresh token.',
+      'identity_provider',
+    ),
+  refreshNotAllowed: (error: string): Finding =>
+    finding(
+      'refresh_not_allowed',
+      `Let the identity provider allow this client to refresh ID tokens (grant type refresh_token, scope openid): it answers ${quoted(error)}, and signing in again would change nothing.`,
+      'identity_provider',
+    ),
   subjectTokenRefused: (error: string): Finding =>
     finding(
       'subject_token_refused',

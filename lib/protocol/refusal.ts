@@ -11,6 +11,7 @@ import { failure, isSecureUrl, oauthErrorOf } from './http.ts'
 import type { JsonAnswer } from './http.ts'
 import type { AuthorizationServerMetadata } from './metadata.ts'
 import { quoted } from './finding.ts'
+import { ownCopy } from './own-members.ts'
 import { Secrets } from './redaction.ts'
 import type * as advice from './refusal-findings.ts'
 import type { ServerRegistration } from './registration.ts'
@@ -104,7 +105,7 @@ export function readRefusal(
   if (body === undefined || oauthError === undefined) return undefined
   const { acr_values: acrValues, max_age, interaction_uri: interactionUri } = body
   const maxAge = typeof max_age === 'string' && /^\d{1,10}$/.test(max_age) ? Number(max_age) : max_age
-  return {
+  return ownCopy({
     status,
     oauthError,
     clientMethod,
@@ -112,7 +113,7 @@ export function readRefusal(
     ...(typeof acrValues === 'string' && acrValues !== '' && { acrValues }),
     ...(Number.isFinite(maxAge) && Number(maxAge) >= 0 && { maxAge: Number(maxAge) }),
     ...(isShowable(interactionUri, context) && { interactionUri }),
-  }
+  })
 }
 
 /** When an answer was made by the server's clock, in milliseconds since the epoch. NaN if it does not say. */

@@ -98,7 +98,8 @@ export interface ServerRegistration {
   tokenEndpoint?: string | URL | undefined
   /**
    * Further form parameters of each token request to this server, by name. Names of the flow's own parameters, such as
-   * `scope` or `client_id`, are refused. Values are kept out of errors and events, as secrets are. Default: none.
+   * `scope` or `client_id`, are refused. Values are kept out of errors and events, as secrets are; but a
+   * scope or an address that a server names may hold the same word as one of less than 16 characters. Default: none.
    */
   parameters?: Readonly<Record<string, string>> | undefined
 }

@@ -1,5 +1,6 @@
 import type { CryptoKey, JWK } from 'jose'
 import { decode } from 'jose/base64url'
+import { ownCopy } from './own-members.ts'
 
 /** Whether a value is a CryptoKey, of any realm, and not a JWK. */
 export function isCryptoKey(key: unknown): key is CryptoKey {
@@ -11,8 +12,10 @@ export function isCryptoKey(key: unknown): key is CryptoKey {
  * ES384, ES512 or EdDSA by the key's kind.
  */
 export function algorithmOf(key: CryptoKey | JWK): string {
-  if (!isCryptoKey(key))
-    return key.alg ?? algorithmOfCurve(key.crv) ?? (key.kty === 'OKP' ? 'EdDSA' : 'RS256')
+  if (!isCryptoKey(key)) {
+    const { alg, crv, kty } = ownCopy(key)
+    return alg ?? algorithmOfCurve(crv) ?? (kty === 'OKP' ? 'EdDSA' : 'RS256')
+  }
   const { name, namedCurve, hash } = algorithmObject(key)
   const bits = hash?.name.slice('SHA-'.length) ?? '256'
   if (name === 'RSA-PSS') return `PS${bits}`
@@ -41,7 +44,7 @@ const notForSigning = 'must be for signing, and not only for other uses'
 export function keyProblem(key: CryptoKey | JWK, alg: string): string | undefined {
   const wanted = parametersOf(alg)
   if (wanted === undefined) return unsuitable
-  return isCryptoKey(key) ? cryptoKeyProblem(key, wanted) : jwkProblem(key, wanted)
+  return isCryptoKey(key) ? cryptoKeyProblem(key, wanted) : jwkProblem(ownCopy(key), wanted)
 }
 
 /** What WebCrypto calls a JWS algorithm (RFC 7518 §3.1, RFC 8037 §3.1). */
@@ -82,7 +85,7 @@ function algorithmObject({ algorithm }: CryptoKey): KeyAlgorithm & {
   modulusLength?: number
   namedCurve?: string
 } {
-  return algorithm
+  return ownCopy(algorithm)
 }
 
 /** @see [RFC 7517 §4](https://www.rfc-editor.org/rfc/rfc7517#section-4) */

@@ -24,7 +24,7 @@ interface StatedReason {
 const reasons: readonly StatedReason[] = [
   {
     id: 'user_unknown',
-    said: /\b(?:user|member|account|subject) (?:was )?not found|\bno (?:such )?(?:user|member|account)\b|unknown (?:user|subject)/i,
+    said: /\b(?:user|member|account|subject) (?:(?:was )?not found|(?:does not|doesn't) exist)|\bno (?:such )?(?:user|member|account)\b|unknown (?:user|subject)/i,
     place: 'authorization_server',
     advice: () =>
       'Give this user an account at the authorization server, and link it to the identity provider by the sub of the ID-JAG.',
@@ -37,7 +37,7 @@ const reasons: readonly StatedReason[] = [
   },
   {
     id: 'account_incomplete',
-    said: /account is not fully set ?up/i,
+    said: /account is not fully set[ -]?up/i,
     place: 'authorization_server',
     advice: () =>
       "Let the user sign in at the authorization server once and do what it asks for, or remove these required actions from the user's account there.",
@@ -65,7 +65,7 @@ const reasons: readonly StatedReason[] = [
   },
   {
     id: 'idp_unknown',
-    said: /no identity provider|no public (?:jwk|key)|(?:unknown|untrusted|invalid|unexpected) issuer|issuer (?:is )?(?:not (?:trusted|found|known|allowed|registered)|unknown|invalid)/i,
+    said: /no identity provider|no public (?:jwk|key)|(?:unknown|untrusted|invalid|unexpected) issuer|issuer (?:is )?(?:not (?:trusted|found|known|allowed|registered)|unknown|invalid|mismatch)|\biss\b/i,
     place: 'authorization_server',
     advice: ({ issuer }) =>
       `Register the identity provider ${quoted(issuer)} at the authorization server, its issuer spelled exactly so, with its keys.`,
@@ -100,7 +100,7 @@ const reasons: readonly StatedReason[] = [
   },
   {
     id: 'id_jag_signature_refused',
-    said: /signature|unable to verify the integrity|no matching key|\bkid\b/i,
+    said: /signature|unable to verify the integrity|no (?:matching|applicable|suitable) key|(?:find|found) (?:a |the )?key|key not found|\bkid\b/i,
     place: 'authorization_server',
     advice: ({ issuer }) =>
       `Let the authorization server fetch the keys of the identity provider ${quoted(issuer)} anew, from the jwks_uri in its metadata: with those that it has it cannot verify the ID-JAG.`,

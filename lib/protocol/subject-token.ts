@@ -5,6 +5,7 @@ import type { ProtocolContext } from './context.ts'
 import { findings } from './findings.ts'
 import { abortable, failure, isTimeout } from './http.ts'
 import { jwtExpiry } from './id-jag.ts'
+import { ownCopy } from './own-members.ts'
 
 /** A token that proves the user's identity to the identity provider (RFC 8693 §2.1). */
 export interface SubjectToken {
@@ -101,7 +102,7 @@ export async function askForSubjectToken(
   if (signal.aborted) throw overdue('no time was left to ask for a subject token', context, signal)
   let given: string | SubjectToken
   try {
-    given = await abortable(Promise.resolve(getIdToken({ ...wanted, signal })), signal)
+    given = await abortable(Promise.resolve(getIdToken(ownCopy({ ...wanted, signal }))), signal)
   } catch (error) {
     if (signal.aborted && !isTimeout(signal.reason)) throw signal.reason
     // It says already what the application has to do: `login_required`, `step_up_required` and the like.

@@ -1,7 +1,7 @@
 import { CrossAppAccessError } from '../errors.ts'
 import type { CrossAppAccessStep, Finding } from '../errors.ts'
 import { acceptableScope } from './challenge.ts'
-import { authenticateClient, withCurrentSecret } from './client-authentication.ts'
+import { authenticateClient, ownRegistration, withCurrentSecret } from './client-authentication.ts'
 import type { ProtocolContext } from './context.ts'
 import type { AuthorizationServerMetadata } from './metadata.ts'
 import { dpopProof, nonceFor, rememberNonce } from './dpop.ts'
@@ -9,6 +9,7 @@ import type { DpopKey } from './dpop.ts'
 import { findings } from './findings.ts'
 import { failure, isSecureUrl, requestJson } from './http.ts'
 import type { JsonAnswer } from './http.ts'
+import { ownCopy } from './own-members.ts'
 import { Secrets } from './redaction.ts'
 import { answeredAt, readRefusal } from './refusal.ts'
 import type { Refusal } from './refusal.ts'
@@ -49,12 +50,13 @@ export type TokenAnswer =
  *   `insecure_url`.
  * @see [RFC 6749 §5](https://www.rfc-editor.org/rfc/rfc6749#section-5)
  */
-export async function requestToken(request: TokenRequest, context: ProtocolContext): Promise<TokenAnswer> {
+export async function requestToken(given: TokenRequest, context: ProtocolContext): Promise<TokenAnswer> {
+  const request = Object.assign(ownCopy(given), { registration: ownRegistration(given.registration) })
   for (const name of request.secretParameters) context.secrets?.add(request.parameters[name])
   // Metadata has been looked at; an endpoint may also come from elsewhere, and secrets go out here.
   if (!isSecureUrl(request.server.token_endpoint)) throw insecure(request, context)
   const registration = await withCurrentSecret(request.registration, request.step, context)
-  const known = { ...request, registration }
+  const known = Object.assign(ownCopy(request), { registration })
   const first = await post(known, context)
   const { answer, clientMethod } = isNonceNews(request, first) ? await post(known, context) : first
   const refusal = readRefusal(answer, clientMethod, context)

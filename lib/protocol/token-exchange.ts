@@ -5,6 +5,7 @@ import type { DpopKey } from './dpop.ts'
 import { findings } from './findings.ts'
 import { guarded } from './http.ts'
 import { expiryOf, isIdJag, readClaims } from './id-jag.ts'
+import { ownCopy } from './own-members.ts'
 import { refused, sharedMeaning } from './refusal.ts'
 import type { Meaning, Refusal } from './refusal.ts'
 import type { ServerRegistration } from './registration.ts'
@@ -84,9 +85,10 @@ export interface IdJagGrant {
  * @see [RFC 8693 §2](https://www.rfc-editor.org/rfc/rfc8693#section-2)
  */
 export async function requestIdJag(
-  request: TokenExchangeRequest,
+  given: TokenExchangeRequest,
   context: ProtocolContext,
 ): Promise<IdJagGrant> {
+  const request = ownCopy(given)
   const own = guarded(context)
   const exchange: TokenRequest = {
     ...exchangeOf(request),
@@ -138,7 +140,7 @@ export async function exchangeSamlAssertion(
   context: ProtocolContext,
 ): Promise<SubjectToken> {
   const exchange: TokenRequest = {
-    ...exchangeOf(request),
+    ...exchangeOf(ownCopy(request)),
     parameters: {
       grant_type: grantType,
       requested_token_type: `${tokenType}refresh_token`,
@@ -204,7 +206,7 @@ function meaningOf(refusal: Refusal, exchange: TokenRequest, context: ProtocolCo
         detail: 'the identity provider refuses the subject token',
         explain: ({ foreignIdToken, refusalFindings }) =>
           foreignIdToken(claims, registration) ??
-          (isExpired ? findings.idTokenExpired() : refusalFindings.subjectTokenRefused(error)),
+          (isExpired ? refusalFindings.idTokenExpired() : refusalFindings.subjectTokenRefused(error)),
       }
     case 'unsupported_grant_type':
     case 'unsupported_token_type':
@@ -225,7 +227,7 @@ function meaningOf(refusal: Refusal, exchange: TokenRequest, context: ProtocolCo
  * off (Keycloak). Signing in again would change nothing.
  */
 function isAboutTheFlow(description: string): boolean {
-  return /(?:requested|subject)_token_type|\btoken type|access tokens only|exchange is (?:not enabled|not supported|disabled)/i.test(
+  return /token[_ -]type|access tokens? only|only[a-z ]* access tokens?\b|exchange\b.{0,40}?\b(?:disabled|unsupported|not (?:enabled|supported|allowed|available))/i.test(
     description,
   )
 }

@@ -2,6 +2,7 @@ import type { NoDemandReason } from '../events.ts'
 import { readDemand, whyNoDemand } from '../protocol/challenge.ts'
 import type { Demand } from '../protocol/challenge.ts'
 import { rememberNonce } from '../protocol/dpop.ts'
+import { ownCopy } from '../protocol/own-members.ts'
 import type { RequestContext } from '../token/request-context.ts'
 import type { CachedToken } from '../token/token-cache.ts'
 import { addsTo } from '../token/token-source.ts'
@@ -63,7 +64,8 @@ export class ChallengePolicy {
 
   /** The same for a demand that has been read already. `again`: whether the request may be sent again at all. */
   consider(demand: Demand, status: number, token: CachedToken | undefined, again = true): Demand | undefined {
-    const wanted = withoutToken(demand, status, token)
+    // What the challenge does not name, nobody names (G7).
+    const wanted = ownCopy(withoutToken(demand, status, token))
     if (wanted.kind === 'token') this.#source.learn(wanted)
     const isFirst = order[wanted.kind] > order[this.#met]
     const reason = isFirst ? this.#whyNotNow(wanted, token) : 'repeated'

@@ -1,3 +1,5 @@
+import { readOnce } from './headers.ts'
+
 /** Members of `init` that are read here. Everything else passes through unseen (B2). */
 export interface Init {
   method?: string
@@ -19,17 +21,50 @@ export function isRequest(input: unknown): input is Request {
  */
 export function urlOfRequest(input: unknown): string | undefined {
   if (!isRequest(input)) return undefined
-  let original: PropertyDescriptor | undefined
-  for (let object: unknown = input; object !== null; object = Object.getPrototypeOf(object)) {
-    const own = Object.getOwnPropertyDescriptor(object, 'url')
-    if (own?.get !== undefined) original = own
+  const original = originalGetter(input)
+  return String(original === undefined ? input.url : original.call(input))
+}
+
+/** The getter that a derived class, or a member of the object's own, cannot have put in place of the real one. */
+function originalGetter(input: Request): ((this: unknown) => unknown) | undefined {
+  let original: ((this: unknown) => unknown) | undefined
+  for (let object: unknown = input; object !== null; object = Object.getPrototypeOf(object))
+    original = getterIn(object) ?? original
+  return original
+}
+
+/**
+ * A Request that goes where it was said to go when it was looked at, whatever becomes of it (B3): itself, if nobody can
+ * change where it goes; else an object that has everything from it but its address.
+ */
+export function pinned(input: Request, url: string): Request {
+  const original = originalGetter(input)
+  if (original !== undefined && original === platformGetter()) return input
+  const address = { url: { value: url }, toString: { value: () => url } }
+  // Everything else is inherited from a Request, or from what passes for one.
+  const view = Object.create(input, address) as Request
+  try {
+    original?.call(view)
+    return view
+  } catch {
+    // A class that knows its own objects keeps the address in them, where nobody can change it.
+    return input
   }
-  return String(original === undefined ? input.url : original.get?.call(input))
+}
+
+function platformGetter(): unknown {
+  return typeof Request === 'function' ? getterIn(Request.prototype) : undefined
+}
+
+function getterIn(object: unknown): ((this: unknown) => unknown) | undefined {
+  // What it is called on is said where it is called.
+  // eslint-disable-next-line @typescript-eslint/unbound-method
+  return Object.getOwnPropertyDescriptor(object, 'url')?.get
 }
 
 /** The headers that count: those of `init` if it has any, else those of the Request (B1). */
 export function effectiveHeaders(input: unknown, init: Init): unknown {
-  return init.headers ?? (isRequest(input) ? input.headers : undefined)
+  return readOnce(init.headers ?? (isRequest(input) ? input.headers : undefined))
 }
 
 /** Whether headers can be read only once: they have to be looked at before they are sent. */
@@ -39,8 +74,7 @@ export function isIterator(headers: unknown): headers is Iterable<unknown> {
 }
 
 /**
- * A shallow copy of our own, with headers that can be read again (B1). An init may be a Request, whose members are
- * inherited.
+ * A shallow copy of our own (B1). An init may be a Request, whose members are inherited.
  */
 export function copyOfInit(init: Init | undefined): Init {
   if (init === undefined || init === null) return { headers: undefined }
@@ -51,6 +85,5 @@ export function copyOfInit(init: Init | undefined): Init {
   if (prototype !== Object.prototype && prototype !== null) {
     for (const key in init) copy[key] = (init as Record<string, unknown>)[key]
   }
-  if (isIterator(copy.headers)) copy.headers = Array.from(copy.headers)
   return copy
 }

@@ -2,9 +2,10 @@ import type { Clock } from '../protocol/context.ts'
 import { dpopProof } from '../protocol/dpop.ts'
 import type { CachedToken } from '../token/token-cache.ts'
 import { discard } from './discard.ts'
-import { isRequest } from './fetch-input.ts'
+import { isRequest, pinned } from './fetch-input.ts'
 import type { Init } from './fetch-input.ts'
 import { copyOfHeaders, withHeader, withoutHeaders } from './headers.ts'
+import { inTime } from './in-time.ts'
 import { RecordedBody, isOneShot } from './recorded-body.ts'
 import type { Replayable } from './replayable.ts'
 import { copyOfBody } from './replayable-body.ts'
@@ -40,6 +41,8 @@ export class FetchRequest implements Replayable<Response> {
   readonly signal: AbortSignal | undefined
   readonly fetch: AnyFunction
   readonly #clock: Clock
+  /** How long to wait for the end of a body that is to be sent again, in milliseconds. */
+  readonly #patience: number
   readonly #init: Init
   /** A Request, which carries more than can be seen here; else the URL that was looked at. */
   #input: Request | string
@@ -55,15 +58,23 @@ export class FetchRequest implements Replayable<Response> {
   #oneShot = false
   #sends = 0
 
-  constructor(call: FetchCall, options: { clock: Clock; maxBufferedBytes: number | undefined }) {
+  constructor(
+    call: FetchCall,
+    options: {
+      clock: Clock
+      maxBufferedBytes: number | undefined
+      timeouts: { requestMs: number }
+    },
+  ) {
     const { input, init } = call
+    this.#patience = options.timeouts.requestMs
     this.number = call.number
     this.url = call.url
     this.fetch = call.fetch
     this.#clock = options.clock
     this.#init = init
     this.#headers = call.headers
-    this.#input = isRequest(input) ? input : call.url
+    this.#input = isRequest(input) ? pinned(input, call.url) : call.url
     // As in native fetch, null puts the signal of a Request out of force.
     const { signal = isRequest(input) ? input.signal : undefined } = init
     this.signal = signal ?? undefined
@@ -156,12 +167,12 @@ export class FetchRequest implements Replayable<Response> {
     // What was added for the last send: the next one has its own.
     this.#headers = withoutHeaders(this.#headers, this.#added)
     if (this.#recorded !== undefined) {
-      this.#body = await this.#recorded.whole()
+      this.#body = await inTime(this.#recorded.whole(), this.#patience, this.signal)
       this.#oneShot = this.#body === undefined
     } else if (this.#spare !== undefined) {
-      const spare = await this.#spare.take()
+      const spare = await inTime(this.#spare.take(), this.#patience, this.signal)
       this.#oneShot = spare === undefined
-      this.#input = spare ?? this.#input
+      if (spare !== undefined) this.#input = pinned(spare, this.url)
     } else if (this.#body !== undefined) {
       // Of our own copy another copy: the first send may have handed it to something that changes it.
       this.#body = copyOfBody(this.#body)

@@ -1,11 +1,27 @@
-/** Whether headers of any form hold a name, given in lower case. */
+/**
+ * Headers that say the same each time they are read (B3). An iterable may run once, or give something else the next time,
+ * and becomes a list of its pairs; Headers that are not quite the platform's become such.
+ */
+export function readOnce(headers: unknown): unknown {
+  if (typeof headers !== 'object' || headers === null) return headers
+  // A proxy may list its names anew each time.
+  if (!(Symbol.iterator in headers)) return { ...headers }
+  if (!isHeaders(headers)) return Array.from(headers as Iterable<Iterable<unknown>>, pairOf)
+  const isPlain = Object.getPrototypeOf(headers) === Headers.prototype && Object.keys(headers).length === 0
+  return isPlain ? headers : new Headers(headers)
+}
+
+/** Boundary: a pair may be anything that iterates, and its name anything that has a text, as for native fetch. */
+function pairOf([name, ...value]: Iterable<unknown>): unknown[] {
+  return [String(name), ...value]
+}
+
+/** Whether headers of any form, read once, hold a name, given in lower case. */
 export function hasHeader(headers: unknown, name: string): boolean {
   if (typeof headers !== 'object' || headers === null) return false
   if (isHeaders(headers)) return headers.get(name) !== null
   if (isPairs(headers)) {
-    for (const pair of headers) {
-      if (pair[0].toLowerCase() === name) return true
-    }
+    for (const [other] of headers) if (other.toLowerCase() === name) return true
     return false
   }
   for (const key of Object.keys(headers)) {

@@ -19,7 +19,7 @@ export interface LearnedScopes {
   /** The scope of the last challenge, which is asked for from the start. */
   readonly taught?: string | undefined
   /** Whether a token has been obtained with it. */
-  readonly proven?: boolean
+  readonly proven?: boolean | undefined
   /** The scope that step-ups have won, which is asked for ever since (D3). */
   readonly widened?: string | undefined
   /** What servers refused of a scope that a challenge or the metadata had added: it is left out from then on (F6). */
@@ -35,7 +35,7 @@ export class Account {
   readonly flights: Map<string, FlightUnderWay> = new Map<string, FlightUnderWay>()
   readonly gates: Map<string, FailureGate> = new Map<string, FailureGate>()
   readonly refusals: Refusals
-  scopes: LearnedScopes = {}
+  scopes: LearnedScopes = { taught: undefined, proven: undefined, widened: undefined, refused: undefined }
   /** True once it had to make room for another account: whoever holds it then takes a new one. */
   evicted = false
   /** Counts sign-outs, here and in other processes: what was being obtained then is not kept (E3, H8). */

@@ -122,10 +122,9 @@ export class MetadataCache implements MetadataSource {
     context: ProtocolContext,
   ): Promise<Entry<ProtectedResourceMetadata>> {
     const name = `resource ${resource.index} ${resourceMetadata ?? ''}`
-    const where = resourceMetadata === undefined ? {} : { metadataUrl: resourceMetadata }
     const fetchAs = (name: string) =>
       this.#fetchOnce(name, resource.url, context, (own) =>
-        discoverProtectedResource({ url, resource: resource.url, ...where }, own),
+        discoverProtectedResource({ url, resource: resource.url, metadataUrl: resourceMetadata }, own),
       )
     if (!this.#underway.has(name)) return await fetchAs(name)
     // Somebody else's, which was checked for another URL: what is wrong for that one need not be for this (E0).
@@ -187,8 +186,7 @@ export class MetadataCache implements MetadataSource {
       // Named after what it fetches, so it is of that type.
       return await waitFor(underway.result as Promise<Entry<T>>, endpoint, context)
     }
-    const { signal: _, ...rest } = context
-    const own = { ...rest, deadline: () => startDeadline(timeouts.requestMs) }
+    const own = { ...context, signal: undefined, deadline: () => startDeadline(timeouts.requestMs) }
     const startedAt = clock.monotonic()
     const result = discover(own).then(({ document, url, freshForMs }) => {
       const freshUntil = clock.monotonic() + freshForMs
@@ -216,4 +214,4 @@ async function waitFor<T>(result: Promise<T>, endpoint: string, context: Protoco
   }
 }
 
-const nothing: KnownResource = { challenged: false }
+const nothing: KnownResource = { challenged: false, resourceMetadata: undefined, described: undefined }

@@ -6,10 +6,13 @@ import type { CachedToken } from './token-cache.ts'
 export interface Need {
   readonly reason: AcquireReason
   /** The token that was not good enough: it is never given again. */
-  readonly sent?: CachedToken | undefined
+  readonly sent: CachedToken | undefined
   /** What the MCP server asked for. */
-  readonly demand?: Demand | undefined
+  readonly demand: Demand | undefined
 }
+
+/** There is no token. */
+export const missing: Need = { reason: 'missing', sent: undefined, demand: undefined }
 
 /** A demand for a stronger or fresher authentication of the user (D4). */
 export type AuthenticationDemand = Demand & { kind: 'authentication' }

@@ -1,11 +1,11 @@
-import type { CrossAppAccessError, CrossAppAccessErrorCode } from '../errors.ts'
+import { CrossAppAccessError } from '../errors.ts'
+import type { CrossAppAccessErrorCode } from '../errors.ts'
 import type { SessionStore } from '../options/session-store.ts'
 import type { AnyFetch, ProtocolContext } from '../protocol/context.ts'
+import { abortable, failure, parseObject } from '../protocol/http.ts'
 import type { AuthorizationServerMetadata } from '../protocol/metadata.ts'
-import type { Deadline } from './deadline.ts'
-
-// This is loaded with the first session in a store, and imports nothing but types: what it shared with the root entry
-// would be a piece of its own in every bundle, and make the entry larger.
+import { refusalFindings } from '../protocol/refusal-findings.ts'
+import { startDeadline } from './deadline.ts'
 
 /** Milliseconds for one operation of the store, and for the wait until no other process refreshes. */
 const operationMs = 10_000
@@ -72,12 +72,6 @@ export interface RefreshSteps {
   ): Promise<string>
   /** Tells the application of a new refresh token. */
   rotated(refreshToken: string): Promise<void>
-  /** Makes an error: of a sign-in that is over, or of a store. */
-  failure(context: ProtocolContext, code: CrossAppAccessErrorCode, detail: string, cause?: unknown): Error
-  isFailure(error: unknown): error is CrossAppAccessError
-  startDeadline(ms: number): Deadline
-  abortable<T>(work: Promise<T>, signal: AbortSignal): Promise<T>
-  parseObject(text: string): Record<string, unknown> | undefined
 }
 
 /** A store of sessions could not be asked, or what it has could not be read. The message completes an error's. */
@@ -118,7 +112,7 @@ export class SharedSession {
       return (await look()) ?? (await this.#exclusively(() => this.#refresh(before, context), look))
     } catch (error) {
       if (!(error instanceof StoreFailure)) throw error
-      throw this.#steps.failure(context, 'temporarily_unavailable', error.message, error.cause)
+      throw sessionFailure(context, 'temporarily_unavailable', error.message, error.cause)
     }
   }
 
@@ -134,7 +128,7 @@ export class SharedSession {
     // A store that has gone back in time has nothing newer.
     if (this.#spent.has(refreshToken)) return undefined
     if (this.#steps.isOfSameUser(idToken, before)) return idToken
-    throw this.#steps.failure(
+    throw sessionFailure(
       context,
       'invalid_response',
       'the ID token in the store is not of the user of the one before',
@@ -157,7 +151,7 @@ export class SharedSession {
     const watched = {
       ...context,
       fetch: watch.fetch,
-      deadline: () => this.#steps.startDeadline(presentingMs),
+      deadline: () => startDeadline(presentingMs),
     }
     let isKept = false
     const keep = async (refreshToken = sent.refreshToken, idToken = sent.idToken): Promise<void> => {
@@ -170,7 +164,7 @@ export class SharedSession {
     } catch (error) {
       if (isKept) throw error
       const lost = sent.steady !== true && !watch.isUnsent && !this.#isAnswer(error)
-      const refused = this.#steps.isFailure(error) && error.code === 'login_required'
+      const refused = error instanceof CrossAppAccessError && error.code === 'login_required'
       // That it could not be written is made up for later. What failed is told.
       await this.#write({ ...sent, lost, refused }, mark, version).catch(() => undefined)
       throw error
@@ -185,7 +179,7 @@ export class SharedSession {
   /** @throws {@link CrossAppAccessError} if the refresh token was refused, or may have been used up (RFC 9700 §4.14). */
   #checkPresentable(tokens: SessionTokens | undefined, context: ProtocolContext): void {
     const { refreshToken = '', presentedAt, refused, lost, steady } = tokens ?? {}
-    const signIn = (why: string) => this.#steps.failure(context, 'login_required', why)
+    const signIn = (why: string) => sessionFailure(context, 'login_required', why)
     if (refused === true) throw signIn('the identity provider has refused the refresh token')
     if (lost === true) throw signIn('the answer to the refresh token was lost: it may be used up')
     if (steady === true) return
@@ -269,7 +263,7 @@ export class SharedSession {
   async #read(): Promise<Stored | undefined> {
     const stored = await this.#asked(() => this.#store.read(this.#name))
     if (stored === undefined) return undefined
-    const tokens = toTokens(this.#steps.parseObject(stored.value))
+    const tokens = toTokens(parseObject(stored.value))
     if (tokens === undefined) throw new StoreFailure('what the store has of the session cannot be read')
     this.#note(tokens)
     return { tokens, version: stored.version }
@@ -294,10 +288,10 @@ export class SharedSession {
   }
 
   async #asked<T>(ask: () => Promise<T>): Promise<T> {
-    const deadline = this.#steps.startDeadline(operationMs)
+    const deadline = startDeadline(operationMs)
     try {
       // A store that throws at once is one that rejects.
-      return await this.#steps.abortable(new Promise<T>((resolve) => resolve(ask())), deadline.signal)
+      return await abortable(new Promise<T>((resolve) => resolve(ask())), deadline.signal)
     } catch (error) {
       const why = 'the store of the session cannot be asked, and the refresh token may have been used'
       throw new StoreFailure(why, { cause: error })
@@ -311,13 +305,13 @@ export class SharedSession {
    * (504), but knows nothing of what became of the request.
    */
   #isAnswer(error: unknown): boolean {
-    const { status = 0 } = this.#steps.isFailure(error) ? error : {}
+    const { status = 0 } = error instanceof CrossAppAccessError ? error : {}
     return status >= 300 && status !== 504
   }
 
   /** Runs `work` in one process at a time. What `work` and `look` throw is thrown as it is. */
   async #exclusively(work: () => Promise<string>, look: () => Promise<string | undefined>): Promise<string> {
-    const deadline = this.#steps.startDeadline(turnMs)
+    const deadline = startDeadline(turnMs)
     let outcome: Promise<string> | undefined
     let seen: string | undefined
     let failed: { readonly error: unknown } | undefined
@@ -344,7 +338,7 @@ export class SharedSession {
         deadline.signal,
         lookAndSee,
       )
-      await this.#steps.abortable(turn, deadline.signal)
+      await abortable(turn, deadline.signal)
     } catch (error) {
       // A failure of the work is told below.
       if (outcome === undefined) {
@@ -359,6 +353,23 @@ export class SharedSession {
     if (given === undefined) throw new StoreFailure('the store of the session gave no turn')
     return given
   }
+}
+
+/** An error of a sign-in that is over, of another user's token, or of a store. */
+function sessionFailure(
+  context: ProtocolContext,
+  code: CrossAppAccessErrorCode,
+  detail: string,
+  cause?: unknown,
+): CrossAppAccessError {
+  const { idTokenExpired, otherUserInRefresh, sessionStore } = refusalFindings
+  const explain =
+    code === 'login_required'
+      ? idTokenExpired
+      : code === 'invalid_response'
+        ? otherUserInRefresh
+        : sessionStore
+  return failure(context, { code, step: 'id_token', detail, finding: explain(), cause })
 }
 
 // Boundary: what a store gives comes from outside of the process.

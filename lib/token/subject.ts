@@ -2,6 +2,7 @@ import type { UnstampedEvent } from '../events.ts'
 import type { ResourceConfiguration } from '../options/resources.ts'
 import { generateDpopKeyPair } from '../protocol/dpop.ts'
 import type { DpopKey } from '../protocol/dpop.ts'
+import { ownCopy } from '../protocol/own-members.ts'
 import { noGetIdToken } from '../protocol/subject-token.ts'
 import type { GetIdToken } from '../protocol/subject-token.ts'
 import type { Client } from './client.ts'
@@ -51,5 +52,5 @@ export class Subject {
 
 /** The same `getIdToken`, which is told whose token is wanted. */
 function telling(subject: string | undefined, getIdToken: GetIdToken): GetIdToken {
-  return subject === undefined ? getIdToken : (context) => getIdToken({ ...context, subject })
+  return subject === undefined ? getIdToken : (context) => getIdToken(ownCopy({ ...context, subject }))
 }

@@ -354,7 +354,7 @@ export class TokenSource {
     const { account } = this
     const key = flightKey(this.#wantedScope(), undefined)
     if (account.flights.has(key) || account.gates.get(key)?.isClosed(this.#monotonic()) === true) return
-    this.#join(request, { reason: 'soft_renewal', sent: token })
+    this.#join(request, { reason: 'soft_renewal', sent: token, demand: undefined })
   }
 
   #deleteFromStore(key: string, token: CachedToken, request?: number): void {

@@ -268,6 +268,23 @@ describe.each(versions)('order of interceptors (H1), %s', (name, undici) => {
     expect(seen).toHaveLength(0)
   })
 
+  it.each([[{ Accept: 'x', dPoP: 'of-the-caller' }], [['Accept', 'x', 'dPoP', 'of-the-caller']]])(
+    'sends one proof, whatever the caller says: %j (B3)',
+    async (headers) => {
+      await using enterprise = await startEnterprise({ mcp: { requireDpop: true } })
+      const dispatcher = base.compose(
+        crossAppAccessInterceptor(enterprise.options({ dpop: true, acquire: 'eager' })),
+      )
+      const { origin } = enterprise.mcp
+      const asked = { origin, path: '/mcp/raw/echo', method: 'GET', headers } as const
+      const { statusCode, body } = await dispatcher.request(asked)
+      await body.dump()
+      expect(statusCode).toBe(200)
+      const sent = enterprise.mcp.requests.at(-1)!.headers
+      expect([sent['accept'], sent['dpop']?.split('.').length]).toEqual(['x', 3])
+    },
+  )
+
   it('binds tokens to a key and answers for a nonce (D5)', async () => {
     await using enterprise = await startEnterprise({ mcp: { requireDpop: true, requireDpopNonce: true } })
     const dispatcher = base.compose(

@@ -322,6 +322,14 @@ describe.each(versions)('what goes over the wire, %s', (_, undici) => {
       },
     )
 
+    it('hands a 401 back after a while if the body never ends (C2)', async () => {
+      serve = (__, response) => response.writeHead(401, { 'www-authenticate': 'Bearer' }).end('who?')
+      const body = new Readable({ read: () => undefined })
+      body.push('a')
+      const answer = await agent({ timeouts: { requestMs: 20 } }).request(withBody(body))
+      expect([answer.statusCode, await answer.body.text()]).toEqual([401, 'who?'])
+    })
+
     it('fails with the error of the body, also while the token is on its way', async () => {
       serve = accepting('t1', echoHash)
       let release: () => void = () => undefined

@@ -366,6 +366,11 @@ describe('A command that is called wrongly', () => {
     ],
     ['with two URLs', () => ['doctor', 'https://a.example', 'https://b.example'], /one too many/],
     ['with a stray secret', () => ['headers', 'https://a.example', canary], /one too many/],
+    [
+      'with a stray secret that begins like a flag',
+      () => ['headers', `--${canary}`],
+      /There is no such flag/,
+    ],
     ['with a secret for a command', () => [canary], /The first argument is no command/],
     ['with an unknown flag', () => ['doctor', '--idp-isuer', 'x'], /no --idp-isuer\. Is it --idp-issuer\?/],
     [

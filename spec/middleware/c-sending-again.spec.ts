@@ -324,6 +324,36 @@ describe('a one-shot body under replay.maxBufferedBytes', () => {
   })
 })
 
+describe('a body that is refused before it has ended, and never ends', () => {
+  const endless = () => new ReadableStream<Uint8Array>({ start: (body) => body.enqueue(new Uint8Array(3)) })
+  const half = { method: 'POST', duplex: 'half' } as RequestInit
+  const calls: Record<string, (setup: Setup, init?: RequestInit) => Promise<Response>> = {
+    'of a Request': (setup, init) =>
+      setup.fetch(new Request(resource, { ...half, ...init, body: endless() })),
+    'that is kept for another send': (setup, init) =>
+      setup.fetch(resource, { ...half, ...init, body: endless() }),
+  }
+  const options = { acquire: 'challenge', replay: { maxBufferedBytes: 100 } } as const
+
+  it.each(Object.entries(calls))('%s (C2): the 401 comes back after a while', async (_, call) => {
+    const setup = new Setup({ ...options, timeouts: { requestMs: 20 } })
+    setup.answer = () => unauthorized()
+    expect((await call(setup)).status).toBe(401)
+    expect(setup.eventTypes).toContain('replay_skipped')
+    expect(setup.exchanges).toBe(0)
+  })
+
+  it.each(Object.entries(calls))('%s (E4): an abort ends the wait at once', async (_, call) => {
+    const setup = new Setup(options)
+    const controller = new AbortController()
+    setup.answer = () => {
+      setTimeout(() => controller.abort('enough'), 1)
+      return unauthorized()
+    }
+    await expect(call(setup, { signal: controller.signal })).rejects.toBe('enough')
+  })
+})
+
 describe('a call that is aborted', () => {
   const reason = { any: 'reason' }
   // So that what nobody waits for any more is over soon.

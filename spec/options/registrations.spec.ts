@@ -137,6 +137,13 @@ describe('options for a server', () => {
     ])
   })
 
+  it('have no line end after a client id that comes from a file (6.7)', () => {
+    for (const clientId of ['wiki\n', ' wiki', 'wiki\r\n'])
+      expect(withIdp({ clientId })).toEqual([
+        'idp.clientId: must have no white space around it: a line end of its file, perhaps',
+      ])
+  })
+
   it('take further parameters, and refuse those of the flow itself', () => {
     const parameters = { organization: 'acme', left_out: undefined }
     expect(withIdp({ parameters })).toEqual([])

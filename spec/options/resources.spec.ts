@@ -62,6 +62,18 @@ describe('options for a resource', () => {
     expect(mistakesWith({ resources: [bedrock, 'https://x.example/a%2Fb%5cc%2ed/..;/e'] })).toEqual([])
   })
 
+  it('that could never get a token is an error, and not silence (A4)', () => {
+    const resources = [
+      'https://mcp.example/.well-known',
+      'https://mcp.example/.well-known/mcp',
+      'https://mcp.example/mcp',
+    ]
+    expect(mistakesWith({ resources })).toEqual([
+      'resources[0]: lies below .well-known',
+      'resources[1]: lies below .well-known',
+    ])
+  })
+
   it('refuse an audience without its authorization server if there are several (F7)', () => {
     const resources = [{ url: 'https://x.example', audience: 'api' }]
     expect(mistakesWith({ resources })).toEqual([])

@@ -361,7 +361,7 @@ describe('a server that is set up wrong never sees an ID token, and none is aske
       json({ ...resourceMetadata, authorization_servers: named }),
     )
     const { target } = await run(wire, { authorizationServers: [second, authorizationServer] })
-    expect(target.registration).toBe(authorizationServer)
+    expect(target.registration).toEqual(authorizationServer)
   })
 })
 

@@ -391,6 +391,11 @@ describe('what an answer asks for', () => {
     })
   })
 
+  it('takes an empty address of metadata for none, which would be the URL that was asked for (F3)', () => {
+    expect(demand(401, 'Bearer resource_metadata=""')).toEqual({ kind: 'token' })
+    expect(demand(401, 'Bearer resource_metadata=')).toEqual({ kind: 'token' })
+  })
+
   it('counts DPoP only where DPoP is on (D1, D5)', () => {
     expect(demand(401, 'DPoP algs="ES256"')).toBeUndefined()
     expect(demand(401, 'DPoP algs="ES256"', true)).toEqual({ kind: 'token' })

@@ -281,6 +281,8 @@ describe('discovery of a server', () => {
     'ftp://auth.example.com/',
     'token',
     '//x',
+    'https://user:password@auth.example.com/token',
+    'https://user@auth.example.com/token',
   ])('refuses the token endpoint %s with insecure_url (A3)', async (token_endpoint) => {
     const wire = new Wire().on(oauth, () => json({ ...document, token_endpoint }))
     expect(await rejection(discover(wire))).toMatchObject({ code: 'insecure_url', step: 'discovery' })

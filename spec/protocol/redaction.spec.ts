@@ -100,10 +100,24 @@ describe('a text of a server (G5)', () => {
     )
   })
 
-  it('is not quoted at all where it is very long', () => {
-    expect(secrets.scrub('a '.repeat(2048))).toMatch(/^a a/)
-    expect(secrets.scrub(`${'a '.repeat(2048)}b`)).toBe('[4097 characters]')
+  it('keeps both ends, and is not quoted at all where it is very long (F13)', () => {
+    for (const length of [600, 4_096, 5_000, 16_000]) {
+      const shown = secrets.scrub(`begin ${'a '.repeat(length / 2)}end`)
+      expect(shown).toMatch(/^begin a .*…[ a]* end$/)
+      expect(shown).toHaveLength(512)
+    }
+    expect(secrets.scrub('a '.repeat(8_193))).toBe('[16386 characters]')
   })
+
+  it.each(Object.entries(spellings))(
+    'shows no secret at the ends of a long one, spelled as %s (G5)',
+    (_, spell) => {
+      const filling = 'x '.repeat(3_500)
+      const text = spell(canary)
+      for (const long of [text + filling, filling + text, filling + text + filling])
+        expect(shows(secrets.scrub(long), canary)).toBe(false)
+    },
+  )
 
   it('shows no query, no fragment with values and no user of a URL', () => {
     const text = 'GET https://me:pass@a.example/p?code=1#token=2 failed, "http://b.example/#x" /c?d \'e?f=g\''

@@ -113,6 +113,14 @@ describe('an identity provider that does not do this flow (F9)', () => {
     'Standard token exchange is not enabled for the requested client',
     'OAuth 2.0 Parameter: requested_token_type',
     'Unsupported subject_token_type',
+    'Unsupported token-type urn:ietf:params:oauth:token-type:id-jag',
+    'Invalid subject token type',
+    'Only access tokens are accepted as subject_token',
+    'This server supports only access tokens',
+    'Token exchange not enabled',
+    'Token exchange is not allowed for this client',
+    'The token-exchange grant is disabled for this client',
+    'Exchange of ID tokens is not supported',
   ])('is no reason to sign in: %s', async (error_description) => {
     expect(
       await refusedExchange(() => json({ error: 'invalid_request', error_description }, { status: 400 })),
@@ -122,10 +130,27 @@ describe('an identity provider that does not do this flow (F9)', () => {
   })
 })
 
+describe('an identity provider that refuses the subject token itself (F9)', () => {
+  it.each([
+    'The subject token has expired',
+    'subject_token is not active',
+    'Token exchange failed: the ID token is not valid any more',
+    'Session not active, exchange refused',
+  ])('wants the user to sign in: %s', async (error_description) => {
+    expect(
+      await refusedExchange(() => json({ error: 'invalid_request', error_description }, { status: 400 })),
+    ).toMatchObject({ code: 'login_required' })
+  })
+})
+
 describe('an authorization server that says why it refuses an ID-JAG', () => {
   it.each([
     ['User not found', /Give this user an account .* sub of the ID-JAG/],
     ['User is not enabled', /Enable this user's account/],
+    ['The user does not exist', /Give this user an account/],
+    ['unexpected "iss" claim value', /Register the identity provider/],
+    ['Issuer mismatch', /Register the identity provider/],
+    ['no applicable key found in the JSON Web Key Set', /fetch the keys/],
     ['Account is not fully set up', /required actions/],
     [
       'JWT Authorization Grant is not supported for the requested client',

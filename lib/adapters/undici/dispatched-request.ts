@@ -3,6 +3,7 @@ import type { Replayable } from '../../request/replayable.ts'
 import type { Configuration } from '../../options/configuration.ts'
 import type { AnyFetch } from '../../protocol/context.ts'
 import { dpopProof } from '../../protocol/dpop.ts'
+import { inTime } from '../../request/in-time.ts'
 import { RecordedBody, isOneShot } from '../../request/recorded-body.ts'
 import { copyOfBody } from '../../request/replayable-body.ts'
 import type { CachedToken } from '../../token/token-cache.ts'
@@ -96,7 +97,8 @@ export class DispatchedRequest implements Replayable<DispatchedAnswer> {
   async rewind(): Promise<boolean> {
     if (this.#gone) return false
     if (this.#recorded === undefined) return true
-    const whole = await this.#recorded.whole()
+    const { requestMs } = this.#configuration.timeouts
+    const whole = await inTime(this.#recorded.whole(), requestMs, this.signal)
     if (whole === undefined) this.#gone = true
     else this.#body = whole
     return whole !== undefined

@@ -31,10 +31,15 @@ export function isIterable(headers: RequestHeaders): boolean {
   )
 }
 
-/** Headers with others added. */
+/** Headers with others, of names in lower case, in place of those of the same names. */
 export function withHeaders(headers: OwnHeaders, added: Record<string, string>): OwnHeaders {
-  if (Array.isArray(headers)) return [...headers, ...Object.entries(added).flat()]
-  return { ...headers, ...added }
+  const isAdded = (name: string) => Object.hasOwn(added, name.toLowerCase())
+  if (!Array.isArray(headers)) {
+    const others = Object.entries(headers).filter(([name]) => !isAdded(name))
+    return { ...Object.fromEntries(others), ...added }
+  }
+  const isOther = (_: unknown, index: number) => !isAdded(String(headers[index - (index % 2)]))
+  return [...headers.filter(isOther), ...Object.entries(added).flat()]
 }
 
 function* pairsOf(headers: RequestHeaders): Generator<[string, HeaderValue]> {

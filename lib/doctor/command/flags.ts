@@ -159,8 +159,10 @@ function explain(error: unknown, argv: readonly string[]): string {
   const message = error instanceof Error ? error.message : ''
   const name = /'(?:-\w, )?(--?[^' =<]+)/.exec(message)?.[1]
   if (name === undefined) return 'The command line cannot be read.'
-  if (/(?:secret|password|token|private-key|key)$/.test(name) && !(name.slice(2) in flags)) {
-    return `There is no ${name}: secrets are taken from files and from the environment only (XAA_IDP_CLIENT_SECRET, XAA_AS_CLIENT_SECRET, XAA_ID_TOKEN).`
+  // An unknown flag is shown only if it is like one: anything else may be a secret, and logs keep what is printed.
+  if (/(?:secret|password|token|key)$/.test(name) && !Object.hasOwn(flags, name.slice(2))) {
+    const isName = /^--(?:[a-z]{2,10}-){0,2}[a-z]+$/.test(name)
+    return `There is no ${isName ? name : 'such flag'}: secrets are taken from files and from the environment only (XAA_IDP_CLIENT_SECRET, XAA_AS_CLIENT_SECRET, XAA_ID_TOKEN).`
   }
   const flag = flags[name.slice(2)]
   if (flag?.value !== undefined) {
@@ -171,7 +173,7 @@ function explain(error: unknown, argv: readonly string[]): string {
   }
   if (flag !== undefined) return `${name} takes no value.`
   const near = nearest(name.replace(/^-+/, ''), Object.keys(flags))
-  return `There is no ${name}.${near === undefined ? '' : ` Is it --${near}?`}`
+  return near === undefined ? 'There is no such flag.' : `There is no ${name}. Is it --${near}?`
 }
 
 /** The word that was probably meant, if one is close enough. */

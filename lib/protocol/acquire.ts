@@ -1,5 +1,6 @@
 import type { JWTPayload } from 'jose'
 import { CrossAppAccessError } from '../errors.ts'
+import { failureToExplain } from './advice.ts'
 import { hideRegistration, ownRegistration } from './client-authentication.ts'
 import { scopeTokens } from './challenge.ts'
 import { systemClock } from './context.ts'
@@ -252,7 +253,11 @@ async function discover(request: AcquireRequest, context: AcquireContext): Promi
       authorizationServer === undefined
         ? await persistently(context, () => metadata.protectedResource(request, context))
         : undefined
-    const registration = trusted(described?.authorization_servers ?? [authorizationServer], request, context)
+    const registration = await trusted(
+      described?.authorization_servers ?? [authorizationServer],
+      request,
+      context,
+    )
     return { described, registration, server: await serverOf(registration) }
   }
   const [idp, { described, registration, server }] = await Promise.all([serverOf(request.idp), locate()])
@@ -295,24 +300,21 @@ export function firstConfigured(
 }
 
 /** The server to go to. The MCP server's word alone is not enough. */
-function trusted(
+async function trusted(
   issuers: readonly (string | undefined)[],
   { authorizationServers, idp, url }: AcquireRequest,
   context: ProtocolContext,
-): ServerRegistration {
+): Promise<ServerRegistration> {
   const registration = firstConfigured(issuers, authorizationServers)
   if (registration !== undefined) return registration
-  throw failure(context, {
-    code: 'untrusted_authorization_server',
-    step: 'discovery',
-    endpoint: url,
-    detail: 'the MCP server names no authorization server that is configured',
-    finding: findings.untrustedServer(
-      issuers.filter((issuer) => issuer !== undefined),
-      authorizationServers.map(({ issuer }) => issuer),
-      idp.issuer,
-    ),
-  })
+  const named = issuers.filter((issuer) => issuer !== undefined)
+  const configured = authorizationServers.map(({ issuer }) => issuer)
+  const detail = 'the MCP server names no authorization server that is configured'
+  throw await failureToExplain(
+    context,
+    { code: 'untrusted_authorization_server', step: 'discovery', endpoint: url, detail },
+    ({ refusalFindings }) => refusalFindings.untrustedServer(named, configured, idp.issuer),
+  )
 }
 
 /** Step 3: the subject token, asked for once, and once more for each way in which it was not good enough. */

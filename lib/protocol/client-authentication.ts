@@ -1,9 +1,9 @@
 import type { CrossAppAccessStep } from '../errors.ts'
+import { failureToExplain } from './advice.ts'
 import { systemClock } from './context.ts'
 import type { ProtocolContext } from './context.ts'
 import type { AuthorizationServerMetadata } from './metadata.ts'
-import { findings } from './findings.ts'
-import { abortable, failure, guarded, isTimeout } from './http.ts'
+import { abortable, guarded, isTimeout } from './http.ts'
 import { loadSigner, signJwt } from './jwt.ts'
 import { ownCopy } from './own-members.ts'
 import { shortestRandom } from './redaction.ts'
@@ -168,12 +168,10 @@ export async function withCurrentSecret(
     // A copy that inherits nothing, like the registration of the options (G7).
     return Object.assign(ownCopy(registration), { clientSecret: given })
   }
-  throw failure(context, {
-    code: 'client_rejected',
-    step,
-    detail: 'the clientSecret function gave no usable secret',
-    finding: findings.unusableSecret(registration.issuer),
-  })
+  const detail = 'the clientSecret function gave no usable secret'
+  throw await failureToExplain(context, { code: 'client_rejected', step, detail }, ({ refusalFindings }) =>
+    refusalFindings.unusableSecret(registration.issuer),
+  )
 }
 
 /** Waits for the application's own function as long as for one request of the flow. */
@@ -190,16 +188,12 @@ async function askForSecret(
     return await abortable(Promise.resolve(clientSecret()), signal)
   } catch (error) {
     if (signal?.aborted === true && !isTimeout(signal.reason)) throw signal.reason
-    throw failure(context, {
-      code: 'temporarily_unavailable',
-      step,
-      detail:
-        signal?.aborted === true
-          ? 'the clientSecret function gave no secret in time'
-          : 'the clientSecret function failed',
-      finding: findings.secretFunctionFailed(issuer),
-      cause: error,
-    })
+    const how = signal?.aborted === true ? 'gave no secret in time' : 'failed'
+    const detail = `the clientSecret function ${how}`
+    const init = { code: 'temporarily_unavailable', step, detail, cause: error } as const
+    throw await failureToExplain(context, init, ({ refusalFindings }) =>
+      refusalFindings.secretFunctionFailed(issuer),
+    )
   } finally {
     deadline?.clear()
   }
@@ -274,13 +268,11 @@ async function clientAssertion(
     throw new TypeError('clientAuthentication.sign gave no JWT')
   } catch (error) {
     if (context.signal?.aborted === true && !isTimeout(context.signal.reason)) throw context.signal.reason
-    throw failure(context, {
-      code: external ? 'temporarily_unavailable' : 'client_rejected',
-      step,
-      detail: 'the client assertion could not be signed',
-      finding: external ? findings.signerFailed() : findings.unusableKey(),
-      cause: error,
-    })
+    const code = external ? 'temporarily_unavailable' : 'client_rejected'
+    const detail = 'the client assertion could not be signed'
+    throw await failureToExplain(context, { code, step, detail, cause: error }, ({ refusalFindings }) =>
+      external ? refusalFindings.signerFailed() : refusalFindings.unusableKey(),
+    )
   }
 }
 

@@ -1,8 +1,8 @@
+import type { Explain } from './advice.ts'
 import { systemClock } from './context.ts'
 import type { ProtocolContext } from './context.ts'
 import type { AuthorizationServerMetadata } from './metadata.ts'
 import type { DpopKey } from './dpop.ts'
-import { findings } from './findings.ts'
 import { guarded } from './http.ts'
 import { jwtExpiry, readClaims } from './id-jag.ts'
 import { ownCopy } from './own-members.ts'
@@ -103,30 +103,32 @@ export async function requestAccessToken(
     throw await refused(refusal, meaningOf(refusal, redemption), redemption, own)
   }
   const { body, status } = answer
-  const value = tokenIn(body, redemption, status, own)
+  const value = await tokenIn(body, redemption, status, own)
   const scope = scopeIn(body, own)
   return {
     value,
-    tokenType: tokenTypeIn(body, request, status, redemption, own),
+    tokenType: await tokenTypeIn(body, request, status, redemption, own),
     lifetimeMs: lifetimeIn(body, value, requestedAt.now),
     requestedAt,
     ...(scope !== undefined && { scope }),
   }
 }
 
-function tokenTypeIn(
+async function tokenTypeIn(
   body: Record<string, unknown>,
   request: AccessTokenRequest,
   status: number,
   redemption: TokenRequest,
   context: ProtocolContext,
-): AccessTokenGrant['tokenType'] {
+): Promise<AccessTokenGrant['tokenType']> {
   const type = typeof body['token_type'] === 'string' ? body['token_type'].toLowerCase() : undefined
   if (type === 'dpop' && request.dpop !== undefined) return 'DPoP'
   if (type === 'bearer' && request.dpopRequired !== true) return 'Bearer'
-  const finding =
-    type === 'bearer' ? findings.notSenderConstrained() : findings.unknownTokenType(body['token_type'])
-  throw invalidAnswer(redemption, status, 'of a token_type that cannot be used', finding, context)
+  const explain: Explain = ({ refusalFindings }) =>
+    type === 'bearer'
+      ? refusalFindings.notSenderConstrained()
+      : refusalFindings.unknownTokenType(body['token_type'])
+  throw await invalidAnswer(redemption, status, 'of a token_type that cannot be used', explain, context)
 }
 
 /** How long a token is used, whatever the server says of it (E5). */

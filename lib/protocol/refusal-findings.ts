@@ -1,13 +1,14 @@
 import type { JWTPayload } from 'jose'
 import type { Finding } from '../errors.ts'
-import { finding, quoted } from './finding.ts'
+import { finding, quoted, slashOnly } from './finding.ts'
 import type { AuthorizationServerMetadata } from './metadata.ts'
 import type { ServerRegistration } from './registration.ts'
 import { statedReason } from './stated-reasons.ts'
 
 /**
- * What can be wrong if a server refuses, or in a session that a refresh token keeps alive, and what to change. This file is
- * loaded when one does, by `refused`, or with such a session: it explains, and decides nothing.
+ * What can be wrong if a server or the application's own code refuses, or in a session that a refresh token keeps alive,
+ * and what to change. This file is loaded when that happens, by `failureToExplain`, or with such a session: it explains,
+ * and decides nothing.
  */
 export const refusalFindings = {
   sessionStore: (): Finding =>
@@ -125,7 +126,86 @@ export const refusalFindings = {
       grantAdvice(error, parameters, server, clientMethod, isScopeAdded),
       'authorization_server',
     ),
+  untrustedServer: (named: string[], configured: string[], idp: string): Finding => {
+    const near = named.find((issuer) => configured.some((known) => slashOnly(known, issuer)))
+    return finding(
+      'untrusted_authorization_server',
+      named.some((issuer) => issuer === idp || slashOnly(issuer, idp))
+        ? `Check whether idp and authorizationServers are swapped: the MCP server names ${quoted(idp)} as its authorization server, and that is your idp.issuer; if it is both, register there and add it to authorizationServers, too.`
+        : near === undefined
+          ? `Register this client at one of ${list(named)} and add it to authorizationServers, if you trust it.`
+          : `They differ by a trailing slash only: spell the issuer in authorizationServers exactly as the server's own metadata does, and name it in resources[].authorizationServer if the MCP server, which says ${quoted(near)}, spells it otherwise.`,
+      'client',
+    )
+  },
+  signerFailed: (): Finding =>
+    finding(
+      'signer_failed',
+      'Check clientAuthentication.sign and the key service behind it; the cause says what it threw.',
+      'client',
+    ),
+  secretFunctionFailed: (issuer: string): Finding =>
+    finding(
+      'secret_function_failed',
+      `Check the function that was given as clientSecret for ${quoted(issuer)}, and what it reads the secret from; the cause says what it threw.`,
+      'client',
+    ),
+  unusableSecret: (issuer: string): Finding =>
+    finding(
+      'unusable_secret',
+      `Let the function that was given as clientSecret for ${quoted(issuer)} give a non-empty string without white space around it: a line end of its file, perhaps.`,
+      'client',
+    ),
+  unusableKey: (): Finding =>
+    finding(
+      'unusable_key',
+      'Give clientAuthentication a private key (RSA, EC or Ed25519) that is usable for signing, with an alg that fits it.',
+      'client',
+    ),
+  tokenEndpointGone: (configured: boolean): Finding =>
+    finding(
+      'token_endpoint_gone',
+      configured
+        ? 'Correct tokenEndpoint in the options, or leave it out so that the metadata decides.'
+        : 'Let the metadata of the server name the token endpoint that it has.',
+      configured ? 'client' : 'authorization_server',
+    ),
+  noIdJagIssued: (): Finding =>
+    finding(
+      'no_id_jag_issued',
+      'Let the identity provider honour requested_token_type id-jag for this client; another kind of token is never passed on.',
+      'identity_provider',
+    ),
+  notOAuth: (): Finding =>
+    finding(
+      'not_oauth',
+      'Check that the address is the token endpoint: its answers are JSON objects with a token or an error.',
+      'authorization_server',
+    ),
+  unusableToken: (): Finding =>
+    finding(
+      'unusable_token',
+      'Let the server answer with a non-empty access_token of visible ASCII characters.',
+      'authorization_server',
+    ),
+  unknownTokenType: (type: unknown): Finding =>
+    finding(
+      'unknown_token_type',
+      `Let the authorization server issue Bearer tokens, or switch dpop on for DPoP; it answered ${quoted(type)}.`,
+      'authorization_server',
+    ),
+  notSenderConstrained: (): Finding =>
+    finding(
+      'not_sender_constrained',
+      'Let the authorization server issue DPoP-bound tokens to this client, or set dpop.required to false.',
+      'authorization_server',
+    ),
 } as const
+
+function list(values: string[]): string {
+  if (values.length === 0) return 'the authorization servers of the MCP server (it names none)'
+  return values.slice(0, 3).map(quoted).join(', ') + (values.length > 3 ? ', …' : '')
+}
 
 function policyAdvice(
   error: string,

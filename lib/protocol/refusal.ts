@@ -2,18 +2,17 @@ import type {
   CrossAppAccessError,
   CrossAppAccessErrorCode,
   CrossAppAccessStep,
-  Finding,
   OAuthErrorFields,
 } from '../errors.ts'
+import { failureToExplain } from './advice.ts'
+import type { Explain } from './advice.ts'
 import type { ProtocolContext } from './context.ts'
 import { findings } from './findings.ts'
-import { failure, isSecureUrl, oauthErrorOf } from './http.ts'
+import { isSecureUrl, oauthErrorOf } from './http.ts'
 import type { JsonAnswer } from './http.ts'
 import type { AuthorizationServerMetadata } from './metadata.ts'
-import { quoted } from './finding.ts'
 import { ownCopy } from './own-members.ts'
 import { Secrets } from './redaction.ts'
-import type * as advice from './refusal-findings.ts'
 import type { ServerRegistration } from './registration.ts'
 
 /** An OAuth error response of a token endpoint. */
@@ -49,11 +48,9 @@ export interface Meaning {
   code: CrossAppAccessErrorCode
   /** What happened, without a full stop. */
   detail: string
-  /** What to change about it, once the advice is loaded. */
-  explain: (advice: Advice) => Finding
+  /** What to change about it. */
+  explain: Explain
 }
-
-type Advice = typeof advice
 
 /**
  * The error that a refusal is. What it means has been decided; what to change about it is loaded now, since most programs
@@ -66,32 +63,9 @@ export async function refused(
   context: ProtocolContext,
 ): Promise<CrossAppAccessError> {
   const { status, oauthError, acrValues, maxAge, interactionUri } = refusal
-  return failure(context, {
-    code,
-    step,
-    endpoint: server.token_endpoint,
-    status,
-    oauthError,
-    acrValues,
-    maxAge,
-    interactionUri,
-    detail,
-    finding: await explanation(),
-  })
-
-  async function explanation(): Promise<Finding> {
-    try {
-      return explain(await import('./refusal-findings.ts'))
-    } catch {
-      // Some places, such as service workers, load nothing later on.
-      const lookUp = `Look ${quoted(oauthError.error)} up in the documentation of the server.`
-      return {
-        id: code,
-        advice: lookUp,
-        place: step === 'access_token' ? 'authorization_server' : 'identity_provider',
-      }
-    }
-  }
+  const endpoint = server.token_endpoint
+  const said = { status, oauthError, acrValues, maxAge, interactionUri }
+  return await failureToExplain(context, { code, step, endpoint, ...said, detail }, explain)
 }
 
 /** Reads the OAuth error response in an answer, or gives nothing if there is none. */

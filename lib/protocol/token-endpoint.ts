@@ -1,5 +1,7 @@
 import { CrossAppAccessError } from '../errors.ts'
-import type { CrossAppAccessStep, Finding } from '../errors.ts'
+import type { CrossAppAccessStep } from '../errors.ts'
+import { failureToExplain } from './advice.ts'
+import type { Explain } from './advice.ts'
 import { acceptableScope } from './challenge.ts'
 import { authenticateClient, ownRegistration, withCurrentSecret } from './client-authentication.ts'
 import type { ProtocolContext } from './context.ts'
@@ -61,9 +63,9 @@ export async function requestToken(given: TokenRequest, context: ProtocolContext
   const { answer, clientMethod } = isNonceNews(request, first) ? await post(known, context) : first
   const refusal = readRefusal(answer, clientMethod, context)
   if (refusal !== undefined) return { granted: false, refusal }
-  if (answer.status === 404 || answer.status === 410) throw gone(request, answer, context)
+  if (answer.status === 404 || answer.status === 410) throw await gone(request, answer, context)
   if (answer.status < 200 || answer.status > 299 || answer.body === undefined) {
-    throw unusableAnswer(request, answer, context)
+    throw await unusableAnswer(request, answer, context)
   }
   return { granted: true, body: answer.body, status: answer.status, answeredAt: answeredAt(answer) }
 }
@@ -149,15 +151,18 @@ function insecure({ server, step }: TokenRequest, context: ProtocolContext): Cro
   })
 }
 
-function gone(request: TokenRequest, answer: JsonAnswer, context: ProtocolContext): CrossAppAccessError {
-  return failure(context, {
-    code: 'discovery_failed',
-    step: 'discovery',
-    endpoint: request.server.token_endpoint,
-    status: answer.status,
-    detail: 'the token endpoint does not exist',
-    finding: findings.tokenEndpointGone(request.registration.tokenEndpoint !== undefined),
-  })
+async function gone(
+  { server, registration }: TokenRequest,
+  { status }: JsonAnswer,
+  context: ProtocolContext,
+): Promise<CrossAppAccessError> {
+  const endpoint = server.token_endpoint
+  const detail = 'the token endpoint does not exist'
+  return await failureToExplain(
+    context,
+    { code: 'discovery_failed', step: 'discovery', endpoint, status, detail },
+    ({ refusalFindings }) => refusalFindings.tokenEndpointGone(registration.tokenEndpoint !== undefined),
+  )
 }
 
 /** Whether an error of {@link requestToken} says that the token endpoint is gone: its metadata may be out of date. */
@@ -165,37 +170,32 @@ export function isEndpointGone(error: unknown): boolean {
   return error instanceof CrossAppAccessError && error.code === 'discovery_failed'
 }
 
-function unusableAnswer(
+async function unusableAnswer(
   request: TokenRequest,
-  answer: JsonAnswer,
+  { status, mediaType, redirected }: JsonAnswer,
   context: ProtocolContext,
-): CrossAppAccessError {
-  const html = answer.mediaType === 'text/html'
-  return invalidAnswer(
+): Promise<CrossAppAccessError> {
+  const html = mediaType === 'text/html'
+  return await invalidAnswer(
     request,
-    answer.status,
-    answer.redirected ? 'a redirect, which is never followed' : html ? 'a web page' : 'no OAuth response',
-    answer.redirected || html ? findings.notAMachine() : findings.notOAuth(),
+    status,
+    redirected ? 'a redirect, which is never followed' : html ? 'a web page' : 'no OAuth response',
+    ({ refusalFindings }) => (redirected || html ? findings.notAMachine() : refusalFindings.notOAuth()),
     context,
   )
 }
 
 /** An answer that breaks the protocol; `what` completes "the answer is …". */
-export function invalidAnswer(
-  request: Pick<TokenRequest, 'step' | 'server'>,
+export async function invalidAnswer(
+  { step, server }: Pick<TokenRequest, 'step' | 'server'>,
   status: number,
   what: string,
-  finding: Finding,
+  explain: Explain,
   context: ProtocolContext,
-): CrossAppAccessError {
-  return failure(context, {
-    code: 'invalid_response',
-    step: request.step,
-    endpoint: request.server.token_endpoint,
-    status,
-    detail: `the answer is ${what}`,
-    finding,
-  })
+): Promise<CrossAppAccessError> {
+  const endpoint = server.token_endpoint
+  const init = { code: 'invalid_response', step, endpoint, status, detail: `the answer is ${what}` } as const
+  return await failureToExplain(context, init, explain)
 }
 
 /**
@@ -203,17 +203,18 @@ export function invalidAnswer(
  *
  * Runtimes quote the whole value when a header is illegal, so nothing else may come as far as a cache.
  */
-export function tokenIn(
+export async function tokenIn(
   body: Record<string, unknown>,
   request: Pick<TokenRequest, 'step' | 'server'>,
   status: number,
   context: ProtocolContext,
-): string {
+): Promise<string> {
   const token = body['access_token']
   if (isHeaderSafe(token)) return token
   const what =
     token === undefined || token === '' ? 'without a token' : 'with a token that no header can carry'
-  throw invalidAnswer(request, status, what, findings.unusableToken(), context)
+  const explain: Explain = ({ refusalFindings }) => refusalFindings.unusableToken()
+  throw await invalidAnswer(request, status, what, explain, context)
 }
 
 /** Whether a value is a non-empty string of characters that may stand in a header. */

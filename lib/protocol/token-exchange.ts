@@ -1,8 +1,8 @@
+import type { Explain } from './advice.ts'
 import { systemClock } from './context.ts'
 import type { ProtocolContext } from './context.ts'
 import type { AuthorizationServerMetadata } from './metadata.ts'
 import type { DpopKey } from './dpop.ts'
-import { findings } from './findings.ts'
 import { guarded } from './http.ts'
 import { expiryOf, isIdJag, readClaims } from './id-jag.ts'
 import { ownCopy } from './own-members.ts'
@@ -176,13 +176,14 @@ async function exchangeToken(
     throw await refused(refusal, meaningOf(refusal, exchange, context), exchange, context)
   }
   const { body, status, answeredAt } = answer
-  const token = tokenIn(body, exchange, status, context)
+  const token = await tokenIn(body, exchange, status, context)
   const issued = body['issued_token_type'] ?? undefined
   // RFC 8693 requires the member, and some leave it out: the type of the JWT may stand for it (F5).
   const isAbsent = issued === undefined && expectedType === idJagTokenType && isIdJag(token)
   if (issued === expectedType || isAbsent) return { token, body, answeredAt }
   const what = `of issued_token_type ${typeof issued === 'string' ? issued : '(absent)'}`
-  throw invalidAnswer(exchange, status, what, findings.noIdJagIssued(), context)
+  const explain: Explain = ({ refusalFindings }) => refusalFindings.noIdJagIssued()
+  throw await invalidAnswer(exchange, status, what, explain, context)
 }
 
 function meaningOf(refusal: Refusal, exchange: TokenRequest, context: ProtocolContext): Meaning {

@@ -102,8 +102,9 @@ describe('one flight for all who need the same', () => {
     const other = 'https://other.example/mcp'
     const timeouts = { requestMs: 5000, acquireMs: 5000 }
     const setup = new Setup({ resources: [resource, other], acquire: 'eager', timeouts })
-    const never = new Promise<Response>(() => undefined)
-    setup.answerBack = (url) => (url.startsWith('https://mcp.example') ? never : undefined)
+    let end: (response: Response) => void = () => undefined
+    const late = new Promise<Response>((resolve) => (end = resolve))
+    setup.answerBack = (url) => (url.startsWith('https://mcp.example') ? late : undefined)
     const controller = new AbortController()
     const stuck = setup.fetch(resource, { signal: controller.signal })
     expect((await setup.fetch(other)).status).toBe(200)
@@ -111,6 +112,8 @@ describe('one flight for all who need the same', () => {
     expect((await bob.middleware(setup.next)(other)).status).toBe(200)
     controller.abort('enough')
     await expect(stuck).rejects.toBe('enough')
+    // Its flight goes on for whoever comes next, until it has an answer.
+    end(new Response(null, { status: 404 }))
   })
 
   it('(E3) what was invalidated while it ran is given to those who waited, and not kept', async () => {

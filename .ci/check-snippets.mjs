@@ -11,7 +11,7 @@ const out = join(root, 'node_modules', '.cache', 'snippets')
 // What a document's reader has around: an application with a session, and the options, the fetch and the client of the first steps.
 const prelude = `
 declare global {
-  const session: { readonly idToken: string; readonly refreshToken: string; save(refreshToken: string): Promise<void> }
+  const session: { readonly idToken: string | undefined; readonly refreshToken: string; save(refreshToken: string): Promise<void> }
   const options: import('xaa-fetch').CrossAppAccessOptions
   const xaaFetch: typeof fetch
   const client: import('@modelcontextprotocol/client').Client

@@ -47,7 +47,7 @@ export interface SubjectTokenContext {
 }
 
 /**
- * Gives the user's current subject token. A bare string is an ID token.
+ * Gives the user's current subject token. A bare string is an ID token; `undefined` means that nobody is signed in.
  *
  * It is called once for each access token that has to be obtained, and once more if what it gave has expired, if the
  * identity provider refuses it, or if a server wants a stronger authentication: `reason` says which. It is waited for as
@@ -67,7 +67,7 @@ export interface SubjectTokenContext {
  */
 export type GetIdToken = (
   context: SubjectTokenContext,
-) => string | SubjectToken | Promise<string | SubjectToken>
+) => string | SubjectToken | undefined | Promise<string | SubjectToken | undefined>
 
 /** Stands for a `getIdToken` that was never given. */
 export const noGetIdToken: GetIdToken = () => ''
@@ -100,7 +100,7 @@ export async function askForSubjectToken(
   }
   // It is no fault of the application, which was not asked.
   if (signal.aborted) throw overdue('no time was left to ask for a subject token', context, signal)
-  let given: string | SubjectToken
+  let given: string | SubjectToken | undefined
   try {
     given = await abortable(Promise.resolve(getIdToken(ownCopy({ ...wanted, signal }))), signal)
   } catch (error) {

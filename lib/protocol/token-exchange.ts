@@ -66,6 +66,8 @@ export interface IdJagGrant {
  * ```ts
  * import { discoverAuthorizationServer, requestIdJag } from 'xaa-fetch/protocol'
  *
+ * declare const session: { idToken: string }
+ *
  * const idp = { issuer: 'https://acme.okta.com', clientId: 'wiki' }
  * const { document: server } = await discoverAuthorizationServer(idp.issuer, { fetch })
  * const { idJag } = await requestIdJag(

@@ -379,8 +379,9 @@ describe('what the servers refuse, each with its documented error', () => {
     ],
     ['rejects', { getIdToken: () => Promise.reject(new Error('the session of alice is over')) }],
     ['gives nothing', { getIdToken: () => '' }],
+    ['gives undefined, since nobody is signed in', { getIdToken: () => undefined }],
     // @ts-expect-error: what untyped code may do
-    ['gives something else', { getIdToken: () => undefined }],
+    ['gives something else', { getIdToken: () => 42 }],
     [
       'never answers (E4)',
       { getIdToken: () => new Promise(() => undefined), timeouts: { acquireMs: 3000 } },

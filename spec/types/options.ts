@@ -93,7 +93,9 @@ export const givers: GetIdToken[] = [
   () => 'token',
   () => Promise.resolve('token'),
   () => ({ token: 'token', type: 'saml2' }),
-
+  // What a session has of a user who may not be signed in.
+  (): string | undefined => undefined,
+  (): Promise<string | undefined> => Promise.resolve(undefined),
   async (): Promise<SubjectToken> => ({ token: 'x', type: 'urn:ietf:params:oauth:token-type:jwt' }),
   idTokenFromRefreshToken({ idp, refreshToken: 'x', onRotate: async () => {} }),
 ]

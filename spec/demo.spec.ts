@@ -533,6 +533,30 @@ describe('the screen', () => {
   })
 })
 
+it('keeps names and claims apart, also after the tenth token', () => {
+  let text = ''
+  const write = (more: string): void => void (text += more)
+  const tell = terminal({ write, complain: () => undefined, colours: false, live: false })
+  const token = (number: number) => ({ what: `access token ${number}`, claims: { sub: 'alice' } })
+  tell({
+    type: 'hop',
+    from: 'client',
+    to: 'mcp',
+    method: 'POST',
+    endpoint: '/mcp',
+    status: 200,
+    ms: 1,
+    sent: [token(9), token(18), token(118)],
+    received: [{ what: 'answer', claims: {} }],
+  })
+  const lines = text.match(/^ {4}↑ .*$/gm)
+  expect(lines).toEqual([
+    expect.stringMatching(/access token 9 +sub alice$/),
+    expect.stringMatching(/access token 18 +claims like access token 9$/),
+    expect.stringMatching(/access token 118 +claims like access token 9$/),
+  ])
+})
+
 function numbersOf(line: string): number[] {
   return [...line.replace(/\. .*? {2,}/, ' ').matchAll(/\d+/g)].map(([number]) => Number(number))
 }

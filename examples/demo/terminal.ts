@@ -165,8 +165,10 @@ class Terminal {
     const what = `    ${dim(arrow)} ${arrow === '↓' ? bold(exhibit.what) : exhibit.what}`
     const words = this.#words(exhibit)
     if (words.length === 0) return this.#line(what)
-    const lines = wrap(words, ' · ', width - margin)
-    for (const [index, line] of lines.entries()) this.#line(pad(index === 0 ? what : '', margin) + line)
+    // A number of two digits makes the name of a token as long as the margin is wide.
+    const start = Math.max(margin, stripVTControlCharacters(what).length + 1)
+    const lines = wrap(words, ' · ', width - start)
+    for (const [index, line] of lines.entries()) this.#line(pad(index === 0 ? what : '', start) + line)
     this.#shown.set(exhibit.what, exhibit)
   }
 
@@ -203,7 +205,7 @@ class Terminal {
     const left = seconds === 0 ? 'now' : `in ${seconds} s`
     const line = `  ${pad(yellow('clock'), 15)}${text} ${bold(left)}`
     if (!this.#screen.live) {
-      // Once is enough where nobody sees it move.
+      // Once is enough if nobody sees it move.
       if (first || seconds === 0) this.#line(line)
       return
     }
@@ -289,7 +291,7 @@ class Terminal {
     this.#line(`  curl -s ${desk}/client.mjs \\`)
     this.#line('    | npx tsx --tsconfig examples/tsconfig.json --input-type=module -')
     this.#line()
-    this.#line(`  ${dim('elsewhere, where xaa-fetch and @modelcontextprotocol/client are installed:')}`)
+    this.#line(`  ${dim('in a folder that has xaa-fetch and @modelcontextprotocol/client installed:')}`)
     this.#line(`  curl -s ${desk}/client.mjs > client.mjs && node client.mjs`)
     this.#line()
     this.#line(`  ${dim('what xaa doctor finds, here in the folder of xaa-fetch:')}`)

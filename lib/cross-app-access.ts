@@ -17,9 +17,9 @@ export interface AccessToken {
   value: string
   /** The scheme to send it with. A `DPoP` token is of no use without its key, which stays in here. */
   tokenType: 'Bearer' | 'DPoP'
-  /** When it ends, in milliseconds since the epoch: five minutes from now where no server said. */
+  /** When it ends, in milliseconds since the epoch: five minutes from now if no server said. */
   expiresAt?: number
-  /** Scopes separated by spaces: what was granted, or what was asked for where the server did not say. */
+  /** Scopes separated by spaces: what was granted, or what was asked for if the server did not say. */
   scope?: string
 }
 
@@ -33,12 +33,12 @@ export interface CrossAppAccess {
    * Its requests go through `options.fetch`, else the fetch that is global at the time of the call. `signal` ends only this
    * wait. A token that is about to expire is renewed first. The MCP server is not asked whether it still takes the token.
    *
-   * @throws `TypeError` outside every resource, {@link CrossAppAccessError} where no token can be had, the reason of
+   * @throws `TypeError` outside every resource, {@link CrossAppAccessError} if no token can be obtained, the reason of
    *   `signal` when it aborts.
    */
   getAccessToken(url: string | URL, init?: { signal?: AbortSignal | undefined }): Promise<AccessToken>
   /**
-   * Forgets this subject's tokens: of the resource that a URL lies under, or all. Does nothing where there is none. What
+   * Forgets this subject's tokens: of the resource that a URL lies under, or all. Does nothing if there is none. What
    * is being obtained right now still serves those who wait for it, and nobody after them. Nothing is revoked anywhere.
    * With the option `subject`, the user is the one that it names at this moment.
    *

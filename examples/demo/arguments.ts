@@ -39,10 +39,10 @@ happen what happens in the field:
   /reset     all of that is taken back
 
 Exit code: 0 all went as it should, 1 something went wrong, 64 an unknown flag.
-Colours: on a terminal only, and never where NO_COLOR is set.
+Colours: on a terminal only, and never if NO_COLOR is set.
 `
 
-/** Reads the flags. @returns What is wrong with them, as text, where something is. */
+/** Reads the flags. @returns What is wrong with them, as text, if something is. */
 export function readArguments(args: string[]): Arguments | string {
   const flags = { help: false, json: false, serve: false, fleet: false }
   let port: string | undefined

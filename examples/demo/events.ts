@@ -41,9 +41,9 @@ export interface Hop {
   method: string
   /** Path, without what is different each time. */
   endpoint: string
-  /** What it is for, where the path does not say. */
+  /** What it is for, if the path does not say. */
   about?: string
-  /** Missing where no answer came. */
+  /** Missing if no answer came. */
   status?: number
   ms: number
   sent: Exhibit[]

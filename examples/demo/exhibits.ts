@@ -7,7 +7,7 @@ const worthTelling = ['iss', 'sub', 'aud', 'client_id', 'resource', 'scope', 'ex
 export class Exhibits {
   readonly #numbers = new Map<string, Map<string, number>>()
 
-  /** A token by its kind, with the claims that matter where it is a JWT. */
+  /** A token by its kind, with the claims that matter if it is a JWT. */
   token(kind: string, value: string): Exhibit {
     return { what: `${kind} ${this.numberOf(kind, value)}`, claims: claimsOf(value) }
   }

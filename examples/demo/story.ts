@@ -34,7 +34,7 @@ export function partiesOf({ idp, authorizationServer, mcp }: Enterprise): Party[
 /**
  * Plays the whole story on running servers, and tells each thing when it happens.
  *
- * @throws {@link DemoError} where an answer or a count is not what it should be.
+ * @throws {@link DemoError} if an answer or a count is not what it should be.
  */
 export async function play(enterprise: Enterprise, tellOut: Tell): Promise<void> {
   const startedAt = performance.now()

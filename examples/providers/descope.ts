@@ -1,7 +1,7 @@
 // Descope, in either role: as the identity provider of your agents, and as the authorization server of an MCP server.
 // The client at the authorization server is a URL, that of its Client ID Metadata Document.
 //
-// In the Descope console, where it issues the ID-JAGs
+// In the Descope console, if it issues the ID-JAGs
 //
 // 1. Agentic Identity Hub > Clients: your client. Its id and secret are `idp`.
 // 2. Agentic Identity Hub > Resources: the MCP server, with its URL, its scopes and the issuer of its authorization
@@ -9,7 +9,7 @@
 // 3. Policies: a policy for that client and resource with the grant type "Delegated access (token exchange)". Without
 //    one the exchange is denied, and the denial is in the audit log.
 //
-// Where it redeems them
+// If it redeems them
 //
 // 4. Turn the validation of ID-JAGs on for the MCP server, and name the trusted issuer in the tenant of each customer.
 //    The user has to be known there from the customer's single sign-on.

@@ -5,7 +5,7 @@
 // 1. Directory > AI Agents > Add agent. Under "Client registration" add a public key; the private one stays with you,
 //    or in a key service. Its key id (`kid`) has to be in every client assertion.
 // 2. The agent > Resource connections > the authorization server that protects the MCP server, with the scopes that the
-//    agent may ask for. Where it protects several MCP servers, each has a resource URL of its own.
+//    agent may ask for. If it protects several MCP servers, each has a resource URL of its own.
 // 3. The agent > User access: who may have the agent act for them, and the application that signs them in.
 //
 // Good to know

@@ -1,7 +1,7 @@
 /**
  * `authProvider`s for MCP clients that take no `fetch`, and how a client says that it knows the flow.
  *
- * Where a `fetch` can be given, `withCrossAppAccess` is the better way in: it sees which token each answer speaks of.
+ * If a `fetch` can be given, `withCrossAppAccess` is the better choice: it sees which token each answer speaks of.
  *
  * @module
  */
@@ -57,7 +57,7 @@ export interface McpAuthProvider {
 /**
  * Makes an `authProvider` for the transports of the MCP SDK 2.x.
  *
- * Every request gets a token, from memory where there is one and renewed before it expires. A `401` renews it once,
+ * Every request gets a token, from memory if there is one and renewed before it expires. A `401` renews it once,
  * however many requests see it, and the transport sends again. The transport does not say which token the `401` is
  * about: shortly after a renewal it is taken to be about the one before, so a new token that is refused at once is
  * replaced by a later request, and not in vain again and again.
@@ -133,7 +133,7 @@ export interface McpOAuthClientProvider {
  * Makes an `authProvider` for the transports of the MCP SDK 1.x and 2.x, and for what is built on them and takes an
  * `OAuthClientProvider` alone, such as LangChain's `MultiServerMCPClient`.
  *
- * Every request gets a token, from memory where there is one and renewed before it expires. On a `401` the SDK starts
+ * Every request gets a token, from memory if there is one and renewed before it expires. On a `401` the SDK starts
  * an OAuth flow of its own; this provider runs ours in its place, once for all the requests that wait, and hands the SDK
  * an answer for its token request that comes from nowhere and means nothing (a `data:` URL). So the SDK discovers no
  * server, contacts none, and sees no secret and no ID-JAG. A fetch given to the transport has to know `data:` URLs, as

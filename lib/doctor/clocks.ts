@@ -26,7 +26,7 @@ const clockTolerance = 60
 export function observeClocks(clocks: ServerClock[]): Observation[] {
   const off = clocks.filter(({ aheadSeconds }) => Math.abs(aheadSeconds) > clockTolerance)
   if (off.length === 0) return []
-  // Where all servers agree, it is this machine's clock that is wrong.
+  // If all servers agree, it is this machine's clock that is wrong.
   const own = off.length === clocks.length && clocks.length > 1
   const parties = off.map(({ party }) => party)
   const list = parties.map((party) => `the ${partyNames[party]}`).join(' and ')

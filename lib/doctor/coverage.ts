@@ -54,7 +54,7 @@ function likeness(
   }
 }
 
-/** The library leaves requests alone that lie under no resource: they never get a token (A1). */
+/** Requests that lie under no resource pass through unchanged: they never get a token (A1). */
 export function observeCoverage(url: string, notCoveredBy: readonly string[]): Observation[] {
   const asked = new URL(url)
   const nearest =
@@ -62,7 +62,7 @@ export function observeCoverage(url: string, notCoveredBy: readonly string[]): O
     notCoveredBy.find((each) => isNear(new URL(each), asked)) ??
     notCoveredBy[0]
   if (nearest === undefined) return []
-  const advice = `Correct resources[].url or the URL: ${quoted(withoutQuery(nearest))} does not cover ${quoted(withoutQuery(url))}, because ${difference(new URL(nearest), asked)}. Without that the library adds no token to requests for this URL.`
+  const advice = `Correct resources[].url or the URL: ${quoted(withoutQuery(nearest))} does not cover ${quoted(withoutQuery(url))}, because ${difference(new URL(nearest), asked)}. Otherwise withCrossAppAccess adds no token to requests for this URL.`
   return [
     {
       ...observation('error', 'url_not_covered', 'client', advice),

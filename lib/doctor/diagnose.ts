@@ -18,7 +18,7 @@ import { writeReport } from './write-report.ts'
 export interface DiagnoseInit {
   /** Ends the diagnosis; it rejects with the signal's reason. */
   signal?: AbortSignal
-  /** Told what happens, as it happens. What it throws is ignored. */
+  /** Called with what happens, as it happens. What it throws is ignored. */
   onProgress?: (progress: Progress) => void
   /**
    * @internal Resources of the settings file, if none of them covers the URL and the command has added one that does.

@@ -39,7 +39,7 @@ export function observeComparisons(comparisons: Comparison[], report: Pick<Repor
     .map((name) => mismatch(`access_token.${name}`))
     .find((each) => each !== undefined)
   if (claim !== undefined) {
-    const advice = `Let the authorization server write ${claim.actual.source} as ${quoted(claim.expected.value)} instead of ${quoted(claim.actual.value)}, where MCP servers compare it.`
+    const advice = `Let the authorization server write ${claim.actual.source} as ${quoted(claim.expected.value)} instead of ${quoted(claim.actual.value)}: MCP servers compare it.`
     found.push(observation('note', 'access_token_claims', 'authorization_server', advice))
   }
   return found

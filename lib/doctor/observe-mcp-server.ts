@@ -40,7 +40,7 @@ export function observeChallenge(exchange: Exchange, demand: Demand | undefined)
   if (status >= 500) return [{ finding: findings.serverUnavailable(), severity: 'error', exchange }]
   if (status === 403) {
     const advice =
-      'Let the MCP server, or the gateway before it, answer 401 with a Bearer challenge instead of 403 where there is no token.'
+      'Let the MCP server, or the gateway before it, answer 401 with a Bearer challenge instead of 403 if there is no token.'
     return [observation('error', 'mcp_server_forbids', 'mcp_server', advice, exchange)]
   }
   if (status >= 400) return []

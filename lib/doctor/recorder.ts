@@ -63,7 +63,7 @@ export class Recorder {
     return this.exchanges.filter((exchange) => exchange.step === step).at(-1)
   }
 
-  /** The newest exchange of a step with a JSON answer, one of use before others; of one issuer, where that is given. */
+  /** The newest exchange of a step with a JSON answer, one of use before others; of one issuer, if that is given. */
   answered(step: ExchangeStep, issuer?: string): Exchange | undefined {
     const candidates = this.exchanges.filter(
       (exchange) => exchange.step === step && this.#bodies.has(exchange) && isAt(exchange, issuer),

@@ -40,12 +40,12 @@ export interface Exchange {
     method: string
     /** Origin and path. */
     endpoint: string
-    /** How this client authenticated, where it did. */
+    /** How this client authenticated, if it did. */
     authentication?: string
     /** Parameters of the form. Of secrets only their kind and size are told. */
     parameters?: Record<string, string>
   }
-  /** Absent where no answer came. */
+  /** Absent if no answer came. */
   response?: {
     status: number
     mediaType?: string
@@ -104,7 +104,7 @@ export interface Comparison {
 export interface ServerClock {
   /** Whose clock it is. */
   party: Party
-  /** Seconds it is ahead of this machine; behind where negative. Exact to a second or two. */
+  /** Seconds it is ahead of this machine; behind if negative. Exact to a second or two. */
   aheadSeconds: number
 }
 
@@ -116,7 +116,7 @@ export interface ReportedFinding {
   severity: 'error' | 'warning' | 'note'
   /** What is wrong, in a few words. */
   title: string
-  /** What to change, in one sentence. The same as the `hint` of the error, where there is one. */
+  /** What to change, in one sentence. The same as the `hint` of the error, if there is one. */
   advice: string
   /** Where to change it. */
   place: Place
@@ -178,7 +178,7 @@ export interface Report {
   comparisons: Comparison[]
   /** How far the clocks of the servers are from this one. */
   clocks: ServerClock[]
-  /** Which kind of Okta's servers the identity provider is, where it is one. Only `org` issues ID-JAGs. */
+  /** Which kind of Okta's servers the identity provider is, if it is one. Only `org` issues ID-JAGs. */
   okta?: 'org' | 'custom'
 }
 

@@ -38,7 +38,7 @@ export function describeCause(error: unknown): string {
   return parts.join(': ')
 }
 
-/** Says whose claims were only decoded, and whose signature was checked; nothing where there is no JWT. */
+/** Says whose claims were only decoded, and whose signature was checked; nothing if there is no JWT. */
 export function describeTrust({ idToken, idJag, accessToken }: Report['tokens']): string | undefined {
   const tokens = Object.entries({ 'ID token': idToken, 'ID-JAG': idJag, 'access token': accessToken })
   const namesOf = (isChecked: boolean) =>

@@ -1,6 +1,6 @@
 /** What a store keeps of a session, and which writing it is. */
 export interface StoredSession {
-  /** As it was written. It is a secret: encrypt it where the store is not yours alone. */
+  /** As it was written. It is a secret: encrypt it if others can read the store. */
   readonly value: string
   /** Changes with each writing; only compared. */
   readonly version: string

@@ -1,4 +1,4 @@
-/** A token as a store keeps it. It is a secret: encrypt it where the store is not yours alone. */
+/** A token as a store keeps it. It is a secret: encrypt it if others can read the store. */
 export interface StoredToken {
   /** The token itself. */
   value: string

@@ -238,7 +238,9 @@ describe('xaa doctor', () => {
     const html = readFileSync(page, 'utf8')
     expect(html).toContain('No resource in the options covers this URL')
     expect(html).not.toContain('Healthy')
-    expect(stderr).toMatch(/^No resource of the settings file covers this URL/m)
+    expect(stderr).toMatch(
+      /^No resource of the settings file covers this URL: withCrossAppAccess would not add a token/m,
+    )
     const { stderr: quiet } = await doctor(['--id-token-file', idTokenFile])
     expect(quiet).not.toContain('covers this URL')
   })

@@ -3,7 +3,7 @@ import { UsageError } from './usage-error.ts'
 
 /** One flag, and the environment variable that stands in for it. */
 interface Flag {
-  /** What follows it; absent where nothing does. */
+  /** What follows it; absent if nothing does. */
   readonly value?: string
   readonly short?: string
   /** Environment variable. */
@@ -89,7 +89,7 @@ export function hasEnvironment(name: string): boolean {
   return flags[name]?.value !== undefined && !['html', 'id-token-file', 'id-token-command'].includes(name)
 }
 
-/** What was said on the command line, and in the environment where the command line says nothing. */
+/** What was said on the command line, and in the environment if the command line says nothing. */
 export interface Arguments {
   readonly command: string | undefined
   readonly url: string | undefined

@@ -9,7 +9,7 @@ Walks the whole flow once (ID token -> ID-JAG -> access token -> MCP server), an
 Without a URL it takes the only resource of the settings file.`,
   headers: `Usage: xaa headers [<mcp-url>] [flags]
 
-Obtains an access token and prints {"Authorization":"Bearer ..."}, for MCP clients that take headers from a command. What it prints is a secret: it belongs into the client, not into a log or a terminal. Nothing else is written to standard output.
+Obtains an access token and prints {"Authorization":"Bearer ..."}, for MCP clients that take headers from a command. What it prints is a secret: give it to the client, not to a log or a terminal. Nothing else is written to standard output.
 
 Without a URL it takes the only resource of the settings file.`,
 } as const
@@ -32,7 +32,7 @@ const examples = {
   "headersHelper": "xaa headers -c /etc/xaa.json"`,
 } as const
 
-const where = `In a folder where xaa-fetch is installed write npx xaa, anywhere else npx -p xaa-fetch xaa, and in a clone of its repository npm run -s xaa -- before the command.`
+const where = `Write npx xaa in a folder that has xaa-fetch installed, npx -p xaa-fetch xaa anywhere else, and npm run -s xaa -- in a clone of its repository.`
 
 const secretsHelp = `Secrets (from environment or files, never from flags):
   XAA_IDP_CLIENT_SECRET, XAA_IDP_PRIVATE_KEY
@@ -42,7 +42,7 @@ const secretsHelp = `Secrets (from environment or files, never from flags):
   XAA_ID_TOKEN, XAA_ID_TOKEN_FILE, XAA_ID_TOKEN_COMMAND
     the ID token, or where it comes from
 
-METHOD is none, client_secret_basic, client_secret_post, client_secret_jwt or private_key_jwt. Without it: with a secret basic, or post where the server lists no basic; with a key private_key_jwt; else none.`
+METHOD is none, client_secret_basic, client_secret_post, client_secret_jwt or private_key_jwt. Without it: client_secret_basic with a secret, or client_secret_post if the server does not list basic; private_key_jwt with a key; else none.`
 
 const settingsHelp = `Settings file (every member may be left out if a flag or the environment has it):
   {

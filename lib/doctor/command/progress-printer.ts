@@ -28,7 +28,7 @@ export class ProgressPrinter {
     }
   }
 
-  /** A line for the user, also where it is quiet: an address to open is one. */
+  /** A line for the user, even if it is quiet: an address to open is one. */
   say(line: string): void {
     this.end()
     this.#stream.write(`${line}\n`)

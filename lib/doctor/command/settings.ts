@@ -329,7 +329,7 @@ function resourcesOf(
   const resources = [...entries, { url, ...overrides }]
   if (entries.length === 0) return { resources, notes }
   const note =
-    'No resource of the settings file covers this URL: with them the library would leave its requests alone.'
+    'No resource of the settings file covers this URL: withCrossAppAccess would not add a token to its requests.'
   return { resources, notes: [note, ...notes], notCoveredBy: entries.map((entry) => entry.url) }
 }
 

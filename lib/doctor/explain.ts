@@ -22,18 +22,19 @@ export function explained(
   const mismatches = comparisons.filter(
     (comparison) => shownBy.includes(comparison.id) && comparison.verdict === 'mismatch',
   )
+  // An error has cleaned its own already.
+  const advice = error?.hint ?? secrets.redact(finding.advice)
   return {
     id,
     severity,
     title: titled(title, at?.party),
-    // An error has cleaned its own already.
-    advice: error?.hint ?? secrets.redact(finding.advice),
+    advice,
     place,
     evidence: [
       ...evidence,
       ...(error === undefined ? [] : errorEvidence(error)),
       ...(at === undefined ? [] : exchangeEvidence(at, error)),
-      ...mismatches.flatMap(comparisonEvidence),
+      ...mismatches.flatMap((mismatch) => comparisonEvidence(mismatch, advice)),
       ...(id === 'clock_skew' ? clocks.map(clockEvidence) : []),
     ],
     ...(reference !== undefined && { reference }),
@@ -78,8 +79,14 @@ function exchangeEvidence(
   })
 }
 
-function comparisonEvidence({ expected, actual, note }: Comparison): Evidence {
-  return evidenceOf({ [expected.source]: expected.value, [actual.source]: actual.value, note })
+function comparisonEvidence({ expected, actual, note }: Comparison, advice: string): Evidence {
+  // Some advice begins with what the note says.
+  const isTold = note !== undefined && advice.includes(note.replace(/\.$/, ''))
+  return evidenceOf({
+    [expected.source]: expected.value,
+    [actual.source]: actual.value,
+    note: isTold ? undefined : note,
+  })
 }
 
 function clockEvidence({ party, aheadSeconds }: ServerClock): Evidence[number] {

@@ -199,13 +199,13 @@ export const partyNames: Record<Party, string> = {
 /** Names of places, for people. */
 export const placeNames: Record<Place, string> = { ...partyNames, network: 'network', user: 'user' }
 
-/** Names of the steps, for people. */
+/** Names of the steps, for people. The name of the party stands before them. */
 export const stepNames: Record<ExchangeStep, string> = {
   challenge: 'request without a token',
   protected_resource_metadata: 'protected-resource metadata',
-  authorization_server_metadata: 'authorization server metadata',
-  identity_provider_metadata: 'identity provider metadata',
-  identity_provider_keys: 'keys of the identity provider',
+  authorization_server_metadata: 'metadata',
+  identity_provider_metadata: 'metadata',
+  identity_provider_keys: 'keys',
   saml_exchange: 'SAML assertion for a refresh token',
   token_exchange: 'ID token for an ID-JAG',
   access_token: 'ID-JAG for an access token',

@@ -72,6 +72,8 @@ describe('xaa doctor', () => {
     })
     expect(stdout).toMatch(/^✔ Healthy {2}An access token was obtained, and the MCP server takes it\.\n/)
     expect(stdout).toContain('agree\n')
+    // Whose document it is stands before it already.
+    expect(stdout + stderr).not.toMatch(/(identity provider|authorization server):? +\1/)
     expect(stdout + stderr).not.toContain(canary)
     expect(stdout + stderr).not.toMatch(/eyJ[\w-]{6}/)
   })
@@ -84,6 +86,15 @@ describe('xaa doctor', () => {
     expect(stdout).toMatch(/^✘ Misconfigured {2}The authorization server does not accept this client\.\n/)
     expect(stdout).toContain('change  Check clientId')
     expect(stdout).not.toContain(canary)
+  })
+
+  test('says once that an issuer differs by a slash only, and shows both spellings', async () => {
+    const misspelt = flags().map((flag) => (flag === enterprise.idp.issuer ? `${flag}/` : flag))
+    const args = ['doctor', enterprise.mcp.url, ...misspelt, '--id-token-file', idTokenFile]
+    const { stdout } = await xaa(args, { env: secrets })
+    const [, findings = ''] = /\nFindings\n(.*?)\n\n/s.exec(stdout) ?? []
+    expect(findings.match(/trailing\s+slash/g)).toHaveLength(1)
+    expect(findings).toContain(`idp.issuer  ${enterprise.idp.issuer}/\n`)
   })
 
   test('exits with 2 for what is denied', async () => {
@@ -286,7 +297,7 @@ describe('xaa doctor', () => {
       { hang: true },
     )
     const onStderr = (soFar: string) => {
-      if (source === '-' && soFar.includes('authorization server metadata: 200')) setTimeout(reached, 100)
+      if (source === '-' && soFar.includes('authorization server: metadata: 200')) setTimeout(reached, 100)
     }
     const file = source === '-' ? source : join(directory, source)
     const { code, stdout } = await doctor(['--id-token-file', file], { interruptAfter, onStderr })

@@ -71,9 +71,9 @@ const settingsHelp = `Settings file (every member may be left out if a flag or t
     "idToken": { "command": "my-sso id-token" }
   }
 
-The names are those of the options of the library, which reads the same file: loadOptions of xaa-fetch/config. A secret, a key or a parameter is a text, or { "file": "..." } or { "env": "..." }. idToken is one of file, command, env, refreshToken and signIn. Further members are dpop, timeouts and ca. Paths are relative to the file. settings.schema.json in the package tells an editor all of it.
+The names are those of the options of the library, which reads the same file: loadOptions of xaa-fetch/config. A secret, a key or a parameter is a string, or { "file": "..." } or { "env": "..." }. idToken is one of file, command, env, refreshToken and signIn. Other members are dpop, timeouts and ca. Paths are relative to the file. For completion in an editor use settings.schema.json of the package.
 
-A flag comes before the environment, and that before the file. HTTPS_PROXY, HTTP_PROXY and NO_PROXY are heeded, but for loopback addresses, which no proxy sees. NO_COLOR switches colours off, FORCE_COLOR on.`
+A flag wins over the environment, and the environment over the file. HTTPS_PROXY, HTTP_PROXY and NO_PROXY apply, except to loopback addresses. NO_COLOR switches colours off, FORCE_COLOR on.`
 
 const exitCodes = `Exit codes:
   0    healthy: the flow works

@@ -55,7 +55,7 @@ export interface CrossAppAccess {
 }
 
 /**
- * Creates a token source for enterprise-managed authorization, with every face that a program may need.
+ * Creates a token source for enterprise-managed authorization, for programs that need more of it than one wrapped fetch.
  *
  * Nothing is fetched before a token is needed. Requests to the same resource share one token, one flow at a time, and
  * what went wrong is remembered for a while instead of being asked again.
@@ -92,7 +92,7 @@ export function createCrossAppAccess(options: CrossAppAccessOptions): CrossAppAc
  * once more. The answer to that is returned whatever its status, as the very object the wrapped fetch gave.
  *
  * Requests that overlap share one exchange. A request whose token has meanwhile been replaced is sent again with the
- * newer one, without another exchange. Aborting a request stops that request alone.
+ * newer one, without another exchange. Aborting a request stops only that request.
  *
  * Requests outside the resources, and those with an `Authorization` header of their own, pass through untouched.
  *

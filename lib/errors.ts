@@ -162,7 +162,7 @@ export class CrossAppAccessError extends Error {
   declare readonly oauthError?: OAuthErrorFields
   /** Seconds to wait before it is worth trying again. */
   declare readonly retryAfter?: number
-  /** With `step_up_required`: authentication context classes, of which the user has to sign in with one (RFC 9470). */
+  /** With `step_up_required`: authentication context classes, separated by spaces. The user has to sign in with one (RFC 9470). */
   declare readonly acrValues?: string
   /** With `step_up_required`: greatest age of the user's authentication, in seconds (RFC 9470). */
   declare readonly maxAge?: number
@@ -181,7 +181,7 @@ export class CrossAppAccessError extends Error {
     })
   }
 
-  /** Made by the library alone. */
+  /** Only the library makes these errors. */
   constructor(init: never)
   /** @internal */
   constructor(init: CrossAppAccessErrorInit)

@@ -47,7 +47,7 @@ export interface CrossAppAccessOptions {
   timeouts?: Timeouts | undefined
   /** What is kept in memory. */
   cache?: CacheLimits | undefined
-  /** How long before its end a token is renewed: upper limits, a quarter and a tenth of its lifetime if that is less. */
+  /** How long before a token expires it is renewed: at most these times, and at most a quarter and a tenth of its lifetime. */
   renewal?: RenewalWindows | undefined
   /** How long a failure is remembered before the flow is tried again. */
   backOff?: BackOffTimes | undefined
@@ -80,9 +80,9 @@ export interface CacheLimits {
 
 /** When a token is renewed. */
 export interface RenewalWindows {
-  /** Milliseconds before its end from which on a token is still used, and renewed beside the requests. Default: 120 000. */
+  /** How long before a token expires it is renewed in the background, while requests use it. Milliseconds. Default: 120 000. */
   softWindowMs?: number | undefined
-  /** Milliseconds before its end from which on requests wait for the new token. Default: 30 000. */
+  /** How long before a token expires requests wait for the new one. Milliseconds. Default: 30 000. */
   hardWindowMs?: number | undefined
 }
 
@@ -125,7 +125,7 @@ export interface ResourceOptions {
   resource?: string | false | undefined
   /**
    * The audience to send to the identity provider instead of the authorization server's issuer. With several
-   * `authorizationServers` it needs `authorizationServer` beside it.
+   * `authorizationServers` `authorizationServer` must be set, too.
    */
   audience?: string | undefined
   /** Rich authorization requests (RFC 9396), sent on both legs of the flow. */

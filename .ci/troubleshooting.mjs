@@ -31,12 +31,16 @@ const samples = {
   dpopWanted: [['authorization_server']],
   jwtBearerUnsupported: [[server]],
   grantRejected: [['invalid_grant', {}, server, 'client_secret_basic']],
-  clockSkew: [['client', 120]],
+  clockSkew: [[420]],
 }
 
 /** What to change, by the id of the finding. The first that is found counts. */
 const advice = new Map()
-const add = (id, text) => advice.has(id) || advice.set(id, text)
+const add = (id, text) => {
+  // A sample that does not fit the finding once wrote "NaN seconds ago" into the document.
+  if (/\b(?:NaN|undefined)\b|\[object/.test(text)) throw new Error(`The sample for ${id} does not fit: ${text}`)
+  if (!advice.has(id)) advice.set(id, text)
+}
 
 for (const [name, make] of Object.entries({ ...findings, ...refusalFindings })) {
   for (const sample of samples[name] ?? [['…', '…', '…']]) {

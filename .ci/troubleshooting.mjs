@@ -38,7 +38,8 @@ const samples = {
 const advice = new Map()
 const add = (id, text) => {
   // A sample that does not fit the finding once wrote "NaN seconds ago" into the document.
-  if (/\b(?:NaN|undefined)\b|\[object/.test(text)) throw new Error(`The sample for ${id} does not fit: ${text}`)
+  if (/\b(?:NaN|undefined)\b|\[object/.test(text))
+    throw new Error(`The sample for ${id} does not fit: ${text}`)
   if (!advice.has(id)) advice.set(id, text)
 }
 

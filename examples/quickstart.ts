@@ -1,9 +1,9 @@
-// The first example of the README as a program: connects to an MCP server and lists its tools.
+// The quick start of the README as a program: connects to an MCP server and lists its tools.
 //
 //   npx tsx --tsconfig examples/tsconfig.json examples/quickstart.ts
 //
-// That is for a clone of this repository. With xaa-fetch installed, run it as you run any TypeScript. Its settings come from
-// the environment. Public clients leave the secrets out.
+// That is for a clone of this repository. With xaa-fetch installed, run it as you run any TypeScript. Its settings are
+// environment variables, and it says which. Without secrets the client is a public one.
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client'
 import { isCrossAppAccessError, withCrossAppAccess } from 'xaa-fetch'
 

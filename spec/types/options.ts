@@ -24,7 +24,7 @@ declare const jwk: JWK
 declare const keyPair: CryptoKeyPair
 declare const store: TokenStore
 
-// The example of the README.
+// The example of the README, with an ID token only.
 withCrossAppAccess({
   idp: { issuer: 'https://acme.okta.com', clientId: 'wiki', clientSecret: 'secret' },
   authorizationServers: [{ issuer: 'https://auth.chat.example/', clientId: 'wiki', clientSecret: 'secret' }],

@@ -187,7 +187,9 @@ function labelled([label, text]: [string, string], paint: Paint, width: number):
   const hanging = indent + '  '
   const lines = wrap(text, Math.max(width - hanging.length, 30), Math.max(width - beside.length, 10))
   return lines
-    .map((line, index) => (index === 0 ? `${indent}${paint('dim', label)}  ${line}` : `${hanging}${line}`))
+    .map((line, index) =>
+      index > 0 ? `${hanging}${line}` : `${indent}${paint('dim', label)}${line === '' ? '' : `  ${line}`}`,
+    )
     .join('\n')
 }
 

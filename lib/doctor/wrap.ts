@@ -11,7 +11,12 @@ export function wrap(text: string, width: number, firstWidth: number = width): s
     if (line !== '' && line.length + 1 + word.length > room()) {
       lines.push(line)
       line = word
-    } else line = line === '' ? word : `${line} ${word}`
+    } else {
+      // Beside a label there may be no room for a word that fits on a line of its own.
+      if (line === '' && lines.length === 0 && word.length > firstWidth && word.length <= width)
+        lines.push('')
+      line = line === '' ? word : `${line} ${word}`
+    }
     while (line.length > room() && !line.includes('://')) {
       const size = room()
       lines.push(line.slice(0, size))

@@ -444,6 +444,28 @@ describe('A report', () => {
   })
 })
 
+test('A text of 60 columns cuts no word that fits on a line of its own', async () => {
+  const report = await diagnose(enterprise.options(), enterprise.mcp.url)
+  const grant = 'urn:ietf:params:oauth:grant-type:token-exchange'
+  const evidence = [
+    { label: 'grant_types_supported', value: `implicit, ${grant}` },
+    { label: 'token_endpoint_auth_methods_supported', value: 'client_secret_basic, none' },
+    { label: 'authorizationServers', value: 'https://auth.chat.example/tenants/acme-of-london' },
+  ]
+  const finding = { id: 'x', severity: 'error', title: 'X', advice: 'Y', place: 'client', evidence } as const
+  const lines = renderText({ ...report, findings: [finding] }, { width: 60 }).split('\n')
+  expect(lines).toEqual(
+    expect.arrayContaining([
+      '    grant_types_supported  implicit,',
+      `      ${grant}`,
+      '    token_endpoint_auth_methods_supported',
+      '      client_secret_basic, none',
+      '    authorizationServers',
+      '      https://auth.chat.example/tenants/acme-of-london',
+    ]),
+  )
+})
+
 describe('A report that comes from elsewhere, as JSON', () => {
   test('writes nothing to the terminal but text', async () => {
     const report = await diagnose(enterprise.options(), enterprise.mcp.url)

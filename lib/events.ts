@@ -86,7 +86,7 @@ interface ChallengeMet extends EventBase {
  * Why nothing is tried after a `401` or `403`:
  *
  * - `dpop_off`: the server wants DPoP, and the option `dpop` is not set.
- * - `not_bearer`: a `401` with challenges of other schemes alone, such as `Basic`.
+ * - `not_bearer`: a `401` with challenges of other schemes only, such as `Basic`.
  * - `forbidden`: a `403` that names nothing the token lacks. The user may not do this.
  * - `repeated`: what the server asks for was done for this request already.
  * - `paused`: as much was refused a moment ago, and nothing more is tried for now (G2, D3, D4).

@@ -7,7 +7,7 @@ import type { AnyFetch } from './protocol/context.ts'
 
 /** A middleware around the global fetch, and the way to take it off again. */
 export interface InstalledFetch {
-  /** Takes it off. What others installed since stays, and this layer becomes a pass-through below it. */
+  /** Takes it off. What others installed since then stays, and this layer below it does nothing any more. */
   uninstall(): void
   /** The same, for `using`. */
   [Symbol.dispose](): void

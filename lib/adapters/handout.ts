@@ -51,7 +51,7 @@ export class Handouts {
     return handout
   }
 
-  /** The authorization server, as far as the options tell: for labels alone. */
+  /** The authorization server, as far as the options tell: only for labels. */
   get registration(): { issuer: string; clientId: string } {
     const { authorizationServers } = this.#users.client.configuration
     const { authorizationServer } = this.resource

@@ -130,18 +130,18 @@ export interface McpOAuthClientProvider {
 }
 
 /**
- * Makes an `authProvider` for the transports of the MCP SDK 1.x and 2.x, and for what is built on them and takes an
- * `OAuthClientProvider` alone, such as LangChain's `MultiServerMCPClient`.
+ * Makes an `authProvider` for the transports of the MCP SDK 1.x and 2.x, and for what is built on them and takes only an
+ * `OAuthClientProvider`, such as LangChain's `MultiServerMCPClient`.
  *
  * Every request gets a token, from memory if there is one and renewed before it expires. On a `401` the SDK starts
- * an OAuth flow of its own; this provider runs ours in its place, once for all the requests that wait, and hands the SDK
+ * an OAuth flow of its own; this provider runs the flow of xaa-fetch in its place, once for all the requests that wait, and hands the SDK
  * an answer for its token request that comes from nowhere and means nothing (a `data:` URL). So the SDK discovers no
  * server, contacts none, and sees no secret and no ID-JAG. A fetch given to the transport has to know `data:` URLs, as
  * those of all platforms do.
  *
  * With 2.x a `403` for a missing scope is answered by asking for the wider scope; 1.x does not say which scope it was.
  * A transport of 1.x whose new token is refused asks for no other until a request succeeds; `xaa.invalidate(url)` helps.
- * Whose token a `401` is about is told as by {@link toAuthProvider}, which is the better choice for 2.x.
+ * It guesses which token a `401` is about as {@link toAuthProvider} does, which is the better choice for 2.x.
  *
  * @example
  * ```ts

@@ -9,17 +9,17 @@ import { checkCompleteSettings, readSettingsFile } from './read-settings.ts'
  *
  * Secrets come from files and environment variables that the settings name, and are read now. The ID token comes from
  * the file, the command, the variable or the refresh token in `idToken`, when it is wanted. Without one of them the
- * options have no `getIdToken`. What a file cannot hold, such as `onEvent`, is spread over the options.
+ * options have no `getIdToken`. Add what a file cannot hold, such as `onEvent`, in code.
  *
- * Files are UTF-8, or UTF-16 with a byte order mark. White space around a secret or a token is taken off. If the identity
- * provider rotates the refresh token, the new one is written to its file before the old one is given up; the file then is
- * for its owner alone.
+ * Files are UTF-8, or UTF-16 with a byte order mark. White space around a secret or a token is removed. If the identity
+ * provider rotates the refresh token, the new one is written to its file before the old one is given up; only its
+ * owner can read the file then.
  *
  * If there is `ca`, or a proxy in the environment (`HTTPS_PROXY`, `HTTP_PROXY`), the options have a `fetch` for the identity
- * provider and the authorization servers that heeds them. Requests to MCP servers go through the fetch that you wrap.
+ * provider and the authorization servers that uses them. Requests to MCP servers go through the fetch that you wrap.
  *
  * > [!WARNING]
- * > The settings file is trusted: `idToken.command` is run by a shell. Nobody else must be able to write to it.
+ * > The settings file is trusted: `idToken.command` is run by a shell. Make sure that only you can write to it.
  *
  * @example
  * ```ts

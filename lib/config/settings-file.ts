@@ -21,7 +21,7 @@ export interface SettingsFile extends Pick<
   idToken?: IdTokenSettings
   /** Whether tokens are bound to a key (RFC 9449), one for each subject. With `required`, a token that is not bound is refused. */
   dpop?: boolean | { required?: boolean }
-  /** A PEM file with certificate authorities to trust besides, for the identity provider and the authorization servers. */
+  /** A PEM file with more certificate authorities to trust, for the identity provider and the authorization servers. */
   ca?: string
 }
 

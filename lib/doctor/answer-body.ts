@@ -3,7 +3,7 @@ import type { Secrets } from '../protocol/redaction.ts'
 import { describeToken } from './decoded-token.ts'
 import { scrubbedJson } from './shown.ts'
 
-/** The JSON object that a server answered with, whole: for the diagnosis alone, never for the report. */
+/** The JSON object that a server answered with, whole: only for the diagnosis, never for the report. */
 export type Body = Record<string, unknown>
 
 /** Reads as much of an answer as the library reads (F11). */

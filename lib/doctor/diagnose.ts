@@ -31,7 +31,7 @@ export interface DiagnoseInit {
  *
  * It sends what the library would send and nothing else: a request without a token, the documents, the exchange, the
  * grant, a request with the token (an MCP `initialize`, whose session is ended again). Nothing is retried, and no wider
- * scope or stronger authentication asked for. Where the library would stop, no token is sent any more, but documents,
+ * scope or stronger authentication is asked for. From the point at which the library would stop, no token is sent, but documents,
  * keys and the ID token are still looked at. Tokens are decoded; the signatures of ID token and ID-JAG are checked
  * against the keys of the identity provider, that of the access token is not. The first finding is what the error of the
  * library has as its hint, unless a look at the keys explains the refusal.
@@ -57,7 +57,7 @@ export interface DiagnoseInit {
  * console.log(renderText(report))
  * ```
  *
- * @param options - The very options of `withCrossAppAccess`.
+ * @param options - The same options that `withCrossAppAccess` takes.
  * @param url - The MCP server, or a URL below it.
  * @returns A report, also if nothing works. If no resource covers the URL, but one on the same host was probably meant
  *   to, the first finding is `url_not_covered`, and the rest of the flow is walked as if it did.

@@ -32,7 +32,7 @@ export function observeComparisons(comparisons: Comparison[], report: Pick<Repor
   const narrowed = mismatch('scope.id_jag') ?? mismatch('scope.access_token')
   if (narrowed !== undefined) {
     const place = narrowed.id === 'scope.id_jag' ? 'identity_provider' : 'authorization_server'
-    const advice = `Let the ${partyNames[place]} allow this user and client the scope ${quoted(narrowed.expected.value)}, or live with what was granted: ${quoted(narrowed.actual.value)}.`
+    const advice = `Let the ${partyNames[place]} allow this user and client the scope ${quoted(narrowed.expected.value)}, or accept what was granted: ${quoted(narrowed.actual.value)}.`
     found.push(observation('warning', 'scope_narrowed', place, advice))
   }
   const claim = ['iss', 'aud', 'client_id']
@@ -78,7 +78,7 @@ function observeServer(
   }
   const grant = mismatch(`${who}.grant_types`)
   if (grant !== undefined) {
-    const advice = `Check that ${quoted(grant.expected.value)} is enabled at the ${partyNames[who]}: its metadata does not list it. Some servers have it all the same.`
+    const advice = `Check that ${quoted(grant.expected.value)} is enabled at the ${partyNames[who]}: its metadata does not list it. Some servers have it nevertheless.`
     found.push(observation('note', 'grant_type_not_listed', who, advice))
   }
   return found

@@ -99,7 +99,7 @@ export function observeEntrance(
   if (status === 429) return [{ finding: findings.rateLimited(), severity: 'error', exchange }]
   if (status >= 500) return [{ finding: findings.serverUnavailable(), severity: 'error', exchange }]
   if (status < 300) return []
-  const advice = `Nothing has to be changed for the tokens; look the answer to an initialize request up: HTTP ${status}.`
+  const advice = `The tokens are right. Find out why the MCP server answers an initialize request with HTTP ${status}.`
   return [observation('warning', 'mcp_request_failed', 'mcp_server', advice, exchange)]
 }
 

@@ -62,7 +62,7 @@ type Taken = Omit<CrossAppAccessOptions, 'idp' | 'authorizationServers' | 'resou
   resources: ResourceEntry[]
 }
 
-/** Who is given the options: a middleware alone has no `forSubject` that could give it another `getIdToken`. */
+/** Who is given the options: a middleware has no `forSubject` that could give it another `getIdToken`. */
 export type OptionsFor = 'access' | 'middleware'
 
 /**

@@ -11,7 +11,7 @@ import { registration } from './registrations.ts'
 export interface RefreshTokenOptions {
   /** The identity provider, and this client's registration there. */
   idp: ServerRegistration
-  /** The refresh token that the sign-in gave (scope `offline_access`). White space around it is taken off. */
+  /** The refresh token that the sign-in gave (scope `offline_access`). White space around it is removed. */
   refreshToken: string
   /**
    * Called with the new refresh token when the identity provider rotates it. It is awaited, for ten seconds, before the old
@@ -26,7 +26,7 @@ export interface RefreshTokenOptions {
    * than `refreshToken`.
    */
   session?: string | undefined
-  /** Where processes share the session. It must not lose what was written. Default: this process alone. */
+  /** Where processes share the session. It must not lose what was written. Default: this process only. */
   store?: SessionStore | undefined
 }
 

@@ -39,7 +39,7 @@ export class Binding {
       onRequestStart: (controller?: Partial<DispatchController>) => {
         asking = false
         const reason = new Error('Asked only whether it would be refused')
-        // Thrown, it ends the request alone: undici closes the connection, with all that is under way, for one aborted.
+        // Thrown, it ends only this request: for an aborted one undici closes the connection, with all that is under way.
         if (this.pending) throw reason
         controller?.abort?.(reason)
       },

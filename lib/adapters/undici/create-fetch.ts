@@ -19,7 +19,7 @@ export interface FetchOptions {
    * `HTTP_PROXY` and `NO_PROXY` say, though never for loopback addresses. Default: none.
    */
   proxy?: string
-  /** Certificate authorities, as PEM, to trust beside those that Node trusts; for a proxy too. Default: none. */
+  /** Certificate authorities, as PEM, to trust in addition to those of Node; for a proxy too. Default: none. */
   ca?: string | Buffer | readonly (string | Buffer)[]
   /** Certificate of this client, as PEM, for servers that ask for one. Only together with `key`. Default: none. */
   cert?: string | Buffer
@@ -39,11 +39,10 @@ export interface FetchOptions {
  * certificate authority of their own, or servers that want a client certificate.
  *
  * Private, loopback and link-local addresses are refused, unless the host is allowed to have one. The address that is
- * looked at is the one that is connected to, after each redirect too, so that a name which changes its address gains
- * nothing.
+ * checked is the one that is connected to, after each redirect too, so it does not help to change the address of a name.
  *
  * > [!NOTE]
- * > Through a proxy it is the proxy that resolves names. Hosts that are addresses themselves are refused all the same.
+ * > With a proxy, the proxy resolves names, so they are not checked. Hosts that are addresses themselves are still refused.
  *
  * @example
  * ```ts

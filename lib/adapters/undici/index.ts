@@ -32,7 +32,7 @@ export type DispatchInterceptor = <D extends AnyDispatch>(dispatch: D, origin?: 
  *
  * The rules are those of `withCrossAppAccess`. The handler of a request sees one request, however often it is sent:
  * it is told at once that the request starts, and may abort, pause and resume from then on. Upgrades, informational
- * answers and trailers reach it. `private` is added to the `Cache-Control` of every answer to a request of ours, so that
+ * answers and trailers reach it. `private` is added to the `Cache-Control` of every answer to such a request, so that
  * no shared cache further out keeps one user's answer for another.
  *
  * A request passes through untouched if it goes elsewhere, has an `Authorization` header, or does not say plainly where
@@ -40,7 +40,7 @@ export type DispatchInterceptor = <D extends AnyDispatch>(dispatch: D, origin?: 
  * written as `URL` writes it.
  *
  * The last interceptor given to `compose` is outermost. Give those that log and retry after this one, so that they are
- * outside of it; give those that cache and deduplicate before it, where they can tell the users apart.
+ * outside of it; give those that cache and deduplicate before it, so that they can tell the users apart.
  *
  * > [!NOTE]
  * > undici hands over even the string body of a `fetch` as a stream. A stream of up to 1 MiB is kept to be sent again; a
@@ -48,7 +48,7 @@ export type DispatchInterceptor = <D extends AnyDispatch>(dispatch: D, origin?: 
  *
  * > [!NOTE]
  * > The requests to the identity provider and the authorization servers go through `fetch` of the options, else through
- * > the wrapped dispatcher. A `Client`, a `Pool` and a `BalancedPool` reach one origin alone and need `fetch`. Without it
+ * > the wrapped dispatcher. A `Client`, a `Pool` and a `BalancedPool` reach only one origin and need `fetch`. Without it
  * > `compose` asks the dispatcher which kind it is, by a request that it refuses before anything is sent.
  *
  * @example
@@ -70,9 +70,9 @@ export type DispatchInterceptor = <D extends AnyDispatch>(dispatch: D, origin?: 
  * ```
  *
  * @param access - Options, checked here and read once; or an access that shares its tokens.
- * @returns An interceptor. All the dispatchers it wraps share one token cache. If no token can be had, a request fails
+ * @returns An interceptor. All the dispatchers it wraps share one token cache. If no token can be obtained, a request fails
  *   with `CrossAppAccessError`; a `fetch` over the dispatcher rejects with a `TypeError` that has it as its `cause`.
- *   `compose` throws a `TypeError` if the dispatcher reaches one origin alone and the options have no `fetch`.
+ *   `compose` throws a `TypeError` if the dispatcher reaches only one origin and the options have no `fetch`.
  * @throws `TypeError` that lists every mistake in the options with its path, and no value.
  * @see [undici: compose](https://undici.nodejs.org/#/docs/api/Dispatcher.md?id=dispatchercomposeinterceptors-interceptor)
  */
@@ -182,7 +182,7 @@ function placeOf(
   return { missed: { label: at + pathname, near: [location.resource], difference } }
 }
 
-/** A client that is bound to an origin sends to it what has a path in `origin`, by `path` alone. */
+/** A client that is bound to an origin sends to it what has a path in `origin`, by `path` only. */
 function isOrigin(text: string): boolean {
   return /^https?:\/\/[^/\\?#@\s]+\/?$/i.test(text)
 }

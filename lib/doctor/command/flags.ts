@@ -9,7 +9,7 @@ interface Flag {
   /** Environment variable. */
   readonly env?: string
   readonly help: string
-  /** For `doctor` alone. */
+  /** Only for `doctor`. */
   readonly doctorOnly?: boolean
 }
 
@@ -198,7 +198,7 @@ function distance(a: string, b: string): number {
   return row[b.length] ?? 0
 }
 
-/** Whether a flag is for `doctor` alone. */
+/** Whether a flag is only for `doctor`. */
 export function isDoctorOnly(name: string): boolean {
   return flags[name]?.doctorOnly === true
 }

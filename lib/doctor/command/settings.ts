@@ -64,9 +64,7 @@ function mcpUrl(url: string): string {
   }
   const { username, password } = new URL(url)
   if (!isSecureUrl(url)) {
-    throw new UsageError(
-      `The URL of the MCP server must begin with https: (http: is for this very machine alone).`,
-    )
+    throw new UsageError(`The URL of the MCP server must begin with https: (http: only for this machine).`)
   }
   if (username !== '' || password !== '')
     throw new UsageError('The URL must not have a user name or password in it.')

@@ -28,6 +28,12 @@ export class Documents implements MetadataSource {
     return outcome.status === 'fulfilled'
   }
 
+  /** Why documents that were asked for are of no use. The flow itself fails with one of these reasons, and drops the rest. */
+  async failures(): Promise<unknown[]> {
+    const outcomes = await Promise.allSettled(this.#asked.values())
+    return outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason as unknown] : []))
+  }
+
   /** Waits until every document that was asked for is there, or has failed. */
   async settled(): Promise<void> {
     await Promise.allSettled(this.#asked.values())

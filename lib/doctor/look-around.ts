@@ -19,15 +19,15 @@ export async function lookAround(walk: Walk, documents: Documents): Promise<void
   const registrations = [idp, ...authorizationServers.slice(0, mostServers)]
   const missing = registrations.filter(({ issuer }) => !documents.has(issuer))
   const context = contextOf(walk, signal)
-  const found: PromiseSettledResult<unknown>[] = await Promise.allSettled(
-    missing.map((registration) => documents.server(registration, context)),
-  )
-  if (await isIdTokenWorthALook(seen, documents))
-    found.push(...(await Promise.allSettled([readSubjectToken(walk)])))
+  await Promise.allSettled(missing.map((registration) => documents.server(registration, context)))
+  const failures = await documents.failures()
+  if (await isIdTokenWorthALook(seen, documents)) {
+    const [outcome] = await Promise.allSettled([readSubjectToken(walk)])
+    if (outcome.status === 'rejected') failures.push(outcome.reason)
+  }
   signal?.throwIfAborted()
-  for (const outcome of found) {
-    if (outcome.status === 'rejected' && outcome.reason instanceof CrossAppAccessError)
-      seen.laterErrors.push(outcome.reason)
+  for (const failure of failures) {
+    if (failure instanceof CrossAppAccessError && failure !== seen.error) seen.laterErrors.push(failure)
   }
 }
 

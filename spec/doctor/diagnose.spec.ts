@@ -444,6 +444,22 @@ describe('A report', () => {
   })
 })
 
+test('Two mistakes are two findings: of the authorization server, and of the identity provider', async () => {
+  enterprise.idp.behaviour.metadataLocations = []
+  const { issuer } = enterprise.authorizationServer
+  const [server] = enterprise.options().authorizationServers
+  const options = enterprise.options({ authorizationServers: [{ ...server, issuer: `${issuer}/x` }] })
+  const { findings } = await diagnose(options, enterprise.mcp.url)
+  const errors = findings
+    .filter(({ severity }) => severity === 'error')
+    .map(({ id, title }) => `${id}: ${title}`)
+  expect(errors).toEqual([
+    'untrusted_authorization_server: The MCP server names no authorization server that is configured',
+    'no_server_metadata: The identity provider publishes no usable metadata',
+    'no_server_metadata: The authorization server publishes no usable metadata',
+  ])
+})
+
 test('A text of 60 columns cuts no word that fits on a line of its own', async () => {
   const report = await diagnose(enterprise.options(), enterprise.mcp.url)
   const grant = 'urn:ietf:params:oauth:grant-type:token-exchange'

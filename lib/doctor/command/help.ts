@@ -32,7 +32,10 @@ const examples = {
   "headersHelper": "xaa headers -c /etc/xaa.json"`,
 } as const
 
-const where = `Write npx xaa in a folder that has xaa-fetch installed, npx -p xaa-fetch xaa anywhere else, and npm run -s xaa -- in a clone of its repository.`
+const where = `How to call it:
+  npx xaa               where xaa-fetch is installed
+  npx -p xaa-fetch xaa  anywhere else
+  npm run -s xaa --     in a clone of the repository`
 
 const secretsHelp = `Secrets (from environment or files, never from flags):
   XAA_IDP_CLIENT_SECRET, XAA_IDP_PRIVATE_KEY
@@ -71,7 +74,7 @@ const settingsHelp = `Settings file (every member may be left out if a flag or t
     "idToken": { "command": "my-sso id-token" }
   }
 
-The names are those of the options of the library, which reads the same file: loadOptions of xaa-fetch/config. A secret, a key or a parameter is a string, or { "file": "..." } or { "env": "..." }. idToken is one of file, command, env, refreshToken and signIn. Other members are dpop, timeouts and ca. Paths are relative to the file. For completion in an editor use settings.schema.json of the package.
+The names are those of the options of the library, which reads the same file: loadOptions of xaa-fetch/config. A secret, a key or a parameter is a string, or comes from env or file, as above. idToken is one of file, command, env, refreshToken and signIn. Other members are dpop, timeouts and ca. Paths are relative to the file. For completion in an editor use settings.schema.json of the package.
 
 A flag wins over the environment, and the environment over the file. HTTPS_PROXY, HTTP_PROXY and NO_PROXY apply, except to loopback addresses. NO_COLOR switches colours off, FORCE_COLOR on.`
 

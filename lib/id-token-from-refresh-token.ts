@@ -13,10 +13,10 @@ import type { UserSession } from './token/user-session.ts'
  * need `session` and `store` for that: one of them refreshes, and the others take its ID token from the store. The rotated
  * refresh token is in the store before anybody gets the ID token, and before `onRotate` is called; if the store does not
  * take it, this process keeps it and writes it as soon as it can. If the store cannot be asked, nothing is presented. A
- * refresh token in a store that may be used up, because its answer was lost or a process ended while it presented it, is
- * not presented again: the user has to sign in. What was certainly not sent, or answered with an error, is. A
- * failed refresh is not repeated at once: its error is remembered, for 30 seconds where the identity provider
- * refuses. An ID token of another user than the one before is not taken. A refresh cannot make an
+ * refresh token in a store may be used up, because its answer was lost or a process ended while it presented it. Then it is
+ * not presented again, and the user has to sign in. If it was certainly not sent, or answered with an error, it is
+ * presented again. A failed refresh is not repeated at once: its error is remembered, for 30 seconds if the identity
+ * provider refuses. An ID token of another user than the one before is not taken. A refresh cannot make an
  * authentication stronger or fresher: that takes the user.
  *
  * @example

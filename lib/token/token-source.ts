@@ -2,6 +2,7 @@ import { longestMs } from '../options/option-schema.ts'
 import type { ResourceConfiguration } from '../options/resources.ts'
 import { scopeTokens } from '../protocol/challenge.ts'
 import type { Demand } from '../protocol/challenge.ts'
+import { systemClock } from '../protocol/context.ts'
 import { abortable } from '../protocol/http.ts'
 import { Secrets, copyOfCause } from '../protocol/redaction.ts'
 import type { Account, FlightUnderWay, LearnedScopes } from './account.ts'
@@ -37,6 +38,9 @@ export class TokenSource {
   /** The key of the token to use, and what it was composed of: it holds as long as those are the same objects. */
   #key:
     { readonly of: string | undefined; readonly known: object; readonly scopes: LearnedScopes } | undefined
+
+  /** The token that both clocks last called fresh, and that moment by the wall clock. */
+  #seenFresh: { readonly token: CachedToken; readonly at: number } | undefined
 
   /** `secrets` gives what must never be quoted (G5). */
   constructor(subject: Subject, resource: ResourceConfiguration, secrets: () => string[]) {
@@ -259,7 +263,14 @@ export class TokenSource {
 
   #freshness(token: CachedToken): 'fresh' | 'stale' | 'dead' {
     const { clock } = this.client.configuration
-    return freshness(token, clock.now(), clock.monotonic())
+    const now = clock.now()
+    // The clocks of the machine say the same for a millisecond, those of a test need not. Calls that come together are
+    // spared a look at the other clock, 0.07 us each.
+    const seen = this.#seenFresh
+    if (seen?.token === token && seen.at === now && clock === systemClock) return 'fresh'
+    const state = freshness(token, now, clock.monotonic())
+    if (state === 'fresh') this.#seenFresh = { token, at: now }
+    return state
   }
 
   /** A live token in memory that is another than the one that was not good enough. */

@@ -1,4 +1,5 @@
-import { readOnce } from './headers.ts'
+import { readHeaders } from './headers.ts'
+import type { ReadHeaders } from './headers.ts'
 
 /** Members of `init` that are read here. Everything else passes through unseen (B2). */
 export interface Init {
@@ -63,8 +64,8 @@ function getterIn(object: unknown): ((this: unknown) => unknown) | undefined {
 }
 
 /** The headers that count: those of `init` if it has any, else those of the Request (B1). */
-export function effectiveHeaders(input: unknown, init: Init): unknown {
-  return readOnce(init.headers ?? (isRequest(input) ? input.headers : undefined))
+export function effectiveHeaders(input: unknown, init: Init): ReadHeaders {
+  return readHeaders(init.headers ?? (isRequest(input) ? input.headers : undefined))
 }
 
 /** Whether headers can be read only once: they have to be looked at before they are sent. */

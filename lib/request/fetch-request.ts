@@ -5,6 +5,7 @@ import { discard } from './discard.ts'
 import { isRequest, pinned } from './fetch-input.ts'
 import type { Init } from './fetch-input.ts'
 import { copyOfHeaders, withHeader, withoutHeaders } from './headers.ts'
+import type { ReadHeaders } from './headers.ts'
 import { inTime } from './in-time.ts'
 import { RecordedBody, isOneShot } from './recorded-body.ts'
 import type { Replayable } from './replayable.ts'
@@ -25,7 +26,7 @@ export interface FetchCall {
   /** A copy of our own. */
   readonly init: Init
   /** The headers that count. They are still the caller's. */
-  readonly headers: unknown
+  readonly headers: ReadHeaders
   /** The URL that was looked at, as `URL` serialises it. */
   readonly url: string
   readonly number: number
@@ -47,7 +48,7 @@ export class FetchRequest implements Replayable<Response> {
   /** A Request, which carries more than can be seen here; else the URL that was looked at. */
   #input: Request | string
   /** The caller's, until the first send or `detach` puts a copy in their place. */
-  #headers: unknown
+  #headers: ReadHeaders
   #headersAreOurs = false
   /** What a send adds to them. */
   #added: readonly string[] = ['authorization']

@@ -1,4 +1,10 @@
-import { copyOfHeaders, hasHeader, withHeader, withoutHeaders } from '../../lib/request/headers.ts'
+import {
+  copyOfHeaders,
+  hasHeader,
+  readHeaders,
+  withHeader,
+  withoutHeaders,
+} from '../../lib/request/headers.ts'
 
 /** One header list in every form in which fetch takes it. */
 const formsOf = (...pairs: [string, string][]): [string, unknown][] => [
@@ -14,9 +20,9 @@ describe('headers (A4, B1)', () => {
   it.each(formsOf(['X-Trace', '1'], ['AuthoriZation', 'Basic x']))(
     'as %s have a name in any case',
     (_, headers) => {
-      expect(hasHeader(headers, 'authorization')).toBe(true)
-      expect(hasHeader(headers, 'x-trace')).toBe(true)
-      expect(hasHeader(headers, 'dpop')).toBe(false)
+      expect(hasHeader(readHeaders(headers), 'authorization')).toBe(true)
+      expect(hasHeader(readHeaders(headers), 'x-trace')).toBe(true)
+      expect(hasHeader(readHeaders(headers), 'dpop')).toBe(false)
     },
   )
 
@@ -24,24 +30,26 @@ describe('headers (A4, B1)', () => {
     'as %s have no name that is only as long, only begins so, or only ends so',
     (_, headers) => {
       expect('x-thirteen-ch').toHaveLength('authorization'.length)
-      expect(hasHeader(headers, 'authorization')).toBe(false)
+      expect(hasHeader(readHeaders(headers), 'authorization')).toBe(false)
     },
   )
 
   it.each([undefined, null, '', 'authorization', 5, {}, [], new Headers()])('of %p have none', (headers) => {
-    expect(hasHeader(headers, 'authorization')).toBe(false)
-    expect(seen(withHeader(headers, 'Authorization', 'Bearer t'))).toEqual([['authorization', 'Bearer t']])
+    expect(hasHeader(readHeaders(headers), 'authorization')).toBe(false)
+    expect(seen(withHeader(readHeaders(headers), 'Authorization', 'Bearer t'))).toEqual([
+      ['authorization', 'Bearer t'],
+    ])
   })
 
   it.each([undefined, null, 'authorization', 5])('of %p have no copy', (headers) => {
-    expect(copyOfHeaders(headers)).toBeUndefined()
+    expect(copyOfHeaders(readHeaders(headers))).toBeUndefined()
   })
 
   it.each(formsOf(['accept', 'x'], ['x-trace', '1']))(
     'as %s get one more, and the ones that were given stay as they were',
     (_, headers) => {
       const before = JSON.stringify(seen(headers))
-      const own = withHeader(headers, 'Authorization', 'Bearer t')
+      const own = withHeader(readHeaders(headers), 'Authorization', 'Bearer t')
       expect(seen(own)).toEqual([
         ...[
           ['accept', 'x'],
@@ -58,7 +66,7 @@ describe('headers (A4, B1)', () => {
     'as %s get another value for a name that they have, and never two',
     (_, headers) => {
       const before = JSON.stringify(seen(headers))
-      const bare = withoutHeaders(headers, ['authorization', 'dpop'])
+      const bare = withoutHeaders(readHeaders(headers), ['authorization', 'dpop'])
       expect(seen(bare)).toEqual([['accept', 'x']])
       const own = withHeader(withHeader(bare, 'Authorization', 'Bearer new'), 'DPoP', 'new')
       expect(seen(own)).toEqual([
@@ -71,12 +79,14 @@ describe('headers (A4, B1)', () => {
   )
 
   it.each([undefined, null, 'authorization', 5])('of %p have nothing to take away', (headers) => {
-    expect(withoutHeaders(headers, ['authorization'])).toBeUndefined()
+    expect(withoutHeaders(readHeaders(headers), ['authorization'])).toBeUndefined()
   })
 
   it('are copied in the form in which they were given, and no later change of theirs counts', () => {
     const given = { headers: new Headers({ a: '1' }), pairs: [['a', '1']], record: { a: '1' } }
-    const copies = [given.headers, given.pairs, given.record].map(copyOfHeaders)
+    const copies = [given.headers, given.pairs, given.record].map((headers) =>
+      copyOfHeaders(readHeaders(headers)),
+    )
     given.headers.set('a', '2')
     given.pairs[0][1] = '2'
     given.record.a = '2'
@@ -87,7 +97,7 @@ describe('headers (A4, B1)', () => {
 
   it('that can be read once are read once, by whoever copies them', () => {
     const once = () => new Map([['authorization', 'x']]).entries()
-    expect(copyOfHeaders(once())).toEqual([['authorization', 'x']])
+    expect(copyOfHeaders(readHeaders(once()))).toEqual([['authorization', 'x']])
   })
 
   it('of another realm or make are known by what they can do', () => {
@@ -97,8 +107,8 @@ describe('headers (A4, B1)', () => {
       get: (name: string) => (name === 'authorization' ? 'Basic x' : null),
       [Symbol.iterator]: () => [['authorization', 'Basic x']][Symbol.iterator](),
     }
-    expect(hasHeader(foreign, 'authorization')).toBe(true)
-    expect(hasHeader(foreign, 'dpop')).toBe(false)
-    expect(copyOfHeaders(foreign)).toBeInstanceOf(Headers)
+    expect(hasHeader(readHeaders(foreign), 'authorization')).toBe(true)
+    expect(hasHeader(readHeaders(foreign), 'dpop')).toBe(false)
+    expect(copyOfHeaders(readHeaders(foreign))).toBeInstanceOf(Headers)
   })
 })

@@ -50,6 +50,8 @@ export class Flight implements FlightUnderWay {
   /** Sign-outs that came before (H8), in this process and in all. */
   readonly #ownSignOuts: number
   #epoch: number
+  /** Whether it began with an ID-JAG or a refresh token that was kept (F8, F9). */
+  #bringsTokens = false
   /** Fingerprint of the subject token in use. */
   #subjectToken: string | undefined
 
@@ -103,6 +105,9 @@ export class Flight implements FlightUnderWay {
     const gate = account.gates.get(key)
     const refused = gate?.isClosed(now) === true ? gate.refusal(now) : undefined
     const stepUp = authenticationIn(need)
+    // Behind a closed gate nothing is sent before there is another subject token (G1).
+    const keptIdJag = (stepUp ?? refused) ? undefined : this.#usableIdJag()
+    this.#bringsTokens = keptIdJag !== undefined || account.refreshTokens.size > 0
     return {
       url: request.url,
       resource,
@@ -123,8 +128,7 @@ export class Flight implements FlightUnderWay {
       dpopRequired: configuration.dpop?.required === true,
       reuseIdJag: configuration.reuseIdJag,
       refreshTokens: account.refreshTokens,
-      // Behind a closed gate nothing is sent before there is another subject token (G1).
-      keptIdJag: (stepUp ?? refused) ? undefined : this.#usableIdJag(),
+      keptIdJag,
     }
   }
 
@@ -171,7 +175,8 @@ export class Flight implements FlightUnderWay {
       takesOthers: authenticationIn(need) === undefined,
       isCurrent: () => account.epoch === this.#epoch,
       onLooked: () => {
-        if (account.ownSignOuts === this.#ownSignOuts) this.#epoch = account.epoch
+        // What it brought along is older than the sign-outs that the store knows of.
+        if (account.ownSignOuts === this.#ownSignOuts && !this.#bringsTokens) this.#epoch = account.epoch
       },
       report: (news) =>
         this.#emit(
@@ -235,6 +240,7 @@ export class Flight implements FlightUnderWay {
       dpop,
       subject: this.#subject.name,
       resource: this.#plan.resource.index,
+      epoch: this.#epoch,
       proven: false,
     }
   }

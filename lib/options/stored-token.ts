@@ -28,6 +28,7 @@ export const storedToken: Schema<StoredToken> = z.pipe(
       leftMs: z.optional(that<number>(Number.isFinite, 'must be a time')),
       lifetimeMs: that<number>(isLifetime, 'must be a lifetime of a day at most'),
       scope: z.optional(that<string>(isScope, 'must be a scope')),
+      key: z.optional(z.string()),
     }),
   ),
   z.transform(withoutPrototype),

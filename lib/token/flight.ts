@@ -171,7 +171,8 @@ export class Flight implements FlightUnderWay {
       key: this.#tokenKey(target),
       account: accountKey(this.#client.configuration, this.#subject.name, resource),
       target,
-      sent: need.sent,
+      // One that stands in until its pause is over is still there: it would come back for good (G2).
+      isRefused: (value) => value === need.sent?.value || value === account.refusals.token?.value,
       takesOthers: authenticationIn(need) === undefined,
       isCurrent: () => account.epoch === this.#epoch,
       onLooked: () => {

@@ -25,8 +25,8 @@ export interface StoreRequest {
   /** What all tokens of the user at the resource have in common. */
   readonly account: string
   readonly target: Target
-  /** The token that was refused, which is not taken. */
-  readonly sent: { readonly value: string } | undefined
+  /** Whether a token was refused, so that it is not taken. */
+  readonly isRefused: (value: string) => boolean
   /** Whether a token of another process will do: not if another authentication is wanted than the one behind it (D4). */
   readonly takesOthers: boolean
   /** Whether nobody has forgotten the account since the flight began: only then is a token taken or kept (H8). */
@@ -76,7 +76,7 @@ export class SharedStore {
     const patience = this.#patience()
     const obtainAndKeep = async (): Promise<Acquired> => {
       const acquired = await obtain()
-      const token = this.#toStored(acquired.grant)
+      const token = this.#toStored(acquired.grant, key)
       if (isCurrent()) await this.#ask('set', report, () => store.set(key, token, account), patience)
       return acquired
     }
@@ -89,15 +89,16 @@ export class SharedStore {
   /** What another process has obtained already, if it is alive and not the token that was refused (E2). */
   async #find(
     store: TokenStore,
-    { key, account, target, sent, takesOthers, isCurrent, onLooked, report }: StoreRequest,
+    { key, account, target, isRefused, takesOthers, isCurrent, onLooked, report }: StoreRequest,
     patience: Patience,
   ): Promise<Acquired | undefined> {
     if (!takesOthers) return undefined
     const given = await this.#ask<unknown>('get', report, () => store.get(key, account), patience)
     onLooked()
     const stored = storedToken.safeParse(given).data
-    if (stored === undefined || stored.value === sent?.value || this.#refused.has(stored.value))
-      return undefined
+    // What was kept under another key may be another user's (E0, G6).
+    if (stored === undefined || (stored.key ?? key) !== key) return undefined
+    if (isRefused(stored.value) || this.#refused.has(stored.value)) return undefined
     return this.#isAlive(stored) && isCurrent() ? { grant: this.#toGrant(stored), target } : undefined
   }
 
@@ -271,7 +272,7 @@ export class SharedStore {
     }
   }
 
-  #toStored({ value, lifetimeMs, requestedAt, scope }: AccessTokenGrant): StoredToken {
+  #toStored({ value, lifetimeMs, requestedAt, scope }: AccessTokenGrant, key: string): StoredToken {
     const { clock } = this.#configuration
     return {
       value,
@@ -280,6 +281,7 @@ export class SharedStore {
       leftMs: requestedAt.monotonic + lifetimeMs - clock.monotonic(),
       lifetimeMs,
       ...(scope !== undefined && { scope }),
+      key,
     }
   }
 }

@@ -100,6 +100,37 @@ describe('a token store shared by processes', () => {
     expect(kept?.value).not.toBe(old?.value)
   })
 
+  it('does not give a token back whose refusal is remembered, when that is over (G2)', async () => {
+    const { state, fetch } = enterprise()
+    let now = 0
+    const clock = { now: () => 1_800_000_000_000 + now, monotonic: () => now }
+    const wrapped = processOf(fetch, { store: memoryStore(), clock })
+    state.revoked.add('Bearer token-1')
+    expect((await wrapped(resource)).status).toBe(401)
+    now = 1001
+    expect(await (await wrapped(resource)).json()).toEqual({ token: 'Bearer token-2' })
+  })
+
+  it('is not believed when it gives what was kept under another key: it may be of another user (E0, G6)', async () => {
+    const { fetch } = enterprise()
+    const store = memoryStore()
+    const base = processOf(fetch, { store }).xaa
+    await base.forSubject('alice', () => 'a').middleware(fetch)(resource)
+    const lying = { ...store, get: async () => [...store.entries.values()][0] }
+    const { xaa } = processOf(fetch, { store: lying })
+    const bob = await xaa.forSubject('bob', () => 'b').middleware(fetch)(resource)
+    expect(await bob.json()).toEqual({ token: 'Bearer token-2' })
+  })
+
+  it('is believed when it keeps no more of a token than it needs', async () => {
+    const { state, fetch } = enterprise()
+    const store = memoryStore()
+    const keepsLess: TokenStore = { ...store, set: (key, { key: _, ...token }) => store.set(key, token, '') }
+    await processOf(fetch, { store: keepsLess })(resource)
+    await processOf(fetch, { store: keepsLess })(resource)
+    expect(state.grants).toBe(1)
+  })
+
   it('takes no token that is about to expire', async () => {
     const store = memoryStore()
     await processOf({ store })(url)

@@ -161,7 +161,10 @@ describe('a flight (E4)', () => {
     let signOut = (_: string) => {}
     let hears = false
     const store: TokenStore = {
-      get: async (_, account) => void (hears && signOut(account)),
+      get: async (_, account) => {
+        if (hears) signOut(account)
+        return undefined
+      },
       set: async () => undefined,
       delete: async () => undefined,
       onForget: (listener) => ((signOut = listener), () => undefined),

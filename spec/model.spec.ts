@@ -1,13 +1,22 @@
 import { createHash } from 'node:crypto'
 import * as fc from 'fast-check'
-import { World, calmSetups, calmSteps, setups, steps, stormSteps } from './model/world.ts'
+import {
+  World,
+  calmSetups,
+  calmSteps,
+  denseSetups,
+  denseSteps,
+  setups,
+  steps,
+  stormSteps,
+} from './model/world.ts'
 import type { Setup, Step } from './model/world.ts'
 
 // A failing run is printed with its seed and path: give them here to see it again.
 const seed = Number(process.env['FAST_CHECK_SEED'] ?? 20_261_121)
 
 /** Bounded by work and not by time: MODEL_RUNS=5000 FAST_CHECK_SEED=$RANDOM npm test -- spec/model.spec.ts looks further. */
-const runs = Number(process.env['MODEL_RUNS'] ?? 300)
+const runs = Number(process.env['MODEL_RUNS'] ?? 500)
 
 /** While a spec is being written: MODEL_SHRINK=no shows the first failure as it is. */
 const quickly = process.env['MODEL_SHRINK'] === 'no' ? { endOnFailure: true } : {}
@@ -83,6 +92,15 @@ it('keeps its promises in whatever order things happen (A5, C1, D1, E0 to E5, F7
   } finally {
     process.off('unhandledRejection', note)
   }
+})
+
+it('forgets, replaces and shares one user’s tokens as it says (E0, E2, F7, G2, H8)', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.scheduler(), denseSetups, denseSteps, async (scheduler, setup, script) => {
+      await run(scheduler, setup, script)
+    }),
+    { numRuns: runs, seed, ...quickly },
+  )
 })
 
 it('spends no more than it may on servers that are never content (G2)', async () => {

@@ -175,9 +175,14 @@ export class Flight implements FlightUnderWay {
       isRefused: (value) => value === need.sent?.value || value === account.refusals.token?.value,
       takesOthers: authenticationIn(need) === undefined,
       isCurrent: () => account.epoch === this.#epoch,
-      onLooked: () => {
-        // What it brought along is older than the sign-outs that the store knows of.
-        if (account.ownSignOuts === this.#ownSignOuts && !this.#bringsTokens) this.#epoch = account.epoch
+      startLook: () => {
+        const { epoch } = account
+        return () => {
+          // What the flight brought along is older than the sign-outs that the store knows of.
+          const isOfThisFlight = account.ownSignOuts === this.#ownSignOuts && !this.#bringsTokens
+          if (account.epoch === epoch && isOfThisFlight) this.#epoch = epoch
+          return account.epoch === epoch
+        }
       },
       report: (news) =>
         this.#emit(

@@ -31,8 +31,11 @@ export interface StoreRequest {
   readonly takesOthers: boolean
   /** Whether nobody has forgotten the account since the flight began: only then is a token taken or kept (H8). */
   readonly isCurrent: () => boolean
-  /** Told that the store has answered: what it gave is newer than every sign-out it knows of (H8). */
-  readonly onLooked: () => void
+  /**
+   * Called before the store is asked. What it gives is called afterwards, and says whether no sign-out was heard of
+   * meanwhile: only then is the answer newer than every one that is known (H8).
+   */
+  readonly startLook: () => () => boolean
   readonly report: StoreReport
 }
 
@@ -89,12 +92,19 @@ export class SharedStore {
   /** What another process has obtained already, if it is alive and not the token that was refused (E2). */
   async #find(
     store: TokenStore,
-    { key, account, target, isRefused, takesOthers, isCurrent, onLooked, report }: StoreRequest,
+    { key, account, target, isRefused, takesOthers, isCurrent, startLook, report }: StoreRequest,
     patience: Patience,
   ): Promise<Acquired | undefined> {
     if (!takesOthers) return undefined
-    const given = await this.#ask<unknown>('get', report, () => store.get(key, account), patience)
-    onLooked()
+    const look = () => this.#ask<unknown>('get', report, () => store.get(key, account), patience)
+    const isNewer = startLook()
+    let given = await look()
+    if (!isNewer()) {
+      // The answer may be what told of a sign-out, or be older than it.
+      const isNewerNow = startLook()
+      given = await look()
+      isNewerNow()
+    }
     const stored = storedToken.safeParse(given).data
     // What was kept under another key may be another user's (E0, G6).
     if (stored === undefined || (stored.key ?? key) !== key) return undefined

@@ -48,23 +48,28 @@ export class MoodyStore implements TokenStore {
     memory.stores.push(this)
   }
 
-  get(key: string, account: string): Promise<StoredToken | undefined> {
-    return this.#do(`get ${key}`, () => {
-      this.#seen.set(account, this.#memory.generations.get(account) ?? 0)
-      const kept = this.#memory.entries.get(key)?.token
+  async get(key: string, account: string): Promise<StoredToken | undefined> {
+    const { given, generation } = await this.#do(`get ${key}`, () => {
+      const kept = structuredClone(this.#memory.entries.get(key)?.token)
       const others = [...this.#memory.entries]
         .filter(([other]) => other !== key)
         .map(([, { token }]) => token)
       // Boundary: a store may give anything.
       const given = (this.mood === 'lies' ? this.lie(kept, others) : kept) as StoredToken | undefined
-      if (typeof given?.value === 'string') this.onGiven(given.value)
-      return given && structuredClone(given)
+      return { given, generation: this.#generation(account) }
     })
+    const before = this.#seen.get(account)
+    this.#seen.set(account, generation)
+    // A sign-out that no notice has told of yet.
+    if (before !== undefined && before < generation) this.#tell(account)
+    if (typeof given?.value === 'string') this.onGiven(given.value)
+    return given
   }
 
   set(key: string, token: StoredToken, account: string): Promise<void> {
+    const seen = this.#seen.get(account)
     return this.#do(`set ${key}`, () => {
-      if ((this.#memory.generations.get(account) ?? 0) !== this.#seen.get(account)) return
+      if (this.#generation(account) !== seen) return
       this.#memory.entries.set(key, { token: structuredClone(token), account })
     })
   }
@@ -117,16 +122,26 @@ export class MoodyStore implements TokenStore {
     for (const account of this.#owed.splice(0)) {
       const { entries, generations, stores } = this.#memory
       for (const [key, kept] of entries) if (kept.account === account) entries.delete(key)
-      generations.set(account, (generations.get(account) ?? 0) + 1)
+      generations.set(account, this.#generation(account) + 1)
       for (const store of stores) if (store !== this) store.#hear(account)
     }
   }
 
   #hear(account: string): void {
     void this.#pass(`notice ${account}`).then(() => {
-      this.onHeard(account)
-      for (const listener of this.#listeners) listener(account)
+      // What began before must not be kept as if it had begun afterwards.
+      this.#seen.delete(account)
+      this.#tell(account)
     })
+  }
+
+  #tell(account: string): void {
+    this.onHeard(account)
+    for (const listener of this.#listeners) listener(account)
+  }
+
+  #generation(account: string): number {
+    return this.#memory.generations.get(account) ?? 0
   }
 
   async #do<T>(what: string, work: () => T): Promise<T> {

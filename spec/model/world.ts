@@ -217,7 +217,7 @@ export const stormSteps: fc.Arbitrary<Step[]> = fc.array(
         resource: fc.constant(0),
         wants: fc.constant('read' as const),
         body: fc.constant('text' as const),
-        scope: fc.constantFrom(undefined, undefined, 'mail', 'files'),
+        scope: fc.constant(undefined),
       }),
     },
     {
@@ -234,7 +234,64 @@ export const stormSteps: fc.Arbitrary<Step[]> = fc.array(
       arbitrary: fc.record({ do: fc.constant('wait' as const), ms: fc.constantFrom(10, 100, 500) }),
     },
   ),
-  { minLength: 30, maxLength: 80, size: 'max' },
+  { minLength: 40, maxLength: 120, size: 'max' },
+)
+
+/** One user at one resource, in clients that share a store: sign-outs, refusals, scopes and servers that change. */
+export const denseSteps: fc.Arbitrary<Step[]> = fc.array(
+  fc.oneof(
+    {
+      weight: 12,
+      arbitrary: fc.record({
+        do: fc.constant('call' as const),
+        client: fc.constantFrom(...clients),
+        user: fc.constant(0),
+        resource: fc.constant(0),
+        wants: fc.constant('read' as const),
+        body: fc.constantFrom('none' as const, 'text' as const),
+        scope: fc.constantFrom(undefined, undefined, 'mail'),
+      }),
+    },
+    {
+      weight: 3,
+      arbitrary: fc.record({
+        do: fc.constant('invalidate' as const),
+        client: fc.constantFrom(...clients),
+        user: fc.constant(0),
+        resource: fc.constant(0),
+      }),
+    },
+    { weight: 3, arbitrary: fc.record({ do: fc.constant('revoke' as const), user: fc.constant(0) }) },
+    {
+      weight: 4,
+      arbitrary: fc.record({
+        do: fc.constant('fault' as const),
+        at: fc.constant('resource' as const),
+        how: fc.constant('bare' as const),
+      }),
+    },
+    {
+      weight: 1,
+      arbitrary: fc.record({
+        do: fc.constant('fault' as const),
+        at: fc.constant('exchange' as const),
+        how: fc.constant('access_denied' as const),
+      }),
+    },
+    {
+      weight: 2,
+      arbitrary: fc.record({
+        do: fc.constant('describe' as const),
+        resource: fc.constant(0),
+        as: fc.constantFrom<Description[]>('usual', 'another_server'),
+      }),
+    },
+    {
+      weight: 3,
+      arbitrary: fc.record({ do: fc.constant('wait' as const), ms: fc.constantFrom(100, 1000, 2000) }),
+    },
+  ),
+  { minLength: 20, maxLength: 60, size: 'max' },
 )
 
 /** Calls and revocations alone: here every exchange has to have a cause. */
@@ -288,6 +345,13 @@ export const setups: fc.Arbitrary<Setup> = fc.record({
   freshFor: fc.constantFrom(0, 20, 3600),
   described: fc.constantFrom<Description[]>('usual', 'usual', 'usual', 'narrow'),
 })
+
+/** Clients that share a store, and documents that are fetched for each flight. */
+export const denseSetups: fc.Arbitrary<Setup> = setups.map((setup) => ({
+  ...setup,
+  ...({ lifetime: 3600, takenFor: undefined, face: 'middleware', told: 'forSubject' } as const),
+  ...({ clients: 2, freshFor: 0, described: 'usual' } as const),
+}))
 
 /** Tokens live as long as servers say. */
 export const calmSetups: fc.Arbitrary<Setup> = fc
@@ -398,20 +462,22 @@ export class World {
     return counts
   }
 
-  /** The same, and what each may have come to: what happened there gives the right to some. */
+  /** The same by client, and what each may have come to: what happened there gives the right to some. */
   get costs(): Map<string, Costs> {
     const elapsed = (Date.now() - this.#startedAt + Math.abs(this.#wallOffset)) / 1000
     const life = lifetimeOf(this.#setup.lifetime) / 1000
-    // For each client: one at first, three refusals and the pauses after them, three wider scopes.
-    const free = 1 + 6 + 3
     // A renewal in each stretch of a lifetime, and the refusals of each minute.
     const byTime = Math.floor(elapsed / (life <= 5 ? 5 : life * 0.6)) + Math.floor(elapsed / 60) * 9
-    return new Map(
-      [...this.exchanges].map(([place, exchanges]) => {
-        const mayCost = this.#clients.length * (free + byTime) + (this.#mayCost.get(place) ?? 0)
-        return [place, { exchanges, mayCost }]
-      }),
-    )
+    const costs = new Map<string, Costs>()
+    for (const client of this.#clients) {
+      for (const [place, exchanges] of client.exchanges) {
+        // One at first and for each scope that was named, three refusals and the pauses after them, three wider scopes.
+        const free = 1 + (client.taught.get(place)?.size ?? 0) + 6 + (client.widened.has(place) ? 3 : 0)
+        const given = (this.#mayCost.get(place) ?? 0) + (client.mayCost.get(place) ?? 0)
+        costs.set(`client ${client.number}, ${place}`, { exchanges, mayCost: free + byTime + given })
+      }
+    }
+    return costs
   }
 
   get unsettled(): number {
@@ -583,9 +649,9 @@ export class World {
     }
   }
 
-  /** Gives a place the right to more exchanges, in each client. */
+  /** Gives each client the right to more exchanges at a place. */
   #allow(place: string, exchanges: number): void {
-    this.#mayCost.set(place, (this.#mayCost.get(place) ?? 0) + exchanges * this.#clients.length)
+    this.#mayCost.set(place, (this.#mayCost.get(place) ?? 0) + exchanges)
   }
 
   #invalidate({ client: number, user, resource }: Step & { do: 'invalidate' }): void {
@@ -719,6 +785,7 @@ export class World {
     for (const token of scope?.split(' ') ?? []) {
       client.taught.set(place, (client.taught.get(place) ?? new Set()).add(token))
     }
+    if (response.status === 403) client.widened.add(place)
     if (response.status !== 401) return
     client.challenged.add(call.resource)
     if (authorization !== null) client.refused.add(authorization.slice('Bearer '.length))
@@ -823,7 +890,7 @@ export class World {
     const place =
       owner === undefined ? placeIn(form) : placeOf(userOf(owner.subjectToken), indexOf(owner.resource))
     client.failedFor.add(place)
-    this.#mayCost.set(place, (this.#mayCost.get(place) ?? 0) + 2)
+    client.mayCost.set(place, (client.mayCost.get(place) ?? 0) + 2)
   }
 
   #begin(client: ClientInWorld, form: URLSearchParams, signal: AbortSignal | undefined): () => void {
@@ -838,6 +905,7 @@ export class World {
     const subjectToken = form.get('subject_token')
     if (subjectToken === null) return () => undefined
     this.#checkScope(client, form)
+    add(client.exchanges, placeIn(form))
     const key = JSON.stringify([client.number, userOf(subjectToken), form.get('resource'), form.get('scope')])
     const open = (this.#openExchanges.get(key) ?? 0) + 1
     this.#openExchanges.set(key, open)
@@ -1014,6 +1082,11 @@ class ClientInWorld {
   readonly renewals = new Map<string, number[]>()
   /** Scopes that answers named to a user. */
   readonly taught = new Map<string, Set<string>>()
+  /** Exchanges by place, and how many more than usual what happened gives the right to. */
+  readonly exchanges = new Map<string, number>()
+  readonly mayCost = new Map<string, number>()
+  /** Places at which a wider scope was wanted. */
+  readonly widened = new Set<string>()
   /** Users whom the identity provider refused a scope, by place. */
   readonly scopeRefusedFor = new Set<string>()
   /** Users for whom a token endpoint failed, by place. */

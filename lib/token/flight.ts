@@ -179,9 +179,9 @@ export class Flight implements FlightUnderWay {
         const { epoch } = account
         return () => {
           // What the flight brought along is older than the sign-outs that the store knows of.
-          const isOfThisFlight = account.ownSignOuts === this.#ownSignOuts && !this.#bringsTokens
-          if (account.epoch === epoch && isOfThisFlight) this.#epoch = epoch
-          return account.epoch === epoch
+          const isNewer = account.epoch === epoch
+          if (isNewer && account.ownSignOuts === this.#ownSignOuts && !this.#bringsTokens) this.#epoch = epoch
+          return isNewer
         }
       },
       report: (news) =>

@@ -96,19 +96,22 @@ export class SharedStore {
     patience: Patience,
   ): Promise<Acquired | undefined> {
     if (!takesOthers) return undefined
-    const look = () => this.#ask<unknown>('get', report, () => store.get(key, account), patience)
-    const isNewer = startLook()
-    let given = await look()
-    if (!isNewer()) {
-      // The answer may be what told of a sign-out, or be older than it.
-      const isNewerNow = startLook()
-      given = await look()
-      isNewerNow()
+    let given: unknown
+    // Once more after a sign-out: the answer may be what told of it, or be older.
+    for (let looks = 0; looks < 2; looks++) {
+      const isNewer = startLook()
+      given = await this.#ask('get', report, () => store.get(key, account), patience)
+      if (isNewer()) break
     }
     const stored = storedToken.safeParse(given).data
     // What was kept under another key may be another user's (E0, G6).
-    if (stored === undefined || (stored.key ?? key) !== key) return undefined
-    if (isRefused(stored.value) || this.#refused.has(stored.value)) return undefined
+    if (
+      stored === undefined ||
+      (stored.key ?? key) !== key ||
+      isRefused(stored.value) ||
+      this.#refused.has(stored.value)
+    )
+      return undefined
     return this.#isAlive(stored) && isCurrent() ? { grant: this.#toGrant(stored), target } : undefined
   }
 

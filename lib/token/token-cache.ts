@@ -103,9 +103,8 @@ export class TokenCache {
 
   /** The key of a token: another than the one to look under now, if more has been learned since it was taken from here. */
   keyOf(token: CachedToken): string | undefined {
-    for (const key of this.#keysOf.get(ownerOf(token)) ?? [])
-      if (this.#entries.get(key)?.value === token.value) return key
-    return undefined
+    const keys = [...(this.#keysOf.get(ownerOf(token)) ?? [])]
+    return keys.find((key) => this.#entries.get(key)?.value === token.value)
   }
 
   /** Removes the token if it is the one that was sent; false where another has taken its place. */

@@ -172,8 +172,7 @@ export class TokenSource {
     const { refusals } = this.account
     if (refusals.isKnown(sent)) return false
     const cached = this.#cached()
-    const isReplaced =
-      cached === undefined ? this.client.cache.keyOf(sent) === undefined : cached.value !== sent.value
+    const isReplaced = cached ? cached.value !== sent.value : this.client.cache.keyOf(sent) === undefined
     return isReplaced || refusals.takeRenewal()
   }
 

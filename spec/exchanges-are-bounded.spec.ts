@@ -69,6 +69,28 @@ describe('a thousand requests to a server that is never content', () => {
 
   it.each([
     [0, 4],
+    [100, 7],
+  ])(
+    'that refuses every token on one path while it takes it on another, a pair each %i ms: %i (G2)',
+    async (everyMs, most) => {
+      const rig = new Rig({ backOff })
+      rig.servers.interfere = async ({ kind, url }) => {
+        if (kind !== 'resource') return undefined
+        if (url.endsWith('/good')) return Response.json({})
+        // The token has proved good by the time it is refused.
+        for (let turns = 0; turns < 5; turns++) await new Promise((resolve) => setImmediate(resolve))
+        return challenge(401, 'error="invalid_token"')
+      }
+      for (let pair = 0; pair < 100; pair++) {
+        await Promise.all([rig.fetch(`${resource}/good`), rig.fetch(`${resource}/bad`)])
+        rig.clock.pass(everyMs)
+      }
+      expect(rig.exchanges).toBeLessThanOrEqual(most)
+    },
+  )
+
+  it.each([
+    [0, 4],
     [1000, 4],
   ])(
     'that wants another scope each time, each of which is granted, one each %i ms: %i (3.4, D3)',

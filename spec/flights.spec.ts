@@ -1,3 +1,4 @@
+import type { TokenStore } from '../lib/index.ts'
 import { asIssuer, idpIssuer } from './model/back-channel.ts'
 import { Rig, resource } from './model/rig.ts'
 
@@ -111,12 +112,73 @@ describe('a flight (E4)', () => {
     // The old one thaws, and ends; whoever comes now joins the new one.
     answers[0](undefined)
     expect(await frozen).toBe(200)
-    rig.xaa.invalidate()
+    rig.servers.revokeAll()
     const third = rig.call()
-    await rig.until(() => true)
+    await rig.until(() => rig.of('token_invalidated').length === 1)
     answers[1](undefined)
     expect(await Promise.all([second, third])).toEqual([200, 200])
     expect(rig.exchanges).toBe(2)
+  })
+
+  it('from before a sign-out serves those who wait for it, and nobody who comes after (H8)', async () => {
+    const rig = new Rig()
+    const answers: ((answer: undefined) => void)[] = []
+    rig.servers.interfere = ({ kind }) =>
+      kind === 'grant' ? new Promise((resolve) => answers.push(resolve)) : undefined
+    const first = rig.call()
+    await rig.until(() => answers.length === 1)
+    rig.xaa.invalidate()
+    const second = rig.call()
+    await rig.until(() => answers.length === 2)
+    for (const answer of answers) answer(undefined)
+    expect(await Promise.all([first, second])).toEqual([200, 200])
+    const sent = rig.servers.arrivals.map(({ authorization }) => authorization).filter(Boolean)
+    expect(sent).toEqual(['Bearer token-1', 'Bearer token-2'])
+    expect(await rig.call()).toBe(200)
+    expect(rig.servers.arrivals.at(-1)?.authorization).toBe('Bearer token-2')
+  })
+
+  it.each([
+    ['while it was under way', 'grant'],
+    ['while its token was on its way', 'resource'],
+  ] as const)('whose token is refused after a sign-out %s leaves it to nobody (G2, H8)', async (_, at) => {
+    const rig = new Rig()
+    let go: ((answer: undefined) => void) | undefined
+    rig.servers.interfere = async ({ kind, authorization }) => {
+      if (kind === at && go === undefined) await new Promise<undefined>((resolve) => (go = resolve))
+      return authorization === 'Bearer token-1' ? new Response(null, { status: 401 }) : undefined
+    }
+    const first = rig.call()
+    await rig.until(() => go !== undefined)
+    rig.xaa.invalidate()
+    go!(undefined)
+    expect(await first).toBe(401)
+    expect(await rig.call()).toBe(200)
+    expect(rig.servers.arrivals.at(-1)?.authorization).toBe('Bearer token-2')
+  })
+
+  it('that brought along an ID-JAG from before a sign-out elsewhere leaves nothing of it (E0, H8)', async () => {
+    let signOut = (_: string) => {}
+    let hears = false
+    const store: TokenStore = {
+      get: async (_, account) => {
+        if (hears) signOut(account)
+        return undefined
+      },
+      set: async () => undefined,
+      delete: async () => undefined,
+      onForget: (listener) => ((signOut = listener), () => undefined),
+    }
+    const rig = new Rig({ reuseIdJag: true, store })
+    Object.assign(rig.servers.behaviour, { readableIdJags: true, reusableIdJag: true })
+    expect(await rig.call()).toBe(200)
+    rig.servers.revokeAll()
+    hears = true
+    expect(await rig.call()).toBe(200)
+    expect([rig.exchanges, rig.grants]).toEqual([1, 2])
+    hears = false
+    expect(await rig.call()).toBe(200)
+    expect([rig.exchanges, rig.grants]).toEqual([2, 3])
   })
 
   it('of a user or a resource whose server hangs delays no other (E3)', async () => {

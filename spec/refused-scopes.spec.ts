@@ -92,3 +92,19 @@ describe('a scope that a challenge or the metadata added, and a server refuses (
     expect([await rig.call(), asked.length]).toEqual([200, 2])
   })
 })
+
+it('a token that is refused with a scope nobody grants is not sent again afterwards (E2)', async () => {
+  const rig = new Rig()
+  expect(await rig.call()).toBe(200)
+  rig.servers.revokeAll()
+  rig.servers.interfere = ({ kind, authorization }) => {
+    if (kind === 'exchange') return json({ error: 'access_denied' }, 400)
+    if (kind !== 'resource' || authorization !== 'Bearer token-1') return undefined
+    const headers = { 'www-authenticate': 'Bearer error="invalid_token", scope="admin"' }
+    return new Response(null, { status: 401, headers })
+  }
+  rig.servers.reset()
+  // What the challenge taught is forgotten with the failure; its refusal is not.
+  for (let call = 0; call < 3; call++) expect(await rig.call()).toBe('policy_denied')
+  expect(rig.servers.count('resource')).toBe(1)
+})

@@ -12,7 +12,9 @@ const longestLifetimeMs = 86_400_000
 const isLifetime = (value: unknown): boolean =>
   typeof value === 'number' && value > 0 && value <= longestLifetimeMs
 
-const isScope = (value: unknown): boolean => typeof value === 'string' && !controlCharacter.test(value)
+const text = z.optional(
+  that<string>((value) => typeof value === 'string' && !controlCharacter.test(value), 'must be a text'),
+)
 
 /**
  * What a store gives, checked like a server's answer (G6). A token of another kind, without an end or that no header can
@@ -27,7 +29,8 @@ export const storedToken: Schema<StoredToken> = z.pipe(
       expiresAt: that<number>(Number.isFinite, 'must be a time'),
       leftMs: z.optional(that<number>(Number.isFinite, 'must be a time')),
       lifetimeMs: that<number>(isLifetime, 'must be a lifetime of a day at most'),
-      scope: z.optional(that<string>(isScope, 'must be a scope')),
+      scope: text,
+      key: text,
     }),
   ),
   z.transform(withoutPrototype),

@@ -15,6 +15,8 @@ export interface StoredToken {
   lifetimeMs: number
   /** Granted scope, if it is known. */
   scope?: string | undefined
+  /** The key that it is kept under. A token that a store gives for another key is not taken: it may be somebody else's. */
+  key?: string | undefined
 }
 
 /**

@@ -100,11 +100,15 @@ export class ChallengePolicy {
     }
   }
 
-  /** Forgets the refused token. One that never worked would be replaced by its like: that is remembered (G2). */
+  /**
+   * Forgets the refused token. One that never worked would be replaced by its like: that is remembered. One that works
+   * for other requests is forgotten as often as it may be replaced (G2).
+   */
   #giveUp(token: CachedToken, reason: NoDemandReason | undefined): void {
-    if (reason === undefined || (reason === 'repeated' && token.proven))
+    const isRepeated = reason === 'repeated'
+    if (isRepeated && !token.proven) this.#source.refuse(token, this.#request.number)
+    else if (reason === undefined || (isRepeated && this.#source.mayRenew(token)))
       this.#source.invalidate(token, this.#request.number)
-    else if (reason === 'repeated') this.#source.refuse(token, this.#request.number)
   }
 
   #tell(status: number, demand: Demand | undefined, reason: NoDemandReason | undefined): void {

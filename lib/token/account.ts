@@ -45,7 +45,7 @@ export class Account {
   /** Fingerprint of the subject token that led to the last token. */
   subjectToken: string | undefined
   /** The refresh token that the last SAML assertion was exchanged for, by the assertion's fingerprint (F9). */
-  readonly refreshTokens: Map<string, SubjectToken> = new Map<string, SubjectToken>()
+  refreshTokens: Map<string, SubjectToken> = new Map<string, SubjectToken>()
   /** The ID-JAG to redeem again (F8), and what it was obtained for. */
   keptIdJag: (KeptIdJag & { readonly wantedBy: string }) | undefined
 
@@ -62,8 +62,11 @@ export class Account {
   /** Sign-out, wherever (H8): whatever holds a secret goes, and what is under way will not be kept. */
   forget(): void {
     this.epoch++
+    // They end for those who wait for them; who comes from now on starts another.
+    this.flights.clear()
     this.keptIdJag = undefined
-    this.refreshTokens.clear()
+    // Another map: flights under way hold the one before.
+    this.refreshTokens = new Map()
     this.refusals.forgetToken()
   }
 }

@@ -50,6 +50,8 @@ export class Flight implements FlightUnderWay {
   /** Sign-outs that came before (H8), in this process and in all. */
   readonly #ownSignOuts: number
   #epoch: number
+  /** Whether it began with an ID-JAG or a refresh token that was kept (F8, F9). */
+  #bringsTokens = false
   /** Fingerprint of the subject token in use. */
   #subjectToken: string | undefined
 
@@ -103,6 +105,9 @@ export class Flight implements FlightUnderWay {
     const gate = account.gates.get(key)
     const refused = gate?.isClosed(now) === true ? gate.refusal(now) : undefined
     const stepUp = authenticationIn(need)
+    // Behind a closed gate nothing is sent before there is another subject token (G1).
+    const keptIdJag = (stepUp ?? refused) ? undefined : this.#usableIdJag()
+    this.#bringsTokens = keptIdJag !== undefined || account.refreshTokens.size > 0
     return {
       url: request.url,
       resource,
@@ -123,8 +128,7 @@ export class Flight implements FlightUnderWay {
       dpopRequired: configuration.dpop?.required === true,
       reuseIdJag: configuration.reuseIdJag,
       refreshTokens: account.refreshTokens,
-      // Behind a closed gate nothing is sent before there is another subject token (G1).
-      keptIdJag: (stepUp ?? refused) ? undefined : this.#usableIdJag(),
+      keptIdJag,
     }
   }
 
@@ -167,11 +171,18 @@ export class Flight implements FlightUnderWay {
       key: this.#tokenKey(target),
       account: accountKey(this.#client.configuration, this.#subject.name, resource),
       target,
-      sent: need.sent,
+      // One that stands in until its pause is over is still there: it would come back for good (G2).
+      isRefused: (value) => value === need.sent?.value || value === account.refusals.token?.value,
       takesOthers: authenticationIn(need) === undefined,
       isCurrent: () => account.epoch === this.#epoch,
-      onLooked: () => {
-        if (account.ownSignOuts === this.#ownSignOuts) this.#epoch = account.epoch
+      startLook: () => {
+        const { epoch } = account
+        return () => {
+          // What the flight brought along is older than the sign-outs that the store knows of.
+          const isNewer = account.epoch === epoch
+          if (isNewer && account.ownSignOuts === this.#ownSignOuts && !this.#bringsTokens) this.#epoch = epoch
+          return isNewer
+        }
       },
       report: (news) =>
         this.#emit(
@@ -235,6 +246,7 @@ export class Flight implements FlightUnderWay {
       dpop,
       subject: this.#subject.name,
       resource: this.#plan.resource.index,
+      epoch: this.#epoch,
       proven: false,
     }
   }

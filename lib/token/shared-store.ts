@@ -25,14 +25,17 @@ export interface StoreRequest {
   /** What all tokens of the user at the resource have in common. */
   readonly account: string
   readonly target: Target
-  /** The token that was refused, which is not taken. */
-  readonly sent: { readonly value: string } | undefined
+  /** Whether a token was refused, so that it is not taken. */
+  readonly isRefused: (value: string) => boolean
   /** Whether a token of another process will do: not if another authentication is wanted than the one behind it (D4). */
   readonly takesOthers: boolean
   /** Whether nobody has forgotten the account since the flight began: only then is a token taken or kept (H8). */
   readonly isCurrent: () => boolean
-  /** Told that the store has answered: what it gave is newer than every sign-out it knows of (H8). */
-  readonly onLooked: () => void
+  /**
+   * Called before the store is asked. What it gives is called afterwards, and says whether no sign-out was heard of
+   * meanwhile: only then is the answer newer than every one that is known (H8).
+   */
+  readonly startLook: () => () => boolean
   readonly report: StoreReport
 }
 
@@ -76,7 +79,7 @@ export class SharedStore {
     const patience = this.#patience()
     const obtainAndKeep = async (): Promise<Acquired> => {
       const acquired = await obtain()
-      const token = this.#toStored(acquired.grant)
+      const token = this.#toStored(acquired.grant, key)
       if (isCurrent()) await this.#ask('set', report, () => store.set(key, token, account), patience)
       return acquired
     }
@@ -89,14 +92,25 @@ export class SharedStore {
   /** What another process has obtained already, if it is alive and not the token that was refused (E2). */
   async #find(
     store: TokenStore,
-    { key, account, target, sent, takesOthers, isCurrent, onLooked, report }: StoreRequest,
+    { key, account, target, isRefused, takesOthers, isCurrent, startLook, report }: StoreRequest,
     patience: Patience,
   ): Promise<Acquired | undefined> {
     if (!takesOthers) return undefined
-    const given = await this.#ask<unknown>('get', report, () => store.get(key, account), patience)
-    onLooked()
+    let given: unknown
+    // Once more after a sign-out: the answer may be what told of it, or be older.
+    for (let looks = 0; looks < 2; looks++) {
+      const isNewer = startLook()
+      given = await this.#ask('get', report, () => store.get(key, account), patience)
+      if (isNewer()) break
+    }
     const stored = storedToken.safeParse(given).data
-    if (stored === undefined || stored.value === sent?.value || this.#refused.has(stored.value))
+    // What was kept under another key may be another user's (E0, G6).
+    if (
+      stored === undefined ||
+      (stored.key ?? key) !== key ||
+      isRefused(stored.value) ||
+      this.#refused.has(stored.value)
+    )
       return undefined
     return this.#isAlive(stored) && isCurrent() ? { grant: this.#toGrant(stored), target } : undefined
   }
@@ -271,7 +285,7 @@ export class SharedStore {
     }
   }
 
-  #toStored({ value, lifetimeMs, requestedAt, scope }: AccessTokenGrant): StoredToken {
+  #toStored({ value, lifetimeMs, requestedAt, scope }: AccessTokenGrant, key: string): StoredToken {
     const { clock } = this.#configuration
     return {
       value,
@@ -280,6 +294,7 @@ export class SharedStore {
       leftMs: requestedAt.monotonic + lifetimeMs - clock.monotonic(),
       lifetimeMs,
       ...(scope !== undefined && { scope }),
+      key,
     }
   }
 }

@@ -24,6 +24,8 @@ export interface CachedToken {
   readonly subject: string | undefined
   /** Index of the resource. */
   readonly resource: number
+  /** Sign-outs of its user there that came before it (H8). */
+  readonly epoch: number
   /** Whether the MCP server has ever answered it with anything but a refusal. */
   proven: boolean
 }
@@ -97,6 +99,12 @@ export class TokenCache {
     if (keys === undefined) this.#keysOf.set(owner, new Set([key]))
     else keys.add(key)
     this.#firstEnd = Math.min(this.#firstEnd, token.expiresAt)
+  }
+
+  /** The key of a token: another than the one to look under now, if more has been learned since it was taken from here. */
+  keyOf(token: CachedToken): string | undefined {
+    const keys = [...(this.#keysOf.get(ownerOf(token)) ?? [])]
+    return keys.find((key) => this.#entries.get(key)?.value === token.value)
   }
 
   /** Removes the token if it is the one that was sent; false where another has taken its place. */

@@ -151,8 +151,12 @@ export class TokenSource {
     if (this.account.refusals.lift()) this.emit({ type: 'gate_opened', reason: 'answer' }, request)
   }
 
-  /** Notes that a token was refused although it was new: another would be refused alike, for a while (G2). */
+  /**
+   * Notes that a token was refused although it was new: another would be refused alike, for a while (G2). One from before
+   * a sign-out is not kept for that: it would stand in for the new one (H8).
+   */
   refuse(token: CachedToken, request?: number): void {
+    if (token.epoch !== this.account.epoch) return
     const pauseMs = this.account.refusals.refuse(token)
     if (pauseMs === undefined) return
     token.proven = false
@@ -166,12 +170,16 @@ export class TokenSource {
    */
   mayRenew(sent: CachedToken): boolean {
     const { refusals } = this.account
-    return !refusals.isKnown(sent) && (this.#cached()?.value !== sent.value || refusals.takeRenewal())
+    if (refusals.isKnown(sent)) return false
+    const cached = this.#cached()
+    const isReplaced = cached ? cached.value !== sent.value : this.client.cache.keyOf(sent) === undefined
+    return isReplaced || refusals.takeRenewal()
   }
 
   /** Forgets a token that was refused, unless another has taken its place: a `401` speaks of the token that was sent (E2). */
   invalidate(sent: CachedToken, request?: number): void {
-    const key = this.#keyOfToken()
+    // Under its own key: what its refusal taught, or a document said since, may have led to another.
+    const key = this.client.cache.keyOf(sent)
     const removed = key !== undefined && this.client.cache.invalidate(key, sent)
     if (removed) this.#deleteFromStore(key, sent, request)
     this.emit({ type: 'token_invalidated', late: !removed, tokenId: sent.id }, request)

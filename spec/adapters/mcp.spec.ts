@@ -1,4 +1,5 @@
 /* eslint-disable @typescript-eslint/no-deprecated -- the deprecated transport is one of those that have to work */
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { Client, SdkHttpError, StreamableHTTPClientTransport } from '@modelcontextprotocol/client'
 import type { AuthProvider, OAuthClientProvider } from '@modelcontextprotocol/client'
 import { auth as authOfSdk1 } from '@modelcontextprotocol/sdk/client/auth.js'
@@ -131,6 +132,27 @@ describeWays('the official client by $name', ({ open: way }) => {
     const answers = await Promise.all(Array.from({ length: 50 }, () => client.call('whoami')))
     expect(answers).toEqual(Array.from({ length: 50 }, () => 'alice'))
     expect([enterprise.exchanges, enterprise.grants]).toEqual([2, 2])
+  })
+
+  it('serves each user as who they are, with one access for all, however their calls interleave (E0, H6)', async () => {
+    const storage = new AsyncLocalStorage<string>()
+    const idTokens = new Map<string, string>()
+    for (const user of ['alice', 'bob']) idTokens.set(user, (await enterprise.signIn({ user })).idToken)
+    const xaa = access({
+      subject: () => storage.getStore(),
+      getIdToken: ({ subject }) => idTokens.get(subject ?? '') ?? '',
+    })
+    const clients = await Promise.all(
+      [...idTokens.keys()].map((user) => storage.run(user, () => connected(way, xaa))),
+    )
+    for (const revoked of [undefined, 'alice', 'bob']) {
+      if (revoked !== undefined) enterprise.authorizationServer.revokeAll(revoked)
+      const answers = [0, 1, 0, 1, 1].map((user) =>
+        storage.run(['alice', 'bob'][user], () => clients[user].call('whoami')),
+      )
+      expect(await Promise.all(answers)).toEqual(['alice', 'bob', 'alice', 'bob', 'bob'])
+    }
+    expect(enterprise.exchanges).toBe(2 + 2)
   })
 
   it('renews an expired token before it sends (E5, E6)', async () => {

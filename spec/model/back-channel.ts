@@ -14,6 +14,21 @@ export interface BackChannelBehaviour {
   refusalBytes: number
   /** Whether an ID-JAG may be redeemed more than once. */
   reusableIdJag: boolean
+  /** Whether ID-JAGs are JWTs, whose claims a client looks at, and which it may keep. */
+  readableIdJags: boolean
+  /** What becomes of the metadata of an MCP server before they are served. */
+  describe: (document: ResourceDocument) => Response
+  /** The scope that a `401` names, by what was asked for. */
+  challengeScope: (url: URL) => string | undefined
+  /** Whether the identity provider lets a user have a scope. */
+  grants: (subjectToken: string, scope: string) => boolean
+}
+
+/** Metadata of an MCP server. */
+export interface ResourceDocument {
+  resource: string
+  authorization_servers: string[]
+  scopes_supported: string[]
 }
 
 /** An access token as the authorization server remembers it. */
@@ -45,10 +60,13 @@ export interface Origins {
   readonly idp: string
   readonly as: string
   readonly mcp: string
+  /** A second authorization server. */
+  readonly as2?: string
 }
 
 export const idpIssuer = 'https://idp.example'
 export const asIssuer = 'https://as.example'
+export const as2Issuer = 'https://as2.example'
 export const mcpOrigin = 'https://mcp.example'
 
 /**
@@ -64,14 +82,20 @@ export class BackChannel {
     namesMetadata: true,
     reusableIdJag: false,
     refusalBytes: 0,
+    readableIdJags: false,
+    describe: (document) => json(document),
+    challengeScope: () => undefined,
+    grants: () => true,
   }
   readonly arrivals: Arrival[] = []
   readonly issued: IssuedToken[] = []
   /** ID-JAGs issued, and whether they have been redeemed. */
   readonly idJags = new Map<
     string,
-    { subjectToken: string; resource: string; scope: string; spent: boolean }
+    { subjectToken: string; audience: string; resource: string; scope: string; spent: boolean }
   >()
+  /** Requests that carried something to a server that it was not made for. */
+  readonly strays: string[] = []
   /** Called for every request before it is served. */
   interfere: Interference | undefined
   readonly origins: Origins
@@ -80,7 +104,7 @@ export class BackChannel {
   readonly #byValue = new Map<string, IssuedToken>()
   readonly #latest = new Map<string, IssuedToken>()
 
-  constructor(origins: Origins = { idp: idpIssuer, as: asIssuer, mcp: mcpOrigin }) {
+  constructor(origins: Origins = { idp: idpIssuer, as: asIssuer, mcp: mcpOrigin, as2: as2Issuer }) {
     this.origins = origins
   }
 
@@ -149,7 +173,7 @@ export class BackChannel {
         const path = new URL(arrival.url).pathname.replace('/.well-known/oauth-protected-resource', '')
         // Nothing at the root: it belongs to none of the MCP servers.
         if (path === '') return json({}, 404)
-        return json({
+        return this.behaviour.describe({
           resource: this.#resourceOf(path),
           authorization_servers: [this.origins.as],
           scopes_supported: ['read'],
@@ -162,7 +186,7 @@ export class BackChannel {
       case 'exchange':
         return this.#exchange(arrival.form!)
       case 'grant':
-        return this.#grant(arrival.form!)
+        return this.#grant(arrival.form!, new URL(arrival.url).origin)
     }
   }
 
@@ -183,7 +207,7 @@ export class BackChannel {
     const token = this.find(/^Bearer (.+)$/.exec(authorization ?? '')?.[1] ?? '')
     const { origin, pathname } = new URL(url)
     const metadata = `resource_metadata="${origin}/.well-known/oauth-protected-resource${pathname}"`
-    if (token !== undefined && this.isLive(token.value) && token.resource === this.#resourceOf(pathname)) {
+    if (token !== undefined && this.isLive(token.value) && this.#isFor(token, pathname)) {
       const sufficient = !pathname.endsWith('/write') || token.scope.split(' ').includes('write')
       if (sufficient) return json({ subject: token.subjectToken })
       return json({ error: 'insufficient_scope' }, 403, {
@@ -191,15 +215,28 @@ export class BackChannel {
       })
     }
     const error = authorization === null ? '' : ', error="invalid_token"'
-    const challenge = this.behaviour.namesMetadata ? `Bearer ${metadata}${error}` : 'Bearer'
+    const scope = this.behaviour.challengeScope(new URL(url))
+    const named = `${error}${scope === undefined ? '' : `, scope="${scope}"`}`
+    const challenge = this.behaviour.namesMetadata ? `Bearer ${metadata}${named}` : 'Bearer'
     const padding = ' '.repeat(this.behaviour.refusalBytes)
     return json({ error: 'unauthorized', padding }, 401, { 'www-authenticate': challenge })
   }
 
+  /** A token is for the resource it was issued for, and for what lies below it. */
+  #isFor({ resource }: IssuedToken, pathname: string): boolean {
+    return resource === this.#resourceOf(pathname) || resource === this.origins.mcp + pathname
+  }
+
   #exchange(form: URLSearchParams): Response {
-    const idJag = `id-jag-${++this.#issuedIdJags}`
     const field = (name: string) => form.get(name) ?? ''
-    const asked = { subjectToken: field('subject_token'), resource: field('resource'), scope: field('scope') }
+    const asked = {
+      subjectToken: field('subject_token'),
+      audience: field('audience'),
+      resource: field('resource'),
+      scope: field('scope'),
+    }
+    if (!this.behaviour.grants(asked.subjectToken, asked.scope)) return json({ error: 'invalid_scope' }, 400)
+    const idJag = this.#nameOf(++this.#issuedIdJags, asked, field('client_id'))
     this.idJags.set(idJag, { ...asked, spent: false })
     return json({
       access_token: idJag,
@@ -209,8 +246,21 @@ export class BackChannel {
     })
   }
 
-  #grant(form: URLSearchParams): Response {
+  #nameOf(number: number, asked: { audience: string; resource: string }, client: string): string {
+    if (!this.behaviour.readableIdJags) return `id-jag-${number}`
+    const { audience, resource } = asked
+    const claims = {
+      ...{ jti: number, aud: audience, client_id: `${client}-at-as`, resource },
+      exp: Math.floor(this.behaviour.now() / 1000) + 300,
+    }
+    const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url')
+    return `${part({ alg: 'none', typ: 'oauth-id-jag+jwt' })}.${part(claims)}.x`
+  }
+
+  #grant(form: URLSearchParams, origin: string): Response {
     const idJag = this.idJags.get(form.get('assertion') ?? '')
+    if (idJag !== undefined && idJag.audience !== origin)
+      this.strays.push(`an ID-JAG for ${idJag.audience} was sent to ${origin} (E0, F7)`)
     if (idJag === undefined || (idJag.spent && !this.behaviour.reusableIdJag))
       return json({ error: 'invalid_grant' }, 400)
     idJag.spent = true

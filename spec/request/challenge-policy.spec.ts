@@ -60,6 +60,7 @@ function situation({
         dpop: undefined,
         subject: undefined,
         resource: resource.index,
+        epoch: 0,
         proven: false,
         ...members,
       }

@@ -35,8 +35,10 @@ describe('accounts (E0, G8)', () => {
     const account = new Account({ backOff, clock })
     account.refreshTokens.set('x', { token: 'secret', type: 'refresh_token' })
     account.keptIdJag = { grant: { idJag: 'secret' }, expiresAt: 1, wantedBy: '' }
-    const { epoch } = account
+    const { epoch, refreshTokens } = account
     account.forget()
+    // By a flight that was under way.
+    refreshTokens.set('y', { token: 'secret', type: 'refresh_token' })
     expect(account.epoch).toBe(epoch + 1)
     expect(JSON.stringify([...account.refreshTokens, account.keptIdJag])).not.toContain('secret')
     expect(account.refusals.token).toBeUndefined()

@@ -100,6 +100,41 @@ describe('a token store shared by processes', () => {
     expect(kept?.value).not.toBe(old?.value)
   })
 
+  it('does not give a token back whose refusal is remembered, when that is over (G2)', async () => {
+    const store = memoryStore()
+    const sent: (string | null)[] = []
+    // The first token that there is never does.
+    const next = async (input: string, init?: RequestInit) => {
+      sent.push(new Headers(init?.headers).get('authorization'))
+      const isFirst = sent.at(-1) === null || sent.at(-1) === sent.find((token) => token !== null)
+      return isFirst ? new Response(null, { status: 401 }) : await acme.fetch(input, init)
+    }
+    const wrapped = createCrossAppAccess({ ...acme.optionsFor('alice'), store }).middleware(next)
+    expect((await wrapped(url)).status).toBe(401)
+    acme.clock.advance(1001)
+    expect((await wrapped(url)).status).toBe(200)
+    expect(acme.counts.grants).toBe(2)
+  })
+
+  it('is not believed when it gives what was kept under another key: it may be of another user (E0, G6)', async () => {
+    const store = memoryStore()
+    const { xaa: honest } = processOf({ store })
+    const alice = await honest.forSubject('alice', () => acme.idToken('alice')).getAccessToken(url)
+    const lying = { ...store, get: async () => [...store.entries.values()][0] }
+    const { xaa } = processOf({ store: lying })
+    const bob = await xaa.forSubject('bob', () => acme.idToken('bob')).getAccessToken(url)
+    expect(bob.value).not.toBe(alice.value)
+    expect(acme.counts.grants).toBe(2)
+  })
+
+  it('is believed when it keeps no more of a token than it needs', async () => {
+    const store = memoryStore()
+    const keepsLess: TokenStore = { ...store, set: (key, { key: _, ...token }) => store.set(key, token, '') }
+    await processOf({ store: keepsLess })(url)
+    await processOf({ store: keepsLess })(url)
+    expect(acme.counts.grants).toBe(1)
+  })
+
   it('takes no token that is about to expire', async () => {
     const store = memoryStore()
     await processOf({ store })(url)

@@ -165,7 +165,7 @@ export interface Acquired {
  * ```
  *
  * @returns The access token, where it came from, and with `reuseIdJag` the ID-JAG to keep.
- * @throws {@link CrossAppAccessError} with every code of the table in the README; the reason of `signal` when it aborts.
+ * @throws {@link CrossAppAccessError} with every code that the README lists; the reason of `signal` when it aborts.
  * @see [Enterprise-Managed Authorization](https://modelcontextprotocol.io/extensions/auth/enterprise-managed-authorization)
  */
 export async function acquire(given: AcquireRequest, context: AcquireContext): Promise<Acquired> {
@@ -202,7 +202,7 @@ async function obtain(
     try {
       const idJag = kept ?? (await exchange(subject, request, target, own))
       const grant = await redeem(idJag.grant, request, target, own)
-      // Only now: where no other scope does either, it was not to blame.
+      // Only now: if no other scope does either, it was not to blame.
       if (refusedScope !== '') own.onScopeRefused?.(refusedScope)
       return request.reuseIdJag === true ? { grant, target, keptIdJag: idJag } : { grant, target }
     } catch (error) {

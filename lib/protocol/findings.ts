@@ -89,7 +89,7 @@ export const findings = {
       'id_token_unavailable',
       timedOut
         ? 'Let getIdToken answer in less time than timeouts.acquireMs; if it asks below a configured resource through the wrapped fetch, it waits for itself: let it use the fetch below.'
-        : 'Sign the user in, and let getIdToken, of the options or of forSubject, give the ID token as a string, or { token, type }.',
+        : 'Sign the user in, and let getIdToken (of the options, or of forSubject) return the ID token as a string or { token, type }.',
       'user',
     ),
   noGetIdToken: (): Finding =>

@@ -14,7 +14,7 @@ export const refusalFindings = {
   sessionStore: (): Finding =>
     finding(
       'session_store',
-      'Wait and try again; if it stays, see to the store that processes share sessions in.',
+      'Wait and try again; if it stays, check the store in which processes share sessions.',
       'client',
     ),
   idTokenExpired: (): Finding =>

@@ -96,7 +96,7 @@ const reasons: readonly StatedReason[] = [
     said: /not active|expired|\bexp\b/i,
     place: 'authorization_server',
     advice: () =>
-      'Set the clocks of the identity provider and the authorization server right: by the clock of the latter the ID-JAG, which was issued a moment ago, is not valid any more.',
+      'Set the clocks of the identity provider and the authorization server right: by the clock of the authorization server the ID-JAG, issued a moment ago, is not valid any more.',
   },
   {
     id: 'id_jag_signature_refused',

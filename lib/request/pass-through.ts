@@ -24,7 +24,7 @@ export class PassThrough {
     return on401(origin, () =>
       warnOnce(
         'authorization_present',
-        `A request to ${label} carries an Authorization header of its own, which xaa-fetch leaves alone, and the server answered 401. Remove that header, or the client's own authProvider or API key.`,
+        `A request to ${label} carries an Authorization header of its own, which xaa-fetch does not replace, and the server answered 401. Remove that header, or the client's own authProvider or API key.`,
       ),
     )
   }

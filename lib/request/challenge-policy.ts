@@ -101,12 +101,13 @@ export class ChallengePolicy {
   }
 
   /**
-   * Forgets the refused token. One that never worked would be replaced by its like: that is remembered. One that works
-   * for other requests is forgotten as often as it may be replaced (G2).
+   * Forgets the refused token. A new one that never worked would be replaced by its like: that is remembered. One that works
+   * for other requests, or that another process has obtained, is forgotten as often as it may be replaced (G2).
    */
   #giveUp(token: CachedToken, reason: NoDemandReason | undefined): void {
     const isRepeated = reason === 'repeated'
-    if (isRepeated && !token.proven) this.#source.refuse(token, this.#request.number)
+    const isNew = !token.proven && !token.isShared
+    if (isRepeated && isNew) this.#source.refuse(token, this.#request.number)
     else if (reason === undefined || (isRepeated && this.#source.mayRenew(token)))
       this.#source.invalidate(token, this.#request.number)
   }

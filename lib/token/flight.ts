@@ -50,6 +50,8 @@ export class Flight implements FlightUnderWay {
   /** Sign-outs that came before (H8), in this process and in all. */
   readonly #ownSignOuts: number
   #epoch: number
+  /** Whether it ran the flow, and did not take what another process has obtained. */
+  #isOwn = false
   /** Whether it began with an ID-JAG or a refresh token that was kept (F8, F9). */
   #bringsTokens = false
   /** Fingerprint of the subject token in use. */
@@ -160,7 +162,13 @@ export class Flight implements FlightUnderWay {
           refused: scopeTokens(account.scopes.refused, scope).join(' '),
         }
       },
-      onTarget: (target, obtain) => this.#client.store.acquire(this.#storeRequest(target), obtain, signal),
+      onTarget: (target, obtain) => {
+        const obtainOwn = () => {
+          this.#isOwn = true
+          return obtain()
+        }
+        return this.#client.store.acquire(this.#storeRequest(target), obtainOwn, signal)
+      },
       pause: (retry, retryAfter) => this.#pause(retry, retryAfter, signal),
     }
   }
@@ -247,6 +255,7 @@ export class Flight implements FlightUnderWay {
       subject: this.#subject.name,
       resource: this.#plan.resource.index,
       epoch: this.#epoch,
+      isShared: !this.#isOwn,
       proven: false,
     }
   }

@@ -26,6 +26,8 @@ export interface CachedToken {
   readonly resource: number
   /** Sign-outs of its user there that came before it (H8). */
   readonly epoch: number
+  /** Whether another process has obtained it, and may have used it for long. */
+  readonly isShared: boolean
   /** Whether the MCP server has ever answered it with anything but a refusal. */
   proven: boolean
 }

@@ -61,6 +61,7 @@ function situation({
         subject: undefined,
         resource: resource.index,
         epoch: 0,
+        isShared: false,
         proven: false,
         ...members,
       }

@@ -8,7 +8,15 @@ const token = (members: Partial<CachedToken> = {}): CachedToken => {
   return {
     ...{ value, authorization: `Bearer ${value}`, tokenType: 'Bearer', id: `id-${value}` },
     ...{ expiresAt: Infinity, expiresAtMonotonic: Infinity, softWindow: 20, hardWindow: 10 },
-    ...{ scope: undefined, dpop: undefined, subject: undefined, resource: 0, epoch: 0, proven: false },
+    ...{
+      scope: undefined,
+      dpop: undefined,
+      subject: undefined,
+      resource: 0,
+      epoch: 0,
+      isShared: false,
+      proven: false,
+    },
     ...members,
   }
 }

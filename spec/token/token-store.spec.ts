@@ -66,6 +66,21 @@ describe('a token store shared by processes', () => {
     expect([...store.entries.values()].map((stored) => stored.value)).toEqual([value])
   })
 
+  it('obtains a token at the next request if its own and the newer one of another process are both over (G2)', async () => {
+    const store = memoryStore()
+    const first = processOf({ store })
+    const second = processOf({ store })
+    await first(url)
+    store.entries.clear()
+    await second(url)
+    acme.revokeTokens()
+    // One renewal a request (C1): it brings the newer one, which is over, too. That says nothing of new ones.
+    expect((await first(url)).status).toBe(401)
+    expect((await first(url)).status).toBe(200)
+    expect((await second(url)).status).toBe(200)
+    expect(acme.counts.grants).toBe(3)
+  })
+
   it('is not given a token that was refused, though a store still has it', async () => {
     const store = memoryStore()
     const wrapped = processOf({ store: { ...store, delete: async () => undefined } })

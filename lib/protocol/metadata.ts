@@ -1,4 +1,4 @@
-import { array, object, optional, pipe, string, transform, unknown } from 'zod/mini'
+import { array, custom, object, optional, pipe, transform, unknown } from 'zod/mini'
 import type { ZodMiniObject } from 'zod/mini'
 
 /** Members of protected-resource metadata (RFC 9728 §2) that the flow reads. */
@@ -27,7 +27,9 @@ export interface AuthorizationServerMetadata {
   readonly identity_chaining_requested_token_types_supported?: readonly string[] | undefined
 }
 
-const texts = array(string())
+/** Not `string()`, which brings 0.2 KB of formats along. */
+const text = custom<string>((value) => typeof value === 'string')
+const texts = array(text)
 
 /** A list of strings. A member of another kind is as good as absent, because such a member is only a hint (F4). */
 const hint = optional(
@@ -37,11 +39,11 @@ const hint = optional(
   ),
 )
 
-const protectedResource = object({ resource: string(), authorization_servers: hint, scopes_supported: hint })
+const protectedResource = object({ resource: text, authorization_servers: hint, scopes_supported: hint })
 
 const authorizationServer = object({
-  issuer: string(),
-  token_endpoint: string(),
+  issuer: text,
+  token_endpoint: text,
   token_endpoint_auth_methods_supported: hint,
   grant_types_supported: hint,
   authorization_grant_profiles_supported: hint,

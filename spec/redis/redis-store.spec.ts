@@ -558,6 +558,30 @@ describeWithRedis('redisStore on a real server', () => {
       expect(await a.get(key, account)).toMatchObject({ value: 'newer' })
     })
 
+    it('keeps an older token from being put back while another request learns of the sign-out (H8)', async () => {
+      const a = await processWith()
+      let release: (() => void) | undefined
+      let isHeld = false
+      const b = await processWith({
+        subscribe: undefined,
+        send: async (...command) => {
+          const reply = await client.send(...command)
+          if (isHeld && command[0] === 'MGET') await new Promise<void>((resolve) => (release = resolve))
+          return reply
+        },
+      })
+      await b.get(key, account)
+      await a.forget?.(account)
+      isHeld = true
+      const look = b.get(key, account)
+      await until(() => release !== undefined)
+      const older = b.set(key, tokenOf('older'), account)
+      isHeld = false
+      release?.()
+      await Promise.all([look, older])
+      expect(await a.get(key, account)).toBeUndefined()
+    })
+
     it('keeps a token from being put there by a process that has not looked since it started (H8)', async () => {
       const [a, late] = [await processWith(), await processWith({ subscribe: undefined })]
       await a.forget?.(account)

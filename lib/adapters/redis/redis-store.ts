@@ -73,8 +73,8 @@ class RedisStore implements TokenStore, SessionStore {
   /** Marks the notices of this store. */
   readonly #id = crypto.randomUUID()
   readonly #listeners = new Set<(account: string) => void>()
-  /** The generation that an account had when it was last seen, by the name of that generation. */
-  readonly #generations = new Map<string, string>()
+  /** By account: the generation that it had when it was last seen, by the name of that generation. */
+  readonly #generations = new Map<string, ReadonlyMap<string, string>>()
   /** Accounts that are being forgotten, or could not be. */
   readonly #forgetting = new Map<string, Promise<void>>()
   #tools: Promise<Tools> | undefined
@@ -106,6 +106,8 @@ class RedisStore implements TokenStore, SessionStore {
   }
 
   async set(key: string, token: StoredToken, account: string): Promise<void> {
+    // Before anything is waited for: what is learnt of a sign-out meanwhile is newer than the token (H8).
+    const seen = this.#generations.get(account)
     const { names, sealed } = await this.#open()
     await this.#settled(account)
     const { leftMs = token.expiresAt - Date.now(), ...kept } = token
@@ -113,7 +115,7 @@ class RedisStore implements TokenStore, SessionStore {
     if (!(left > 0)) return
     const { entry, place, generation, index } = await names[0].token(key, account)
     // An account that this process has not asked for may have been forgotten since the token was obtained.
-    const known = this.#generations.get(generation) ?? 'unknown'
+    const known = seen?.get(generation) ?? 'unknown'
     const value = await sealed.seal(place, { token: kept, generation: known === 'unknown' ? '' : known })
     const reply = await this.#commands.run(
       keepEntry,
@@ -173,7 +175,7 @@ class RedisStore implements TokenStore, SessionStore {
           [generation, index, ...entries],
           [next, String(generationMs), this.#notices.channel, notice],
         )
-        this.#remember(generation, next)
+        this.#remember(account, generation, next)
       }),
     )
   }
@@ -252,26 +254,27 @@ class RedisStore implements TokenStore, SessionStore {
 
   /** Notes which generation an account is in. Another than before: somebody has forgotten the account. */
   #note(account: string, name: string, current: string): void {
-    const before = this.#generations.get(name)
-    this.#remember(name, current)
+    const before = this.#generations.get(account)?.get(name)
+    this.#remember(account, name, current)
     // Nothing where there was something is a Redis that lost it, and no sign-out.
     if (before !== undefined && before !== current && current !== '') this.#tell(account)
   }
 
-  #remember(name: string, generation: string): void {
-    this.#generations.delete(name)
-    bounded(this.#generations, mostGenerations).set(name, generation)
+  #remember(account: string, name: string, generation: string): void {
+    const seen = new Map(this.#generations.get(account)).set(name, generation)
+    this.#generations.delete(account)
+    bounded(this.#generations, mostGenerations).set(account, seen)
   }
 
   async #hear(message: string): Promise<void> {
     const [by, notice = ''] = message.split(' ')
     if (by === this.#id) return
     try {
-      const { names, sealed } = await this.#open()
+      const { sealed } = await this.#open()
       const account = await sealed.open(noticePlace, notice)
       if (typeof account !== 'string') return
       // What is under way here began before; what begins from now on asks for the generation anew.
-      for (const each of names) this.#generations.delete((await each.account(account)).generation)
+      this.#generations.delete(account)
       this.#tell(account)
     } catch (error) {
       // Of somebody without a key. Nobody waits for it, and there is nothing to be done.

@@ -111,4 +111,26 @@ describe('headers (A4, B1)', () => {
     expect(hasHeader(readHeaders(foreign), 'dpop')).toBe(false)
     expect(copyOfHeaders(readHeaders(foreign))).toBeInstanceOf(Headers)
   })
+
+  it('of the platform are used as they are, and any others become such', () => {
+    const plain = new Headers({ a: '1' })
+    expect(readHeaders(plain)).toBe(plain)
+    class Derived extends Headers {}
+    const derived = new Derived({ a: '1' })
+    const own = Object.assign(new Headers({ authorization: 'x' }), { has: () => false })
+    for (const odd of [derived, own]) {
+      const read = readHeaders(odd)
+      expect(read).not.toBe(odd)
+      expect(Object.getPrototypeOf(read)).toBe(Headers.prototype)
+    }
+    expect(hasHeader(readHeaders(own), 'authorization')).toBe(true)
+  })
+
+  it.each([
+    ['URLSearchParams', new URLSearchParams({ Authorization: 'x' })],
+    ['FormData', Object.assign(new FormData(), {})],
+  ])('that are a %s are a list of pairs', (_, given) => {
+    if (given instanceof FormData) given.append('Authorization', 'x')
+    expect(readHeaders(given)).toEqual([['Authorization', 'x']])
+  })
 })

@@ -3,7 +3,14 @@ import type { CrossAppAccessOptions, ResourceOptions } from '../../lib/options/o
 import type { Target } from '../../lib/protocol/acquire.ts'
 import type { Demand } from '../../lib/protocol/challenge.ts'
 import type { LearnedScopes } from '../../lib/token/account.ts'
-import { expectedKey, tokenKey, wantedScope } from '../../lib/token/token-key.ts'
+import {
+  accountKey,
+  expectedKey,
+  flightKey,
+  subjectOf,
+  tokenKey,
+  wantedScope,
+} from '../../lib/token/token-key.ts'
 import type { KeyKnowledge } from '../../lib/token/token-key.ts'
 
 const url = 'https://mcp.example/mcp'
@@ -152,5 +159,52 @@ describe('the scope to ask for (R-05, R-07)', () => {
 
   it('keeps, with a step-up, what the metadata said if nothing else did', () => {
     expect(wanted(undefined, { described, scopes: {} }, step)).toBe('m1 m2 d')
+  })
+})
+
+describe('the key of a flight (E3, D3, D4)', () => {
+  it('is another as soon as another scope or authentication is wanted, and the same whatever the order of the scope', () => {
+    const different = [
+      flightKey(undefined, undefined),
+      flightKey('read', undefined),
+      flightKey('read write', undefined),
+      flightKey('read', {}),
+      flightKey('read', { acrValues: 'gold' }),
+      flightKey('read', { acrValues: 'silver' }),
+      flightKey('read', { maxAge: 0 }),
+      flightKey('read', { maxAge: 60 }),
+      flightKey('read', { acrValues: 'gold', maxAge: 60 }),
+    ]
+    expect(new Set(different).size).toBe(different.length)
+    expect(flightKey('write read', undefined)).toBe(flightKey('read write', undefined))
+  })
+})
+
+describe('the key of an account (H8, E0)', () => {
+  const { configuration, resource } = contextOf().first
+  const other = contextOf({ idp: { issuer: 'https://idp.example', clientId: 'other' } }).first
+  const elsewhere = contextOf({ idp: { issuer: 'https://idp2.example', clientId: 'at-idp' } }).first
+
+  it('is another for each subject, client, identity provider and resource', () => {
+    const different = [
+      accountKey(configuration, undefined, resource),
+      accountKey(configuration, '', resource),
+      accountKey(configuration, 'null', resource),
+      accountKey(configuration, 'alice', resource),
+      accountKey(configuration, 'bob', resource),
+      accountKey(configuration, 'alice', contextOf().second.resource),
+      accountKey(other.configuration, 'alice', resource),
+      accountKey(elsewhere.configuration, 'alice', resource),
+    ]
+    expect(new Set(different).size).toBe(different.length)
+  })
+
+  it('tells its subject to clients that it belongs to, and to no other', () => {
+    const key = accountKey(configuration, 'alice', resource)
+    expect(subjectOf(key, configuration, resource)).toBe('alice')
+    expect(subjectOf(accountKey(configuration, undefined, resource), configuration, resource)).toBeNull()
+    expect(subjectOf(key, other.configuration, resource)).toBeUndefined()
+    expect(subjectOf(key, elsewhere.configuration, resource)).toBeUndefined()
+    expect(subjectOf(key, configuration, contextOf().second.resource)).toBeUndefined()
   })
 })

@@ -161,6 +161,16 @@ describe('a session that processes share', () => {
     expect([shown().length, isTwice()]).toEqual([2, false])
   })
 
+  it('gives the ID token at once, though the store never takes the turn back (G6)', async () => {
+    const { a, store } = await fleet()
+    const exclusively = store.exclusively.bind(store)
+    store.exclusively = async (session, work) => {
+      await exclusively(session, work)
+      return await new Promise<never>(() => undefined)
+    }
+    expect(decodeJwt(await ask(a)).sub).toBe('alice')
+  })
+
   describe('whose rotated token cannot be written', () => {
     it('tells nobody of it, keeps it, and writes it before anything else', async () => {
       const { a, b, store, rotated } = await fleet()

@@ -316,12 +316,17 @@ export class SharedSession {
     let seen: string | undefined
     let failed: { readonly error: unknown } | undefined
     let isOver = false
+    // Who has a result does not wait until the store has taken the turn back.
+    let end: () => void = () => undefined
+    const worked = new Promise<void>((resolve) => (end = resolve))
     // Once, and not for a store that was left behind and comes back.
     const workOnce = (): Promise<string> => {
       if (isOver) return Promise.reject(new StoreFailure('the store gave no turn in time'))
       // The limit is one of the wait.
       deadline.clear()
-      return (outcome ??= work())
+      outcome ??= work()
+      outcome.then(end, end)
+      return outcome
     }
     const lookAndSee = async () => {
       try {
@@ -338,7 +343,7 @@ export class SharedSession {
         deadline.signal,
         lookAndSee,
       )
-      await abortable(turn, deadline.signal)
+      await abortable(Promise.race([turn, worked]), deadline.signal)
     } catch (error) {
       // A failure of the work is told below.
       if (outcome === undefined) {

@@ -135,15 +135,20 @@ export class SharedStore {
       // Who waits for another process is not held up by the store.
       return (seen ??= await this.#find(store, request, this.#patience()))
     }
+    // Who has a result does not wait until the store has taken the turn back (G6).
+    let end: () => void = () => undefined
+    const worked = new Promise<void>((resolve) => (end = resolve))
     // Once, whatever a store does that was left behind and comes back.
     const work = () => {
       countAnswer()
       heartbeat.stop()
-      return (outcome ??= this.#find(store, request, patience).then((found) => found ?? obtain()))
+      outcome ??= this.#find(store, request, patience).then((found) => found ?? obtain())
+      outcome.then(end, end)
+      return outcome
     }
     try {
       const turn = Promise.resolve(store.exclusively?.(key, work, signal, lookMeanwhile))
-      await abortable(abortable(turn, signal), heartbeat.signal)
+      await abortable(abortable(Promise.race([turn, worked]), signal), heartbeat.signal)
       this.#answered(report)
     } catch (error) {
       // A failure of the work itself is told by whoever waits for it, below; the end of the flight's time is no failure.

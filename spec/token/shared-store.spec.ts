@@ -291,6 +291,14 @@ describe('the work under the lock', () => {
     expect(sent).toEqual([])
   })
 
+  it('gives its token at once, though the store never takes the turn back (G6)', async () => {
+    const { fetch } = enterprise()
+    const store = storeWith({ exclusively: async (_, work) => (await work(), hang()) })
+    const xaa = processOf(fetch, { store })
+    expect(await xaa.getAccessToken(resource)).toMatchObject({ value: 'token-2' })
+    expect(xaa.failures()).toEqual([])
+  })
+
   it('that fails is told as it is, and not tried again without the store', async () => {
     const { sent, fetch } = enterprise()
     const refusing = (async (input: unknown) => {

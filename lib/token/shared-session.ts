@@ -1,6 +1,6 @@
 import { CrossAppAccessError } from '../errors.ts'
 import type { CrossAppAccessErrorCode } from '../errors.ts'
-import type { SessionStore } from '../options/session-store.ts'
+import type { SessionStore, StoredSession } from '../options/session-store.ts'
 import type { AnyFetch, ProtocolContext } from '../protocol/context.ts'
 import { abortable, failure, parseObject } from '../protocol/http.ts'
 import type { AuthorizationServerMetadata } from '../protocol/metadata.ts'
@@ -261,8 +261,9 @@ export class SharedSession {
   }
 
   async #read(): Promise<Stored | undefined> {
-    const stored = await this.#asked(() => this.#store.read(this.#name))
-    if (stored === undefined) return undefined
+    // Boundary: null is what many clients of databases give for nothing.
+    const stored: StoredSession | null | undefined = await this.#asked(() => this.#store.read(this.#name))
+    if (stored == null) return undefined
     const tokens = toTokens(parseObject(stored.value))
     if (tokens === undefined) throw new StoreFailure('what the store has of the session cannot be read')
     this.#note(tokens)
@@ -272,7 +273,9 @@ export class SharedSession {
   async #put(tokens: SessionTokens, version: string | undefined): Promise<string | undefined> {
     const condition = { version, expiresAt: Date.now() + sessionMs }
     const written = await this.#asked(() => this.#store.write(this.#name, JSON.stringify(tokens), condition))
-    if (written !== undefined) this.#note(tokens)
+    // Boundary: what is no version, such as null, says that nothing was written.
+    if (typeof written !== 'string') return undefined
+    this.#note(tokens)
     return written
   }
 

@@ -125,17 +125,20 @@ export class UserSession {
   /** Gives the old refresh token up only once the new one is safe. What failed to be saved is saved first next time. */
   async #save(): Promise<void> {
     const { onRotate } = this.#options
-    if (this.#unsaved === undefined) return
+    const unsaved = this.#unsaved
+    if (unsaved === undefined) return
     const deadline = startDeadline(requestMs)
     try {
-      await abortable(Promise.resolve(onRotate?.(this.#unsaved)), deadline.signal)
+      await abortable(Promise.resolve(onRotate?.(unsaved)), deadline.signal)
     } catch (error) {
       // Databases quote what they could not write.
-      throw copyOfCause(error, new Secrets().add(this.#unsaved, this.#refreshToken))
+      throw copyOfCause(error, new Secrets().add(unsaved, this.#refreshToken))
     } finally {
       deadline.clear()
     }
-    this.#refreshToken = this.#unsaved
+    // It may have been saved twice, by a refresh that was left behind, and there may be a newer one by now.
+    if (this.#unsaved !== unsaved) return
+    this.#refreshToken = unsaved
     this.#unsaved = undefined
   }
 

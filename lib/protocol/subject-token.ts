@@ -121,7 +121,7 @@ export async function askForSubjectToken(
   }
   // Boundary: `getIdToken` is the application's own code, and may give anything.
   const subject = typeof given === 'string' ? { token: given, type: 'id_token' } : given
-  const { token: written, type }: Partial<SubjectToken> = subject ?? {}
+  const { token: written, type }: Partial<SubjectToken> = subject ?? ownCopy({})
   // Files and variables end with a line end, which is no part of a token.
   const token = typeof written === 'string' ? written.trim() : ''
   if (token === '') throw unavailable('getIdToken gave no token', context)

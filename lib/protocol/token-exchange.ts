@@ -192,7 +192,7 @@ function meaningOf(refusal: Refusal, exchange: TokenRequest, context: ProtocolCo
   const { parameters, registration, server } = exchange
   const { error, error_description: description = '' } = refusal.oauthError
   const { audience, subject_token: token = '', subject_token_type: type } = parameters
-  const claims = type === subjectTokenType('id_token') ? readClaims(token) : {}
+  const claims = readClaims(type === subjectTokenType('id_token') ? token : '')
   // By the clock of the identity provider, which has decided.
   const now = Number.isNaN(refusal.answeredAt) ? (context.clock ?? systemClock).now() : refusal.answeredAt
   const isExpired = (expiryOf(claims) ?? Infinity) <= now

@@ -4,6 +4,7 @@ import type { SessionStore, StoredSession } from '../options/session-store.ts'
 import type { AnyFetch, ProtocolContext } from '../protocol/context.ts'
 import { abortable, failure, parseObject } from '../protocol/http.ts'
 import type { AuthorizationServerMetadata } from '../protocol/metadata.ts'
+import { ownCopy } from '../protocol/own-members.ts'
 import { refusalFindings } from '../protocol/refusal-findings.ts'
 import { startDeadline } from './deadline.ts'
 
@@ -44,6 +45,9 @@ interface Stored {
   readonly tokens: SessionTokens
   readonly version: string
 }
+
+/** No tokens. It inherits nothing (G7). */
+const nothing: Partial<SessionTokens> = ownCopy({})
 
 /** What is to take the place of a mark. */
 interface Pending {
@@ -123,7 +127,7 @@ export class SharedSession {
     context: ProtocolContext,
   ): string | undefined {
     context.secrets?.add(tokens?.refreshToken, tokens?.idToken)
-    const { idToken, refreshToken = '' } = tokens ?? {}
+    const { idToken, refreshToken = '' } = tokens ?? nothing
     if (idToken === undefined || idToken === before || !this.#steps.isUsable(idToken)) return undefined
     // A store that has gone back in time has nothing newer.
     if (this.#spent.has(refreshToken)) return undefined
@@ -178,7 +182,7 @@ export class SharedSession {
 
   /** @throws {@link CrossAppAccessError} if the refresh token was refused, or may have been used up (RFC 9700 §4.14). */
   #checkPresentable(tokens: SessionTokens | undefined, context: ProtocolContext): void {
-    const { refreshToken = '', presentedAt, refused, lost, steady } = tokens ?? {}
+    const { refreshToken = '', presentedAt, refused, lost, steady } = tokens ?? nothing
     const signIn = (why: string) => sessionFailure(context, 'login_required', why)
     if (refused === true) throw signIn('the identity provider has refused the refresh token')
     if (lost === true) throw signIn('the answer to the refresh token was lost: it may be used up')
@@ -382,7 +386,7 @@ function sessionFailure(
 
 // Boundary: what a store gives comes from outside of the process.
 function toTokens(value: Record<string, unknown> | undefined): SessionTokens | undefined {
-  const { refreshToken, idToken, presentedAt, mark, refused, lost, steady } = value ?? {}
+  const { refreshToken, idToken, presentedAt, mark, refused, lost, steady } = value ?? nothing
   if (typeof refreshToken !== 'string' || refreshToken === '') return undefined
   if (idToken !== undefined && typeof idToken !== 'string') return undefined
   return {

@@ -312,6 +312,21 @@ describe('the work under the lock', () => {
   })
 })
 
+describe('a store that tells of a sign-out', () => {
+  it.each(['', 'null', '5', '{}', 'alice', undefined])(
+    'breaks nothing if it names %j, which is no account (G6)',
+    async (account) => {
+      const { fetch } = enterprise()
+      let tell: (account: string) => void = () => undefined
+      const store = storeWith({ onForget: (listener) => ((tell = listener), () => undefined) })
+      const xaa = processOf(fetch, { store })
+      const { value } = await xaa.getAccessToken(resource)
+      expect(() => tell(account as string)).not.toThrow()
+      expect((await xaa.getAccessToken(resource)).value).toBe(value)
+    },
+  )
+})
+
 describe('clocks that differ', () => {
   const clockAhead = (ms: number) => ({
     now: () => Date.now() + ms,

@@ -4,7 +4,7 @@ import { systemClock } from './context.ts'
 import type { ProtocolContext } from './context.ts'
 import { findings } from './findings.ts'
 import { abortable, failure, isTimeout } from './http.ts'
-import { jwtExpiry } from './id-jag.ts'
+import { jwtExpiry } from './jwt.ts'
 import { ownCopy } from './own-members.ts'
 
 /** A token that proves the user's identity to the identity provider (RFC 8693 §2.1). */

@@ -195,7 +195,7 @@ async function obtain(
   own: AcquireContext & { secrets: Secrets },
 ): Promise<Acquired> {
   let target = discovered
-  const subject = new Subject(request, target, own)
+  const subject = new SubjectTokens(request, target, own)
   let kept = await stillUsable(request, target, own)
   let refusedScope = ''
   for (let attempt = 1; ; attempt++) {
@@ -318,7 +318,7 @@ async function trusted(
 }
 
 /** Step 3: the subject token, asked for once, and once more for each way in which it was not good enough. */
-class Subject {
+class SubjectTokens {
   readonly #request: AcquireRequest
   readonly #target: Target
   readonly #context: AcquireContext
@@ -400,7 +400,7 @@ class Subject {
 
 /** Step 4: the exchange, and a look at the ID-JAG before it is spent (F7). */
 async function exchange(
-  subject: Subject,
+  subject: SubjectTokens,
   request: AcquireRequest,
   target: Target,
   context: AcquireContext,

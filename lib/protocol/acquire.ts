@@ -5,7 +5,7 @@ import { hideRegistration, ownRegistration } from './client-authentication.ts'
 import { scopeTokens } from './challenge.ts'
 import { systemClock } from './context.ts'
 import type { ProtocolContext } from './context.ts'
-import { discoverAuthorizationServer, discoverProtectedResource } from './discovery.ts'
+import { discoverProtectedResource, metadataOf } from './discovery.ts'
 import type { AuthorizationServerMetadata, ProtectedResourceMetadata } from './metadata.ts'
 import { dpopThumbprint } from './dpop.ts'
 import type { DpopKey } from './dpop.ts'
@@ -280,11 +280,7 @@ const network: MetadataSource = {
     const { document } = await discoverProtectedResource(named, context)
     return document
   },
-  async server(registration, context) {
-    const { issuer, tokenEndpoint } = registration
-    if (tokenEndpoint !== undefined) return { issuer, token_endpoint: String(tokenEndpoint) }
-    return (await discoverAuthorizationServer(issuer, context)).document
-  },
+  server: metadataOf,
 }
 
 /** The first of `issuers` that this client is registered at, in their order. */

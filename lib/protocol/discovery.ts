@@ -9,6 +9,7 @@ import { readAuthorizationServer, readProtectedResource } from './metadata.ts'
 import type { AuthorizationServerMetadata, ProtectedResourceMetadata } from './metadata.ts'
 import { ownCopy } from './own-members.ts'
 import { Secrets } from './redaction.ts'
+import type { ServerRegistration } from './registration.ts'
 
 /** A document, where it was found, and how long it may be used. */
 export interface Discovered<T> {
@@ -129,6 +130,15 @@ export async function discoverAuthorizationServer(
     }
     return document
   })
+}
+
+/** The metadata of a server: what its registration says, or what it publishes. */
+export async function metadataOf(
+  { issuer, tokenEndpoint }: ServerRegistration,
+  context: ProtocolContext,
+): Promise<AuthorizationServerMetadata> {
+  if (tokenEndpoint !== undefined) return { issuer, token_endpoint: String(tokenEndpoint) }
+  return (await discoverAuthorizationServer(issuer, context)).document
 }
 
 /** Asks one place after the other. If none is usable, a mismatch decides, then an outage, then the first failure. */

@@ -58,7 +58,7 @@ export class UserSession {
     this.#shared = new SharedSession(store, name, refreshToken, {
       isUsable,
       isOfSameUser,
-      discover: (context) => tokenEndpointOf(idp, context),
+      discover: (context) => metadataOf(idp, context),
       present: (...all) => refreshIdToken(idp, ...all),
       rotated: async (newer) => {
         this.#unsaved = newer
@@ -118,8 +118,8 @@ export class UserSession {
 
   async #refreshAlone(context: ProtocolContext, keep: Keep): Promise<string> {
     const { idp } = this.#options
-    const server = await tokenEndpointOf(idp, context)
-    return await refreshIdToken(idp, server, this.#refreshToken, this.idToken, context, keep)
+    const server = await metadataOf(idp, context)
+    return await refreshIdToken(idp, server, this.#refreshToken, this.#idToken, context, keep)
   }
 
   /** Gives the old refresh token up only once the new one is safe. What failed to be saved is saved first next time. */
@@ -171,14 +171,6 @@ function refreshMeaning(error: string): Pick<Meaning, 'code' | 'explain'> {
     code: isUnsupported ? 'flow_unsupported' : 'policy_denied',
     explain: () => refusalFindings.refreshNotAllowed(error),
   }
-}
-
-async function tokenEndpointOf(
-  { issuer, tokenEndpoint }: ServerRegistration,
-  context: ProtocolContext,
-): Promise<AuthorizationServerMetadata> {
-  if (tokenEndpoint !== undefined) return { issuer, token_endpoint: String(tokenEndpoint) }
-  return (await discoverAuthorizationServer(issuer, context)).document
 }
 
 async function refreshIdToken(

@@ -245,6 +245,6 @@ function unsupported(issuer: string, server: AuthorizationServerMetadata): Meani
 }
 
 /** Whether a value is a list of objects, such as `authorization_details`. */
-export function isObjects(value: unknown): value is readonly object[] {
+function isObjects(value: unknown): value is readonly object[] {
   return Array.isArray(value) && value.every((entry) => typeof entry === 'object' && entry !== null)
 }

@@ -10,9 +10,11 @@ import { Heartbeat } from './heartbeat.ts'
 import { StoreHealth } from './store-health.ts'
 import { hardWindow } from './token-cache.ts'
 
+type Operation = 'get' | 'set' | 'delete' | 'lock' | 'forget'
+
 /** What the store did, as events tell it. */
 export type StoreNews =
-  | { type: 'store_failed'; operation: 'get' | 'set' | 'delete' | 'lock' | 'forget'; error: unknown }
+  | { type: 'store_failed'; operation: Operation; error: unknown }
   | { type: 'store_recovered' }
 
 /** Told of a store that failed, and of one that answers again. */
@@ -197,7 +199,7 @@ export class SharedStore {
 
   /** Asks the store, if it is worth it. A failure is reported, and is the same as no answer. */
   async #ask<T>(
-    operation: 'get' | 'set' | 'delete',
+    operation: Operation,
     report: StoreReport,
     ask: () => Promise<T>,
     patience: Patience,
@@ -209,7 +211,7 @@ export class SharedStore {
 
   /** Runs an operation for as long as there is patience, and reports how it went. */
   async #run<T>(
-    operation: 'get' | 'set' | 'delete' | 'forget',
+    operation: Operation,
     report: StoreReport,
     work: () => Promise<T>,
     patience: Patience,
@@ -255,11 +257,7 @@ export class SharedStore {
     if (this.#health.answered()) report({ type: 'store_recovered' })
   }
 
-  #failed(
-    operation: 'get' | 'set' | 'delete' | 'lock' | 'forget',
-    report: StoreReport,
-    error: unknown,
-  ): void {
+  #failed(operation: Operation, report: StoreReport, error: unknown): void {
     const { clock, backOff } = this.#configuration
     report({ type: 'store_failed', operation, error })
     // One entry that cannot be read says nothing about the store.

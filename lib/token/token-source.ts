@@ -31,8 +31,9 @@ const mostFlights = 8
 export class TokenSource {
   readonly client: Client
   readonly resource: ResourceConfiguration
+  /** What a hostile server may echo, and must never be quoted (G5). */
+  readonly secrets: () => string[]
   readonly #subject: Subject
-  readonly #secrets: () => string[]
   #account: Account | undefined
   /** The key of the token to use, and what it was composed of: it holds as long as those are the same objects. */
   #key:
@@ -41,12 +42,11 @@ export class TokenSource {
   /** The token that both clocks last called fresh, and that moment by the wall clock. */
   #seenFresh: { readonly token: CachedToken; readonly at: number } | undefined
 
-  /** `secrets` gives what must never be quoted (G5). */
   constructor(subject: Subject, resource: ResourceConfiguration, secrets: () => string[]) {
     this.client = subject.client
     this.resource = resource
+    this.secrets = secrets
     this.#subject = subject
-    this.#secrets = secrets
   }
 
   // ---- Giving tokens ------------------------------------------------------------------------------------------------
@@ -224,11 +224,6 @@ export class TokenSource {
 
   // ---- For those above ----------------------------------------------------------------------------------------------
 
-  /** What a hostile server may echo (G5). */
-  secrets(): string[] {
-    return this.#secrets()
-  }
-
   /** The tokens of this source that are in use, live or not. */
   tokens(): string[] {
     return [this.#cached()?.value, this.account.refusals.token?.value].filter((value) => value !== undefined)
@@ -341,7 +336,7 @@ export class TokenSource {
       account,
       key,
       scope,
-      secrets: this.#secrets(),
+      secrets: this.secrets(),
     })
     account.flights.set(key, flight)
     return flight

@@ -39,7 +39,7 @@ function isUsable(idToken: string): boolean {
 
 /** The tokens of one sign-in, kept alive without the user. */
 export class UserSession {
-  idToken: string | undefined
+  #idToken: string | undefined
   readonly #options: RefreshTokenOptions
   readonly #shared: SharedSession | undefined
   #refreshToken: string
@@ -69,7 +69,7 @@ export class UserSession {
 
   /** The ID token in memory, if it will do. A refresh makes no authentication stronger: the same token again says so. */
   held(reason: SubjectTokenReason): string | undefined {
-    const { idToken } = this
+    const idToken = this.#idToken
     if (idToken === undefined || reason === 'step_up') return idToken
     return reason === 'initial' && isUsable(idToken) ? idToken : undefined
   }
@@ -94,7 +94,7 @@ export class UserSession {
     const { idp, fetch } = this.#options
     const context = guarded({
       fetch: fetch ?? globalThis.fetch,
-      secrets: new Secrets().add(this.#refreshToken, this.idToken),
+      secrets: new Secrets().add(this.#refreshToken, this.#idToken),
       deadline: () => startDeadline(requestMs),
     })
     hideRegistration(context.secrets, idp)
@@ -105,10 +105,10 @@ export class UserSession {
       await this.#save()
     }
     try {
-      const idToken = await (this.#shared?.refresh(this.idToken, context) ??
+      const idToken = await (this.#shared?.refresh(this.#idToken, context) ??
         this.#refreshAlone(context, keep))
       // It may have been left behind, and what it brings is older than what there is.
-      if (this.#startedAt === startedAt) this.idToken = idToken
+      if (this.#startedAt === startedAt) this.#idToken = idToken
       return idToken
     } catch (error) {
       if (error instanceof CrossAppAccessError) this.#remember(error)

@@ -71,7 +71,8 @@ const unknownLifetime = 300_000
  * ```
  *
  * @throws {@link CrossAppAccessError} `grant_rejected`, `login_required`, `step_up_required`, `interaction_required`,
- *   `policy_denied`, `client_rejected`, `flow_unsupported`, `invalid_response`, `insecure_url`, `temporarily_unavailable`.
+ *   `policy_denied`, `client_rejected`, `flow_unsupported`, `discovery_failed` if the token endpoint does not exist,
+ *   `invalid_response`, `insecure_url`, `temporarily_unavailable`; the reason of `signal` when it aborts.
  * @see [RFC 7523 §2.1](https://www.rfc-editor.org/rfc/rfc7523#section-2.1)
  */
 export async function requestAccessToken(

@@ -84,7 +84,8 @@ export interface IdJagGrant {
  * ```
  *
  * @throws {@link CrossAppAccessError} `login_required`, `step_up_required`, `interaction_required`, `policy_denied`, `flow_unsupported`,
- *   `client_rejected`, `invalid_response`, `insecure_url`, `temporarily_unavailable`.
+ *   `client_rejected`, `discovery_failed` if the token endpoint does not exist, `invalid_response`, `insecure_url`,
+ *   `temporarily_unavailable`; the reason of `signal` when it aborts.
  * @see [RFC 8693 §2](https://www.rfc-editor.org/rfc/rfc8693#section-2)
  */
 export async function requestIdJag(

@@ -27,9 +27,9 @@ const noticePlace = 'notice'
  * Valkey) and the same keys share tokens and sessions, and obtain each token once.
  *
  * Values are encrypted and names are keyed digests: what is in Redis tells no token, user, client id or URL. No entry
- * outlives its token. An entry that was altered or copied, or that none of the keys can read, counts as missing and is
- * reported by the event `store_failed`. Each command has a third of `leaseMs` to be answered. Nothing is sent before the
- * store is used.
+ * outlives its token. A token's entry that was altered or copied, or that none of the keys can read, counts as missing and
+ * is reported by the event `store_failed`. A session's is `temporarily_unavailable`: its refresh token may be used up. Each
+ * command has a third of `leaseMs` to be answered. No command is sent before the store is asked for something.
  *
  * It does not connect, reconnect or close: the client is the application's. Whoever can write to Redis can remove entries
  * and put older ones back, and nothing else.

@@ -215,7 +215,7 @@ function isUnacceptable(text: string, secrets: Secrets): boolean {
 }
 
 /**
- * The scope that a server names, or nothing where it is too long or holds a secret: it is passed on to other servers,
+ * The scope that a server names, or nothing if it is too long or holds a secret: it is passed on to other servers,
  * remembered for other users, and shown in events.
  */
 export function acceptableScope(scope: string | undefined, secrets: Secrets): string | undefined {

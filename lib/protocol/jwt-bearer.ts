@@ -56,7 +56,7 @@ const unknownLifetime = 300_000
 /**
  * Redeems an ID-JAG for an access token.
  *
- * The token is good for a header: non-empty, of visible characters, `Bearer`, or `DPoP` where a key was given. It is not
+ * The token is good for a header: non-empty, of visible characters, `Bearer`, or `DPoP` if a key was given. It is not
  * tried out, and an ID-JAG is not looked at here: see {@link inspectIdJag}.
  *
  * @example

@@ -21,7 +21,7 @@ import { hardWindow, renewalWindow } from './token-cache.ts'
 import type { CachedToken } from './token-cache.ts'
 import { accountKey, tokenKey, withoutTokens } from './token-key.ts'
 
-/** Failures remembered for one account: more kinds of demand than this are not told apart. */
+/** Failures remembered for one account, by what was wanted. The oldest makes way for another. */
 const mostGates = 8
 
 /** What a flight is for. */

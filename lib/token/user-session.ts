@@ -23,13 +23,13 @@ const renewalMargin = 60_000
 const requestMs = 10_000
 /** A refresh that has not settled after so many milliseconds is left behind: some platforms freeze what runs. */
 const overdueMs = 60_000
-/** Seconds for which a failure is remembered: where the server decided, and where it may pass. */
+/** Seconds for which a failure is remembered: one that the server decided on, and one that may pass. */
 const terminalPause = 30
 const transientPause = 1
 /** A server that asks for more than a day is not believed. */
 const longestPause = 86_400
 
-/** Is given what came beside an answer's success before anything else is looked at. */
+/** Keeps the tokens of a good answer. Called before anything is found missing in it. */
 type Keep = (refreshToken: string | undefined, idToken: string | undefined) => Promise<void>
 
 /** Whether an ID token has a minute left, or tells nothing of its end. */

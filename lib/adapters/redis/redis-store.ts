@@ -97,7 +97,7 @@ class RedisStore implements TokenStore, SessionStore {
       const [value, current = ''] = textsIn(await this.#commands.send(['MGET', entry, generation]))
       this.#note(account, generation, current)
       if (value === undefined) continue
-      // What seals has this shape; the core checks the token like a server's answer (G6).
+      // Whoever has the keys writes it in this shape; the core checks the token like a server's answer (G6).
       const kept = (await sealed.open(place, value)) as { token: StoredToken; generation: string }
       if (current !== '' && kept.generation !== current) continue
       return withWhatIsLeft(kept.token, numberIn(await this.#commands.send(['PTTL', entry])))
@@ -254,7 +254,7 @@ class RedisStore implements TokenStore, SessionStore {
   #note(account: string, name: string, current: string): void {
     const before = this.#generations.get(name)
     this.#remember(name, current)
-    // Nothing where there was something is a Redis that lost it, and no sign-out.
+    // If there is nothing any more, Redis has lost it: that is no sign-out.
     if (before !== undefined && before !== current && current !== '') this.#tell(account)
   }
 

@@ -6,7 +6,7 @@ import { scopeTokens } from '../protocol/challenge.ts'
 import type { DpopKey } from '../protocol/dpop.ts'
 import { wait } from '../protocol/context.ts'
 import type { AccessTokenGrant } from '../protocol/jwt-bearer.ts'
-import { Secrets, copyOfCause } from '../protocol/redaction.ts'
+import { Secrets } from '../protocol/redaction.ts'
 import { isOfApplication } from '../protocol/subject-token.ts'
 import type { Account, FlightUnderWay } from './account.ts'
 import type { Client } from './client.ts'
@@ -192,10 +192,8 @@ export class Flight implements FlightUnderWay {
           return isNewer
         }
       },
-      report: (news) =>
-        this.#emit(
-          news.type === 'store_failed' ? { ...news, error: copyOfCause(news.error, this.#secrets) } : news,
-        ),
+      secrets: this.#secrets,
+      report: (news) => this.#emit(news),
     }
   }
 

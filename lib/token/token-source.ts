@@ -3,7 +3,6 @@ import { scopeTokens } from '../protocol/challenge.ts'
 import type { Demand } from '../protocol/challenge.ts'
 import { longestMs, systemClock } from '../protocol/context.ts'
 import { abortable } from '../protocol/http.ts'
-import { Secrets, copyOfCause } from '../protocol/redaction.ts'
 import type { Account, FlightUnderWay, LearnedScopes } from './account.ts'
 import type { Client } from './client.ts'
 import { Flight } from './flight.ts'
@@ -11,7 +10,6 @@ import { authenticationIn } from './need.ts'
 import type { Need } from './need.ts'
 import type { RequestContext } from './request-context.ts'
 import type { PartialEvent, Subject } from './subject.ts'
-import type { StoreNews } from './shared-store.ts'
 import { freshness } from './token-cache.ts'
 import type { CachedToken } from './token-cache.ts'
 import { accountKey, expectedKey, flightKey, wantedScope, withoutTokens } from './token-key.ts'
@@ -214,7 +212,7 @@ export class TokenSource {
   /** Sign-out (H8): forgets this user's tokens here. What is being obtained right now is not kept. */
   forget(): void {
     this.account.signOut()
-    const isForgotten = this.client.store.forget(this.#accountKey, (news) => this.#report(news))
+    const isForgotten = this.client.store.forget(this.#accountKey, (news) => this.emit(news))
     const owner = { subject: this.#subject.name, resource: this.resource.index }
     for (const [key, token] of this.client.cache.removeOf(owner)) {
       if (!isForgotten) this.#deleteFromStore(key, token)
@@ -371,17 +369,11 @@ export class TokenSource {
   }
 
   #deleteFromStore(key: string, token: CachedToken, request?: number): void {
-    this.client.store.delete(key, this.#accountKey, token, (news) => this.#report(news, request))
+    this.client.store.delete(key, this.#accountKey, token, (news) => this.emit(news, request))
   }
 
   get #accountKey(): string {
     return accountKey(this.client.configuration, this.#subject.name, this.resource)
-  }
-
-  #report(news: StoreNews, request?: number): void {
-    const event =
-      news.type === 'store_failed' ? { ...news, error: copyOfCause(news.error, new Secrets()) } : news
-    this.emit(event, request)
   }
 
   #monotonic(): number {

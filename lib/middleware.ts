@@ -3,6 +3,7 @@ import { ChallengePolicy } from './request/challenge-policy.ts'
 import { copyOfInit, effectiveHeaders, isIterator } from './request/fetch-input.ts'
 import type { Init } from './request/fetch-input.ts'
 import { FetchRequest } from './request/fetch-request.ts'
+import type { AnyArgumentsFetch } from './request/fetch-request.ts'
 import { imitate } from './fetch-middleware.ts'
 import type { FetchMiddleware } from './fetch-middleware.ts'
 import { hasHeader } from './request/headers.ts'
@@ -12,9 +13,6 @@ import { ResourceLocator } from './request/resource-locator.ts'
 import { missing } from './token/need.ts'
 import type { TokenSource } from './token/token-source.ts'
 import type { Users } from './token/users.ts'
-
-/** A fetch that takes whatever its callers hand over. */
-type Fetch = (...args: unknown[]) => Promise<unknown>
 
 const behind = new WeakMap<FetchMiddleware, Users>()
 
@@ -30,7 +28,7 @@ export function createMiddleware(users: Users): FetchMiddleware {
   const locator = new ResourceLocator(client.configuration)
   const passThrough = new PassThrough(users)
   const middleware: FetchMiddleware = (next) => {
-    const fetch: Fetch = next
+    const fetch: AnyArgumentsFetch = next
     return imitate(next, (...args: [input: unknown, init?: Init, ...rest: unknown[]]) => {
       // No async function: with a token in memory `next` is called in the caller's own tick (B3).
       try {
@@ -48,7 +46,7 @@ export function createMiddleware(users: Users): FetchMiddleware {
         const source = users.current().of(location.resource)
         const number = client.nextRequest()
         // Some clients pass a third argument.
-        const send: Fetch = args.length < 3 ? fetch : (...sent) => fetch(...sent, ...args.slice(2))
+        const send: AnyArgumentsFetch = args.length < 3 ? fetch : (...sent) => fetch(...sent, ...args.slice(2))
         const call = { fetch: send, input, init: own, headers, url: location.url, number }
         return deliver(source, new FetchRequest(call, client.configuration))
       } catch (error) {

@@ -200,6 +200,30 @@ describe('idTokenFromRefreshToken', () => {
     expect(rotated).toEqual([])
   })
 
+  it('keeps the newest refresh token if an earlier one is saved late, by a refresh that was left behind (E4)', async () => {
+    const saves: (() => void)[] = []
+    const onRotate = () =>
+      saves.length < 3 ? new Promise<void>((resolve) => saves.push(resolve)) : undefined
+    const saving = async (count: number) => {
+      while (saves.length < count) await new Promise(setImmediate)
+    }
+    const getIdToken = idTokenFromRefreshToken(await signedIn({ onRotate }))
+    const frozen = ask(getIdToken)
+    await saving(1)
+    advance(61_000)
+    const next = ask(getIdToken)
+    await saving(2)
+    // The next one has saved the first token, presented it, and is saving the second.
+    saves[1]?.()
+    await saving(3)
+    saves[0]?.()
+    await frozen
+    saves[2]?.()
+    await next
+    expect(decodeJwt(await ask(getIdToken, 'rejected')).sub).toBe('alice')
+    expect(new Set(shown()).size).toBe(3)
+  })
+
   it('says when the user has to sign in again, and does not ask again for a while', async () => {
     const options = await signedIn()
     const getIdToken = idTokenFromRefreshToken({ ...options, refreshToken: 'not a refresh token' })

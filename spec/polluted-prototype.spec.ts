@@ -1,5 +1,5 @@
 import { createCrossAppAccess, idTokenFromRefreshToken } from '../lib/index.ts'
-import type { CrossAppAccess, CrossAppAccessOptions } from '../lib/index.ts'
+import type { CrossAppAccess, CrossAppAccessOptions, StoredSession } from '../lib/index.ts'
 import { acquire } from '../lib/protocol/index.ts'
 
 // Another dependency has been tricked into writing to Object.prototype. What it put there is nobody's option, and no part of
@@ -23,6 +23,8 @@ class World {
   /** What the MCP server says to the first token. */
   challenge: { status: number; says: string } | undefined
   refusal: object | undefined
+  /** What the identity provider says to an exchange. */
+  rejection: object | undefined
 
   readonly back = (url: string, init: RequestInit): Promise<Response> => {
     const headers = JSON.stringify(init.headers)
@@ -46,7 +48,12 @@ class World {
     if (pathname.includes('.well-known')) return { issuer: origin, token_endpoint: `${origin}/token` }
     if (body.includes('grant_type=refresh_token')) return { id_token: 'id-token' }
     if (origin === idp.issuer)
-      return { access_token: idJag, issued_token_type: 'urn:ietf:params:oauth:token-type:id-jag' }
+      return (
+        this.rejection ?? {
+          access_token: idJag,
+          issued_token_type: 'urn:ietf:params:oauth:token-type:id-jag',
+        }
+      )
     return this.refusal ?? { access_token: 'access-token', token_type: 'Bearer', expires_in: 3600 }
   }
 }
@@ -116,6 +123,28 @@ const scenarios: Record<string, Scenario> = {
     const getIdToken = idTokenFromRefreshToken({ idp, refreshToken: 'refresh-token', fetch: world.back })
     await call(world, accessTo(world, { getIdToken }))
   },
+  'while a session is shared by processes': async (world, pollute) => {
+    pollute()
+    const sessions = new Map<string, StoredSession>()
+    const store = {
+      read: (session: string) => Promise.resolve(sessions.get(session)),
+      write: (session: string, value: string) => {
+        sessions.set(session, { value, version: value })
+        return Promise.resolve(value)
+      },
+      exclusively: <T>(_: string, work: () => Promise<T>) => work(),
+    }
+    const { back: fetch } = world
+    const getIdToken = idTokenFromRefreshToken({ idp, refreshToken: 'first', session: 's', store, fetch })
+    await call(world, accessTo(world, { getIdToken }))
+  },
+  'while a refresh token is refused': async (world, pollute) => {
+    world.rejection = { error: 'invalid_grant' }
+    const getIdToken = () => ({ token: 'refresh-token', type: 'refresh_token' })
+    const xaa = accessTo(world, { getIdToken })
+    pollute()
+    await call(world, xaa)
+  },
   'for who uses the steps of the flow': async (world, pollute) => {
     pollute()
     const request = {
@@ -157,6 +186,9 @@ const polluted: Record<string, unknown> = {
   subject: () => 'evil',
   store: { get: () => undefined },
   session: 'evil',
+  idToken: 'evil',
+  refreshToken: 'evil',
+  lost: true,
   resourceMetadata: '/evil',
   resource_metadata: '/evil',
   metadataUrl: '/evil',
@@ -212,3 +244,18 @@ describe.each(Object.entries(scenarios))(
     })
   },
 )
+
+it('what is on Object.prototype signs nobody in if nobody is (G7)', async () => {
+  const world = new World()
+  const xaa = accessTo(world, { getIdToken: () => undefined })
+  const evilToken = { token: 'evil', type: 'id_token' }
+  try {
+    for (const [name, value] of Object.entries(evilToken))
+      Object.defineProperty(Object.prototype, name, { value, configurable: true })
+    await call(world, xaa)
+  } finally {
+    for (const name of Object.keys(evilToken)) Reflect.deleteProperty(Object.prototype, name)
+  }
+  expect(world.sent.join()).toContain('id_token_unavailable')
+  expect(world.sent.join()).not.toContain('evil')
+})

@@ -161,6 +161,38 @@ describe('a session that processes share', () => {
     expect([shown().length, isTwice()]).toEqual([2, false])
   })
 
+  it('gives the ID token at once, though the store never takes the turn back (G6)', async () => {
+    const { a, store } = await fleet()
+    const exclusively = store.exclusively.bind(store)
+    store.exclusively = async (session, work) => {
+      await exclusively(session, work)
+      return await new Promise<never>(() => undefined)
+    }
+    expect(decodeJwt(await ask(a)).sub).toBe('alice')
+  })
+
+  describe('in a store whose client gives null for nothing (G6)', () => {
+    const nothing = null as unknown as undefined
+
+    it('begins if there is none', async () => {
+      const { a, store } = await fleet()
+      const read = store.read.bind(store)
+      store.read = async (session) => (await read(session)) ?? nothing
+      expect(decodeJwt(await ask(a)).sub).toBe('alice')
+    })
+
+    it('presents nothing if somebody else has written it meanwhile', async () => {
+      const { a, store } = await fleet()
+      const write = store.write.bind(store)
+      store.write = async (session, value, condition) => {
+        store.entries.set(session, { value: JSON.stringify({ refreshToken: 'theirs' }), version: 'theirs' })
+        return (await write(session, value, condition)) ?? nothing
+      }
+      expect(await caught(ask(a))).toMatchObject({ code: 'temporarily_unavailable' })
+      expect(shown()).toEqual([])
+    })
+  })
+
   describe('whose rotated token cannot be written', () => {
     it('tells nobody of it, keeps it, and writes it before anything else', async () => {
       const { a, b, store, rotated } = await fleet()

@@ -1,5 +1,6 @@
 import * as z from 'zod/mini'
 import type { $ZodIssue, $ZodRawIssue, ParsePayload } from 'zod/v4/core'
+import { longestMs } from '../protocol/context.ts'
 import { isSecureUrl } from '../protocol/http.ts'
 import { ownCopy } from '../protocol/own-members.ts'
 
@@ -229,9 +230,6 @@ export const oneOf = <const T extends string>(...values: readonly T[]): Schema<T
     `must be ${values.map((value) => JSON.stringify(value)).join(' or ')}`,
   )
 
-/** The longest time that a timer can take: 24 days (E4). */
-export const longestMs: number = 2 ** 31 - 1
-
 const isPositive = (value: unknown): boolean =>
   typeof value === 'number' && Number.isFinite(value) && value > 0
 
@@ -266,7 +264,7 @@ export const methods = <T>(...names: string[]): Schema<T> =>
   )
 
 /** A string without white space around it. */
-export function isTrimmed(value: string): boolean {
+function isTrimmed(value: string): boolean {
   return value === value.trim()
 }
 

@@ -30,7 +30,7 @@ function resultOf<T>(schema: Schema<T>, options: unknown): util.SafeParseResult<
 }
 
 /** One line for each issue: the path, and what is wrong there. Messages are ours; no part of a value is in them. */
-export function problemsIn(issues: readonly $ZodIssue[]): string[] {
+function problemsIn(issues: readonly $ZodIssue[]): string[] {
   return issues.map((issue) => `${pathOf(issue.path)}: ${messageOf(issue)}`)
 }
 

@@ -106,6 +106,6 @@ export function covers({ path }: Pick<ResourceConfiguration, 'path'>, pathname: 
 }
 
 /** Whether a path hides a separator or dots, encoded or before a parameter (`..;`). */
-export function hasHiddenSegments(path: string): boolean {
+function hasHiddenSegments(path: string): boolean {
   return /%(?:2f|5c|2e)|\.\.(?:;|%3b)|\/\.(?:;|%3b)/i.test(path)
 }

@@ -5,7 +5,7 @@ import { hideRegistration, ownRegistration } from './client-authentication.ts'
 import { scopeTokens } from './challenge.ts'
 import { systemClock } from './context.ts'
 import type { ProtocolContext } from './context.ts'
-import { discoverAuthorizationServer, discoverProtectedResource } from './discovery.ts'
+import { discoverProtectedResource, metadataOf } from './discovery.ts'
 import type { AuthorizationServerMetadata, ProtectedResourceMetadata } from './metadata.ts'
 import { dpopThumbprint } from './dpop.ts'
 import type { DpopKey } from './dpop.ts'
@@ -195,7 +195,7 @@ async function obtain(
   own: AcquireContext & { secrets: Secrets },
 ): Promise<Acquired> {
   let target = discovered
-  const subject = new Subject(request, target, own)
+  const subject = new SubjectTokens(request, target, own)
   let kept = await stillUsable(request, target, own)
   let refusedScope = ''
   for (let attempt = 1; ; attempt++) {
@@ -280,11 +280,7 @@ const network: MetadataSource = {
     const { document } = await discoverProtectedResource(named, context)
     return document
   },
-  async server(registration, context) {
-    const { issuer, tokenEndpoint } = registration
-    if (tokenEndpoint !== undefined) return { issuer, token_endpoint: String(tokenEndpoint) }
-    return (await discoverAuthorizationServer(issuer, context)).document
-  },
+  server: metadataOf,
 }
 
 /** The first of `issuers` that this client is registered at, in their order. */
@@ -318,7 +314,7 @@ async function trusted(
 }
 
 /** Step 3: the subject token, asked for once, and once more for each way in which it was not good enough. */
-class Subject {
+class SubjectTokens {
   readonly #request: AcquireRequest
   readonly #target: Target
   readonly #context: AcquireContext
@@ -400,7 +396,7 @@ class Subject {
 
 /** Step 4: the exchange, and a look at the ID-JAG before it is spent (F7). */
 async function exchange(
-  subject: Subject,
+  subject: SubjectTokens,
   request: AcquireRequest,
   target: Target,
   context: AcquireContext,

@@ -118,7 +118,9 @@ export type Demand =
  * errors ask for something else: `insufficient_scope`, `insufficient_user_authentication` and `use_dpop_nonce`. A `403`
  * asks for a token with `invalid_token`, and for a wider scope with `insufficient_scope` or if it names a scope and no
  * error. Basic or Negotiate alone, and other statuses, ask for nothing.
- * A parameter that holds one of `secrets`, such as the token that the answer speaks of, is as good as none.
+ *
+ * `header` is the value of `WWW-Authenticate`, and `dpop` says whether challenges of `DPoP` count. A parameter that holds
+ * one of `secrets`, such as the token that the answer speaks of, is as good as none.
  *
  * @example
  * ```ts
@@ -213,7 +215,7 @@ function isUnacceptable(text: string, secrets: Secrets): boolean {
 }
 
 /**
- * The scope that a server names, or nothing where it is too long or holds a secret: it is passed on to other servers,
+ * The scope that a server names, or nothing if it is too long or holds a secret: it is passed on to other servers,
  * remembered for other users, and shown in events.
  */
 export function acceptableScope(scope: string | undefined, secrets: Secrets): string | undefined {

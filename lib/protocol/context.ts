@@ -16,6 +16,9 @@ export interface Clock {
   monotonic(): number
 }
 
+/** The longest time that a timer can take, in milliseconds: 24 days (E4). */
+export const longestMs: number = 2 ** 31 - 1
+
 /** What a clock may have besides: how to wait for a retry. A symbol, so that no clock has it by accident. */
 export const wait: unique symbol = Symbol.for('xaa-fetch.wait')
 

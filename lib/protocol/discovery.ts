@@ -9,6 +9,7 @@ import { readAuthorizationServer, readProtectedResource } from './metadata.ts'
 import type { AuthorizationServerMetadata, ProtectedResourceMetadata } from './metadata.ts'
 import { ownCopy } from './own-members.ts'
 import { Secrets } from './redaction.ts'
+import type { ServerRegistration } from './registration.ts'
 
 /** A document, where it was found, and how long it may be used. */
 export interface Discovered<T> {
@@ -23,6 +24,7 @@ export interface Discovered<T> {
 /**
  * Where the metadata of a protected resource may be, in the order in which to ask.
  *
+ * @throws `TypeError` if the identifier of the resource is no URL.
  * @see [RFC 9728 §3.1](https://www.rfc-editor.org/rfc/rfc9728#section-3.1)
  */
 export function protectedResourceMetadataUrls(resource: string): string[] {
@@ -36,6 +38,7 @@ export function protectedResourceMetadataUrls(resource: string): string[] {
 /**
  * Where the metadata of an authorization server or OpenID provider may be, in the order in which to ask.
  *
+ * @throws `TypeError` if the issuer is no URL.
  * @see [RFC 8414 §3.1](https://www.rfc-editor.org/rfc/rfc8414#section-3.1)
  */
 export function authorizationServerMetadataUrls(issuer: string): string[] {
@@ -62,7 +65,8 @@ export function authorizationServerMetadataUrls(issuer: string): string[] {
  * console.log(document.authorization_servers)
  * ```
  *
- * @throws {@link CrossAppAccessError} `metadata_mismatch`, `discovery_failed` or `temporarily_unavailable`.
+ * @throws {@link CrossAppAccessError} `metadata_mismatch`, `discovery_failed` or `temporarily_unavailable`; the reason of
+ *   `signal` when it aborts.
  * @see [RFC 9728 §3.3](https://www.rfc-editor.org/rfc/rfc9728#section-3.3)
  */
 export async function discoverProtectedResource(
@@ -98,7 +102,7 @@ export async function discoverProtectedResource(
  * ```
  *
  * @throws {@link CrossAppAccessError} `metadata_mismatch`, `insecure_url`, `discovery_failed` or
- *   `temporarily_unavailable`.
+ *   `temporarily_unavailable`; the reason of `signal` when it aborts.
  * @see [RFC 8414 §3.3](https://www.rfc-editor.org/rfc/rfc8414#section-3.3)
  */
 export async function discoverAuthorizationServer(
@@ -129,6 +133,15 @@ export async function discoverAuthorizationServer(
     }
     return document
   })
+}
+
+/** The metadata of a server: what its registration says, or what it publishes. */
+export async function metadataOf(
+  { issuer, tokenEndpoint }: ServerRegistration,
+  context: ProtocolContext,
+): Promise<AuthorizationServerMetadata> {
+  if (tokenEndpoint !== undefined) return { issuer, token_endpoint: String(tokenEndpoint) }
+  return (await discoverAuthorizationServer(issuer, context)).document
 }
 
 /** Asks one place after the other. If none is usable, a mismatch decides, then an outage, then the first failure. */

@@ -237,7 +237,7 @@ function startWaiting(signal: AbortSignal): Waiters {
   return waiters
 }
 
-/** The body as text, or nothing where it is larger than 1 MiB. */
+/** The body as text, or nothing if it is larger than 1 MiB. */
 async function readText(response: Response, signal: AbortSignal | undefined): Promise<string | undefined> {
   // Boundary: a fetch of another make may give a body without a reader, or show none: it is measured afterwards.
   const body = response.body as Partial<ReadableStream<Uint8Array>> | null | undefined

@@ -108,21 +108,3 @@ function confirmation(claims: JWTPayload): string | undefined {
   const { jkt } = ownCopy(typeof cnf === 'object' && cnf !== null ? cnf : {})
   return typeof jkt === 'string' ? jkt : undefined
 }
-
-/** The claims of a JWT, not verified. Gives no claims for a token that cannot be read without a key. */
-export function readClaims(token: string): JWTPayload {
-  return readJwt(token)?.claims ?? ownCopy({})
-}
-
-/**
- * The expiry of a JWT, in milliseconds since the epoch and not verified. Gives nothing for a token without one, or that
- * cannot be read without a key.
- */
-export function jwtExpiry(token: string): number | undefined {
-  return expiryOf(readClaims(token))
-}
-
-/** The expiry in claims, in milliseconds since the epoch, if there is one. */
-export function expiryOf({ exp }: JWTPayload): number | undefined {
-  return typeof exp === 'number' && Number.isFinite(exp) ? exp * 1000 : undefined
-}

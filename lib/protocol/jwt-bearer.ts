@@ -4,7 +4,7 @@ import type { ProtocolContext } from './context.ts'
 import type { AuthorizationServerMetadata } from './metadata.ts'
 import type { DpopKey } from './dpop.ts'
 import { guarded } from './http.ts'
-import { jwtExpiry, readClaims } from './id-jag.ts'
+import { jwtExpiry, readClaims } from './jwt.ts'
 import { ownCopy } from './own-members.ts'
 import { refused, sharedMeaning } from './refusal.ts'
 import type { Meaning, Refusal } from './refusal.ts'
@@ -56,7 +56,7 @@ const unknownLifetime = 300_000
 /**
  * Redeems an ID-JAG for an access token.
  *
- * The token is good for a header: non-empty, of visible characters, `Bearer`, or `DPoP` where a key was given. It is not
+ * The token is good for a header: non-empty, of visible characters, `Bearer`, or `DPoP` if a key was given. It is not
  * tried out, and an ID-JAG is not looked at here: see {@link inspectIdJag}.
  *
  * @example
@@ -71,7 +71,8 @@ const unknownLifetime = 300_000
  * ```
  *
  * @throws {@link CrossAppAccessError} `grant_rejected`, `login_required`, `step_up_required`, `interaction_required`,
- *   `policy_denied`, `client_rejected`, `flow_unsupported`, `invalid_response`, `insecure_url`, `temporarily_unavailable`.
+ *   `policy_denied`, `client_rejected`, `flow_unsupported`, `discovery_failed` if the token endpoint does not exist,
+ *   `invalid_response`, `insecure_url`, `temporarily_unavailable`; the reason of `signal` when it aborts.
  * @see [RFC 7523 §2.1](https://www.rfc-editor.org/rfc/rfc7523#section-2.1)
  */
 export async function requestAccessToken(

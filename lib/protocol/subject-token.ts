@@ -4,7 +4,7 @@ import { systemClock } from './context.ts'
 import type { ProtocolContext } from './context.ts'
 import { findings } from './findings.ts'
 import { abortable, failure, isTimeout } from './http.ts'
-import { jwtExpiry } from './id-jag.ts'
+import { jwtExpiry } from './jwt.ts'
 import { ownCopy } from './own-members.ts'
 
 /** A token that proves the user's identity to the identity provider (RFC 8693 §2.1). */
@@ -121,7 +121,7 @@ export async function askForSubjectToken(
   }
   // Boundary: `getIdToken` is the application's own code, and may give anything.
   const subject = typeof given === 'string' ? { token: given, type: 'id_token' } : given
-  const { token: written, type }: Partial<SubjectToken> = subject ?? {}
+  const { token: written, type }: Partial<SubjectToken> = subject ?? ownCopy({})
   // Files and variables end with a line end, which is no part of a token.
   const token = typeof written === 'string' ? written.trim() : ''
   if (token === '') throw unavailable('getIdToken gave no token', context)

@@ -4,7 +4,8 @@ import type { ProtocolContext } from './context.ts'
 import type { AuthorizationServerMetadata } from './metadata.ts'
 import type { DpopKey } from './dpop.ts'
 import { guarded } from './http.ts'
-import { expiryOf, isIdJag, readClaims } from './id-jag.ts'
+import { isIdJag } from './id-jag.ts'
+import { expiryOf, readClaims } from './jwt.ts'
 import { ownCopy } from './own-members.ts'
 import { refused, sharedMeaning } from './refusal.ts'
 import type { Meaning, Refusal } from './refusal.ts'
@@ -83,7 +84,8 @@ export interface IdJagGrant {
  * ```
  *
  * @throws {@link CrossAppAccessError} `login_required`, `step_up_required`, `interaction_required`, `policy_denied`, `flow_unsupported`,
- *   `client_rejected`, `invalid_response`, `insecure_url`, `temporarily_unavailable`.
+ *   `client_rejected`, `discovery_failed` if the token endpoint does not exist, `invalid_response`, `insecure_url`,
+ *   `temporarily_unavailable`; the reason of `signal` when it aborts.
  * @see [RFC 8693 §2](https://www.rfc-editor.org/rfc/rfc8693#section-2)
  */
 export async function requestIdJag(
@@ -192,7 +194,7 @@ function meaningOf(refusal: Refusal, exchange: TokenRequest, context: ProtocolCo
   const { parameters, registration, server } = exchange
   const { error, error_description: description = '' } = refusal.oauthError
   const { audience, subject_token: token = '', subject_token_type: type } = parameters
-  const claims = type === subjectTokenType('id_token') ? readClaims(token) : {}
+  const claims = readClaims(type === subjectTokenType('id_token') ? token : '')
   // By the clock of the identity provider, which has decided.
   const now = Number.isNaN(refusal.answeredAt) ? (context.clock ?? systemClock).now() : refusal.answeredAt
   const isExpired = (expiryOf(claims) ?? Infinity) <= now
@@ -244,6 +246,6 @@ function unsupported(issuer: string, server: AuthorizationServerMetadata): Meani
 }
 
 /** Whether a value is a list of objects, such as `authorization_details`. */
-export function isObjects(value: unknown): value is readonly object[] {
+function isObjects(value: unknown): value is readonly object[] {
   return Array.isArray(value) && value.every((entry) => typeof entry === 'object' && entry !== null)
 }

@@ -40,12 +40,12 @@ export class ChallengePolicy {
     const asksNothing = status !== 401 && status !== 403
     // Nearly every answer: it asks for nothing, and says nothing new about the token.
     if (asksNothing && this.#met === 'none' && isSettled(token)) return undefined
-    if (token?.dpop !== undefined) rememberNonce(token.dpop, this.#request.url, answer.headers)
     // A redirect that was followed may have left the origin: what is said there is not said about our token (A5).
     if (this.#hasLeftTheOrigin(answer)) {
       if (!asksNothing) this.#tell(status, undefined, 'redirected')
       return undefined
     }
+    if (token?.dpop !== undefined) rememberNonce(token.dpop, this.#request.url, answer.headers)
 
     const demand = asksNothing ? undefined : this.#read(answer, token)
     if (token !== undefined && status !== 401 && demand?.kind !== 'token')

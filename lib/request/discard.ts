@@ -1,5 +1,6 @@
-const mostBytes = 64 * 1024
-const longestMs = 250
+/** How much is read of an answer that nobody wants, and for how many milliseconds (C4). */
+export const mostDrainedBytes: number = 64 * 1024
+export const longestDrainMs = 250
 
 /**
  * Releases an answer that nobody will read, so that its socket can serve the next request.
@@ -19,9 +20,9 @@ export function discard(response: Response): void {
 async function drain(reader: ReadableStreamDefaultReader<Uint8Array>): Promise<void> {
   // Not awaited: cancelling may wait for a peer that does not answer.
   const cancel = () => void reader.cancel().catch(() => undefined)
-  const timer = setTimeout(cancel, longestMs)
+  const timer = setTimeout(cancel, longestDrainMs)
   try {
-    for (let size = 0; size <= mostBytes;) {
+    for (let size = 0; size <= mostDrainedBytes;) {
       const { done, value } = await reader.read()
       if (done) return
       size += value.byteLength

@@ -1,3 +1,4 @@
+import type { Configuration } from '../options/configuration.ts'
 import type { Clock } from '../protocol/context.ts'
 import { dpopProof } from '../protocol/dpop.ts'
 import type { CachedToken } from '../token/token-cache.ts'
@@ -16,12 +17,12 @@ import { SpareRequest } from './spare-request.ts'
 const mostBytesOfRequest = 1024 * 1024
 
 /** A fetch that takes whatever its callers hand over. */
-type AnyFunction = (...args: unknown[]) => Promise<unknown>
+export type AnyArgumentsFetch = (...args: unknown[]) => Promise<unknown>
 
 /** One call of a wrapped fetch. */
 export interface FetchCall {
   /** The wrapped fetch. */
-  readonly fetch: AnyFunction
+  readonly fetch: AnyArgumentsFetch
   readonly input: unknown
   /** A copy of our own. */
   readonly init: Init
@@ -40,7 +41,9 @@ export class FetchRequest implements Replayable<Response> {
   readonly number: number
   readonly url: string
   readonly signal: AbortSignal | undefined
-  readonly fetch: AnyFunction
+  readonly fetch: AnyArgumentsFetch
+  oneShot = false
+  sends = 0
   readonly #clock: Clock
   /** How long to wait for the end of a body that is to be sent again, in milliseconds. */
   readonly #patience: number
@@ -56,17 +59,8 @@ export class FetchRequest implements Replayable<Response> {
   /** What is kept of a one-shot body, or of the body of a Request, so that it can be sent again. */
   readonly #recorded: RecordedBody | undefined
   readonly #spare: SpareRequest | undefined
-  #oneShot = false
-  #sends = 0
 
-  constructor(
-    call: FetchCall,
-    options: {
-      clock: Clock
-      maxBufferedBytes: number | undefined
-      timeouts: { requestMs: number }
-    },
-  ) {
+  constructor(call: FetchCall, options: Pick<Configuration, 'clock' | 'maxBufferedBytes' | 'timeouts'>) {
     const { input, init } = call
     this.#patience = options.timeouts.requestMs
     this.number = call.number
@@ -98,16 +92,8 @@ export class FetchRequest implements Replayable<Response> {
       // The caller gave `duplex` for a stream, but an iterable becomes one here.
       Object.assign(this.#init, { duplex: 'half' })
     } else {
-      this.#oneShot = true
+      this.oneShot = true
     }
-  }
-
-  get oneShot(): boolean {
-    return this.#oneShot
-  }
-
-  get sends(): number {
-    return this.#sends
   }
 
   /** As fetch sends it: the well-known ones in capitals, any other as it was given. */
@@ -118,7 +104,7 @@ export class FetchRequest implements Replayable<Response> {
 
   /** Sends it, with the token if there is one. In the caller's own tick, unless the token is bound to a key (B3). */
   send(token: CachedToken | undefined): Promise<Response> {
-    this.#sends++
+    this.sends++
     if (token === undefined) return this.#dispatch()
     if (token.dpop !== undefined && token.tokenType === 'DPoP') return this.#sendWithProof(token, token.dpop)
     this.#addHeader('Authorization', token.authorization)
@@ -146,7 +132,7 @@ export class FetchRequest implements Replayable<Response> {
 
   #dispatch(): Promise<Response> {
     this.detach()
-    const init = this.#sends === 1 ? this.#init : { ...this.#init }
+    const init = this.sends === 1 ? this.#init : { ...this.#init }
     if (this.#headers !== undefined) init.headers = this.#headers
     else delete init.headers
     if (this.#body !== undefined) init.body = this.#body
@@ -163,25 +149,25 @@ export class FetchRequest implements Replayable<Response> {
   }
 
   async rewind(): Promise<boolean> {
-    if (this.#oneShot) return false
+    if (this.oneShot) return false
     this.detach()
     // What was added for the last send: the next one has its own.
     this.#headers = withoutHeaders(this.#headers, this.#added)
     if (this.#recorded !== undefined) {
       this.#body = await inTime(this.#recorded.whole(), this.#patience, this.signal)
-      this.#oneShot = this.#body === undefined
+      this.oneShot = this.#body === undefined
     } else if (this.#spare !== undefined) {
       const spare = await inTime(this.#spare.take(), this.#patience, this.signal)
-      this.#oneShot = spare === undefined
+      this.oneShot = spare === undefined
       if (spare !== undefined) this.#input = pinned(spare, this.url)
     } else if (this.#body !== undefined) {
       // Of our own copy another copy: the first send may have handed it to something that changes it.
       this.#body = copyOfBody(this.#body)
     } else {
       // Not every runtime shows the body of a Request; whether it was read can be seen everywhere.
-      this.#oneShot = isRequest(this.#input) && this.#input.bodyUsed
+      this.oneShot = isRequest(this.#input) && this.#input.bodyUsed
     }
-    return !this.#oneShot
+    return !this.oneShot
   }
 
   discard(response: Response): void {

@@ -18,6 +18,8 @@ export class RecordedBody implements AsyncIterable<Uint8Array> {
   #ended = false
   /** Whether the first send wants no more. */
   #left = false
+  /** Whether the body may still be wanted for another send. */
+  #kept = true
   #reading: Promise<void> | undefined
   #failure: { readonly error: unknown } | undefined
 
@@ -55,7 +57,7 @@ export class RecordedBody implements AsyncIterable<Uint8Array> {
     }
   }
 
-  /** All of it, or nothing where it is larger than the limit or cannot be read. */
+  /** All of it, or nothing if it is larger than the limit or cannot be read. */
   async whole(): Promise<Uint8Array | undefined> {
     try {
       while (!this.#ended && !this.#overflown) await this.#read()
@@ -75,8 +77,9 @@ export class RecordedBody implements AsyncIterable<Uint8Array> {
     return bytes
   }
 
-  /** Nobody will want the body again: the source is let go of, unless the first send still reads it. */
+  /** Nobody will want the body again: the source is let go of, at once or when the first send has left it. */
   letGo(): void {
+    this.#kept = false
     if (this.#left) this.release()
   }
 
@@ -95,7 +98,7 @@ export class RecordedBody implements AsyncIterable<Uint8Array> {
   /** Kept open while it can still be recorded whole: the server may have answered before reading it all. */
   #leave(): void {
     this.#left = true
-    if (this.#overflown) this.release()
+    if (this.#overflown || !this.#kept) this.release()
   }
 
   async #take(): Promise<Uint8Array | undefined> {

@@ -1,5 +1,5 @@
 /**
- * A body that can be sent any number of times, or nothing: a copy where the caller could change it, else itself.
+ * A body that can be sent any number of times, or nothing: a copy if the caller could change it, else itself.
  */
 export function copyOfBody(body: unknown): unknown {
   if (typeof body === 'string') return body

@@ -66,7 +66,7 @@ export class ResourceLocator {
 }
 
 /** Why a URL at the origin of resources is covered by none of them; undefined if it was not meant to be (A4, A6). */
-export function nearMiss(configuration: Configuration, url: URL): NearMiss | undefined {
+function nearMiss(configuration: Configuration, url: URL): NearMiss | undefined {
   const { origin, pathname } = url
   const near = configuration.resources.filter((resource) => resource.origin === origin)
   const isOfTheFlow =

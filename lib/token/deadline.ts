@@ -1,3 +1,5 @@
+import { longestMs } from '../protocol/context.ts'
+
 /** A time limit as a signal. */
 export interface Deadline {
   /** Aborts with a `TimeoutError`, or with the parent's reason. */
@@ -6,14 +8,11 @@ export interface Deadline {
   clear(): void
 }
 
-/** Longest delay a timer can take. */
-const longestDelay = 2 ** 31 - 1
-
 /** Starts a time limit; it also ends with `parent`, and leaves no listener behind once it is cleared. */
 export function startDeadline(ms: number, parent?: AbortSignal): Deadline {
   const controller = new AbortController()
   const timeOut = () => controller.abort(new DOMException('The time has run out.', 'TimeoutError'))
-  const timer = setTimeout(timeOut, Math.min(ms, longestDelay))
+  const timer = setTimeout(timeOut, Math.min(ms, longestMs))
   const follow = () => controller.abort(parent?.reason)
   if (parent?.aborted === true) follow()
   parent?.addEventListener('abort', follow, { once: true })
@@ -26,17 +25,17 @@ export function startDeadline(ms: number, parent?: AbortSignal): Deadline {
   }
 }
 
-/** Waits; false as soon as the signal aborts. */
-export function pause(ms: number, signal: AbortSignal): Promise<boolean> {
+/** Waits; false as soon as one of the signals aborts. */
+export function pause(ms: number, ...signals: AbortSignal[]): Promise<boolean> {
   return new Promise((resolve) => {
-    if (signal.aborted) return resolve(false)
     const end = (waited: boolean) => {
       clearTimeout(timer)
-      signal.removeEventListener('abort', abort)
+      for (const signal of signals) signal.removeEventListener('abort', abort)
       resolve(waited)
     }
     const abort = () => end(false)
-    const timer = setTimeout(() => end(true), Math.min(ms, longestDelay))
-    signal.addEventListener('abort', abort, { once: true })
+    const timer = setTimeout(() => end(true), Math.min(ms, longestMs))
+    for (const signal of signals) signal.addEventListener('abort', abort, { once: true })
+    if (signals.some(({ aborted }) => aborted)) abort()
   })
 }

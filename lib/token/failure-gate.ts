@@ -69,7 +69,7 @@ export class FailureGate {
     return this.#until
   }
 
-  get transient(): boolean {
+  get #transient(): boolean {
     return this.#error.code === 'temporarily_unavailable'
   }
 
@@ -79,17 +79,17 @@ export class FailureGate {
 
   /** The remembered error, to throw while the gate is closed. */
   remembered(now: number): CrossAppAccessError {
-    return asRemembered(this.#error, this.transient ? Math.ceil((this.#until - now) / 1000) : undefined)
+    return asRemembered(this.#error, this.#transient ? Math.ceil((this.#until - now) / 1000) : undefined)
   }
 
-  /** The refused subject token, and what to say if it is the same again. None where another would not help either. */
+  /** The refused subject token, and what to say if it is the same again. Nothing if another would not help either. */
   refusal(now: number): { subject: string; error: CrossAppAccessError } | undefined {
-    if (this.transient || this.#subject === undefined) return undefined
+    if (this.#transient || this.#subject === undefined) return undefined
     return { subject: this.#subject, error: this.remembered(now) }
   }
 
   #pause(backOff: BackOff): number {
-    if (!this.transient) return backOff.terminalMs
+    if (!this.#transient) return backOff.terminalMs
     const { retryAfter } = this.#error
     if (retryAfter === undefined) return backOffMs(backOff, this.#failures)
     // A server that says 0, or a date gone by, and fails again is not asked by every caller.

@@ -6,7 +6,7 @@ import { scopeTokens } from '../protocol/challenge.ts'
 import type { DpopKey } from '../protocol/dpop.ts'
 import { wait } from '../protocol/context.ts'
 import type { AccessTokenGrant } from '../protocol/jwt-bearer.ts'
-import { Secrets, copyOfCause } from '../protocol/redaction.ts'
+import { Secrets } from '../protocol/redaction.ts'
 import { isOfApplication } from '../protocol/subject-token.ts'
 import type { Account, FlightUnderWay } from './account.ts'
 import type { Client } from './client.ts'
@@ -21,7 +21,7 @@ import { hardWindow, renewalWindow } from './token-cache.ts'
 import type { CachedToken } from './token-cache.ts'
 import { accountKey, tokenKey, withoutTokens } from './token-key.ts'
 
-/** Failures remembered for one account: more kinds of demand than this are not told apart. */
+/** Failures remembered for one account, by what was wanted. The oldest makes way for another. */
 const mostGates = 8
 
 /** What a flight is for. */
@@ -192,10 +192,8 @@ export class Flight implements FlightUnderWay {
           return isNewer
         }
       },
-      report: (news) =>
-        this.#emit(
-          news.type === 'store_failed' ? { ...news, error: copyOfCause(news.error, this.#secrets) } : news,
-        ),
+      secrets: this.#secrets,
+      report: (news) => this.#emit(news),
     }
   }
 

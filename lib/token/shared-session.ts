@@ -1,9 +1,10 @@
 import { CrossAppAccessError } from '../errors.ts'
 import type { CrossAppAccessErrorCode } from '../errors.ts'
-import type { SessionStore } from '../options/session-store.ts'
+import type { SessionStore, StoredSession } from '../options/session-store.ts'
 import type { AnyFetch, ProtocolContext } from '../protocol/context.ts'
 import { abortable, failure, parseObject } from '../protocol/http.ts'
 import type { AuthorizationServerMetadata } from '../protocol/metadata.ts'
+import { ownCopy } from '../protocol/own-members.ts'
 import { refusalFindings } from '../protocol/refusal-findings.ts'
 import { startDeadline } from './deadline.ts'
 
@@ -44,6 +45,9 @@ interface Stored {
   readonly tokens: SessionTokens
   readonly version: string
 }
+
+/** No tokens. It inherits nothing (G7). */
+const nothing: Partial<SessionTokens> = ownCopy({})
 
 /** What is to take the place of a mark. */
 interface Pending {
@@ -123,7 +127,7 @@ export class SharedSession {
     context: ProtocolContext,
   ): string | undefined {
     context.secrets?.add(tokens?.refreshToken, tokens?.idToken)
-    const { idToken, refreshToken = '' } = tokens ?? {}
+    const { idToken, refreshToken = '' } = tokens ?? nothing
     if (idToken === undefined || idToken === before || !this.#steps.isUsable(idToken)) return undefined
     // A store that has gone back in time has nothing newer.
     if (this.#spent.has(refreshToken)) return undefined
@@ -178,7 +182,7 @@ export class SharedSession {
 
   /** @throws {@link CrossAppAccessError} if the refresh token was refused, or may have been used up (RFC 9700 §4.14). */
   #checkPresentable(tokens: SessionTokens | undefined, context: ProtocolContext): void {
-    const { refreshToken = '', presentedAt, refused, lost, steady } = tokens ?? {}
+    const { refreshToken = '', presentedAt, refused, lost, steady } = tokens ?? nothing
     const signIn = (why: string) => sessionFailure(context, 'login_required', why)
     if (refused === true) throw signIn('the identity provider has refused the refresh token')
     if (lost === true) throw signIn('the answer to the refresh token was lost: it may be used up')
@@ -261,8 +265,9 @@ export class SharedSession {
   }
 
   async #read(): Promise<Stored | undefined> {
-    const stored = await this.#asked(() => this.#store.read(this.#name))
-    if (stored === undefined) return undefined
+    // Boundary: null is what many clients of databases give for nothing.
+    const stored: StoredSession | null | undefined = await this.#asked(() => this.#store.read(this.#name))
+    if (stored == null) return undefined
     const tokens = toTokens(parseObject(stored.value))
     if (tokens === undefined) throw new StoreFailure('what the store has of the session cannot be read')
     this.#note(tokens)
@@ -272,7 +277,9 @@ export class SharedSession {
   async #put(tokens: SessionTokens, version: string | undefined): Promise<string | undefined> {
     const condition = { version, expiresAt: Date.now() + sessionMs }
     const written = await this.#asked(() => this.#store.write(this.#name, JSON.stringify(tokens), condition))
-    if (written !== undefined) this.#note(tokens)
+    // Boundary: what is no version, such as null, says that nothing was written.
+    if (typeof written !== 'string') return undefined
+    this.#note(tokens)
     return written
   }
 
@@ -316,12 +323,17 @@ export class SharedSession {
     let seen: string | undefined
     let failed: { readonly error: unknown } | undefined
     let isOver = false
+    // Who has a result does not wait until the store has taken the turn back.
+    let end: () => void = () => undefined
+    const worked = new Promise<void>((resolve) => (end = resolve))
     // Once, and not for a store that was left behind and comes back.
     const workOnce = (): Promise<string> => {
       if (isOver) return Promise.reject(new StoreFailure('the store gave no turn in time'))
       // The limit is one of the wait.
       deadline.clear()
-      return (outcome ??= work())
+      outcome ??= work()
+      outcome.then(end, end)
+      return outcome
     }
     const lookAndSee = async () => {
       try {
@@ -338,7 +350,7 @@ export class SharedSession {
         deadline.signal,
         lookAndSee,
       )
-      await abortable(turn, deadline.signal)
+      await abortable(Promise.race([turn, worked]), deadline.signal)
     } catch (error) {
       // A failure of the work is told below.
       if (outcome === undefined) {
@@ -374,7 +386,7 @@ function sessionFailure(
 
 // Boundary: what a store gives comes from outside of the process.
 function toTokens(value: Record<string, unknown> | undefined): SessionTokens | undefined {
-  const { refreshToken, idToken, presentedAt, mark, refused, lost, steady } = value ?? {}
+  const { refreshToken, idToken, presentedAt, mark, refused, lost, steady } = value ?? nothing
   if (typeof refreshToken !== 'string' || refreshToken === '') return undefined
   if (idToken !== undefined && typeof idToken !== 'string') return undefined
   return {

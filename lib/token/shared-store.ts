@@ -10,16 +10,22 @@ import { Heartbeat } from './heartbeat.ts'
 import { StoreHealth } from './store-health.ts'
 import { hardWindow } from './token-cache.ts'
 
+type Operation = 'get' | 'set' | 'delete' | 'lock' | 'forget'
+
 /** What the store did, as events tell it. */
-export type StoreNews =
-  | { type: 'store_failed'; operation: 'get' | 'set' | 'delete' | 'lock' | 'forget'; error: unknown }
+type StoreNews =
+  | { type: 'store_failed'; operation: Operation; error: Error }
   | { type: 'store_recovered' }
 
-/** Told of a store that failed, and of one that answers again. */
-export type StoreReport = (news: StoreNews) => void
+/** Who is told of a store that failed, and of one that answers again. */
+interface Reporter {
+  readonly report: (news: StoreNews) => void
+  /** What a store may quote in an error, and is taken out of it (G5). */
+  readonly secrets: Secrets
+}
 
 /** What a flight wants of the store. */
-export interface StoreRequest {
+export interface StoreRequest extends Reporter {
   /** Where the token is kept. */
   readonly key: string
   /** What all tokens of the user at the resource have in common. */
@@ -36,7 +42,6 @@ export interface StoreRequest {
    * meanwhile: only then is the answer newer than every one that is known (H8).
    */
   readonly startLook: () => () => boolean
-  readonly report: StoreReport
 }
 
 const mostRefused = 1_000
@@ -75,12 +80,12 @@ export class SharedStore {
   ): Promise<Acquired> {
     const store = this.#store
     if (store === undefined) return await obtain()
-    const { key, account, isCurrent, report } = request
+    const { key, account, isCurrent } = request
     const patience = this.#patience()
     const obtainAndKeep = async (): Promise<Acquired> => {
       const acquired = await obtain()
       const token = this.#toStored(acquired.grant, key)
-      if (isCurrent()) await this.#ask('set', report, () => store.set(key, token, account), patience)
+      if (isCurrent()) await this.#ask('set', request, () => store.set(key, token, account), patience)
       return acquired
     }
     const found = await this.#find(store, request, patience)
@@ -92,15 +97,16 @@ export class SharedStore {
   /** What another process has obtained already, if it is alive and not the token that was refused (E2). */
   async #find(
     store: TokenStore,
-    { key, account, target, isRefused, takesOthers, isCurrent, startLook, report }: StoreRequest,
+    request: StoreRequest,
     patience: Patience,
   ): Promise<Acquired | undefined> {
+    const { key, account, target, isRefused, takesOthers, isCurrent, startLook } = request
     if (!takesOthers) return undefined
     let given: unknown
     // Once more after a sign-out: the answer may be what told of it, or be older.
     for (let looks = 0; looks < 2; looks++) {
       const isNewer = startLook()
-      given = await this.#ask('get', report, () => store.get(key, account), patience)
+      given = await this.#ask('get', request, () => store.get(key, account), patience)
       if (isNewer()) break
     }
     const stored = storedToken.safeParse(given).data
@@ -123,7 +129,7 @@ export class SharedStore {
     obtain: () => Promise<Acquired>,
     signal: AbortSignal,
   ): Promise<Acquired> {
-    const { key, report } = request
+    const { key } = request
     let outcome: Promise<Acquired> | undefined
     let seen: Acquired | undefined
     // Waiting for another process is no failure of the store; a store that calls neither back is one (G6).
@@ -135,19 +141,24 @@ export class SharedStore {
       // Who waits for another process is not held up by the store.
       return (seen ??= await this.#find(store, request, this.#patience()))
     }
+    // Who has a result does not wait until the store has taken the turn back (G6).
+    let end: () => void = () => undefined
+    const worked = new Promise<void>((resolve) => (end = resolve))
     // Once, whatever a store does that was left behind and comes back.
     const work = () => {
       countAnswer()
       heartbeat.stop()
-      return (outcome ??= this.#find(store, request, patience).then((found) => found ?? obtain()))
+      outcome ??= this.#find(store, request, patience).then((found) => found ?? obtain())
+      outcome.then(end, end)
+      return outcome
     }
     try {
       const turn = Promise.resolve(store.exclusively?.(key, work, signal, lookMeanwhile))
-      await abortable(abortable(turn, signal), heartbeat.signal)
-      this.#answered(report)
+      await abortable(abortable(Promise.race([turn, worked]), signal), heartbeat.signal)
+      this.#answered(request)
     } catch (error) {
       // A failure of the work itself is told by whoever waits for it, below; the end of the flight's time is no failure.
-      if (outcome === undefined && !signal.aborted) this.#failed('lock', report, error)
+      if (outcome === undefined && !signal.aborted) this.#failed('lock', request, error)
     } finally {
       heartbeat.stop()
     }
@@ -157,7 +168,12 @@ export class SharedStore {
   }
 
   /** Removes a refused token for all processes. Not awaited: it is gone from this one, and the store compares first (E2). */
-  delete(key: string, account: string, { value }: { readonly value: string }, report: StoreReport): void {
+  delete(
+    key: string,
+    account: string,
+    { value }: { readonly value: string },
+    report: Reporter['report'],
+  ): void {
     const store = this.#store
     if (store === undefined) return
     const [oldest] = this.#refused
@@ -169,19 +185,19 @@ export class SharedStore {
       await store.delete(key, value, account)
       this.#refused.delete(value)
     }
-    void this.#ask('delete', report, remove, this.#patience(), new Secrets().add(value))
+    void this.#ask('delete', { report, secrets: new Secrets().add(value) }, remove, this.#patience())
   }
 
   /**
    * Removes all tokens of an account for all processes (H8). Not awaited: the account's epoch keeps this process from
    * using them. Gives whether the store can.
    */
-  forget(account: string, report: StoreReport): boolean {
+  forget(account: string, report: Reporter['report']): boolean {
     const store = this.#store
     if (store?.forget === undefined) return false
     // Also while the store rests: it sees to it that a sign-out is made up for.
     const forget = () => store.forget?.(account) ?? Promise.resolve()
-    this.#run('forget', report, forget, this.#patience()).catch(() => undefined)
+    this.#run('forget', { report, secrets: new Secrets() }, forget, this.#patience()).catch(() => undefined)
     return true
   }
 
@@ -192,33 +208,31 @@ export class SharedStore {
 
   /** Asks the store, if it is worth it. A failure is reported, and is the same as no answer. */
   async #ask<T>(
-    operation: 'get' | 'set' | 'delete',
-    report: StoreReport,
+    operation: Operation,
+    reporter: Reporter,
     ask: () => Promise<T>,
     patience: Patience,
-    secrets?: Secrets,
   ): Promise<T | undefined> {
     if (!this.#isWorthAsking()) return undefined
-    return await this.#run(operation, report, ask, patience, secrets).catch(() => undefined)
+    return await this.#run(operation, reporter, ask, patience).catch(() => undefined)
   }
 
   /** Runs an operation for as long as there is patience, and reports how it went. */
   async #run<T>(
-    operation: 'get' | 'set' | 'delete' | 'forget',
-    report: StoreReport,
+    operation: Operation,
+    reporter: Reporter,
     work: () => Promise<T>,
     patience: Patience,
-    secrets?: Secrets,
   ): Promise<T> {
     const deadline = startDeadline(patience.left)
     const countAnswer = this.#stopwatch(patience)
     try {
       // A store that throws at once is one that rejects.
       const answer = await abortable(new Promise<T>((resolve) => resolve(work())), deadline.signal)
-      this.#answered(report)
+      this.#answered(reporter)
       return answer
     } catch (error) {
-      this.#failed(operation, report, secrets === undefined ? error : copyOfCause(error, secrets))
+      this.#failed(operation, reporter, error)
       throw error
     } finally {
       countAnswer()
@@ -246,19 +260,15 @@ export class SharedStore {
     return this.#health.isWorthAsking(clock.monotonic(), timeouts.requestMs)
   }
 
-  #answered(report: StoreReport): void {
+  #answered({ report }: Reporter): void {
     if (this.#health.answered()) report({ type: 'store_recovered' })
   }
 
-  #failed(
-    operation: 'get' | 'set' | 'delete' | 'lock' | 'forget',
-    report: StoreReport,
-    error: unknown,
-  ): void {
+  #failed(operation: Operation, reporter: Reporter, error: unknown): void {
     const { clock, backOff } = this.#configuration
-    report({ type: 'store_failed', operation, error })
+    reporter.report({ type: 'store_failed', operation, error: copyOfCause(error, reporter.secrets) })
     // One entry that cannot be read says nothing about the store.
-    if (isUnreadableEntry(error)) this.#answered(report)
+    if (isUnreadableEntry(error)) this.#answered(reporter)
     else this.#health.failed(clock.monotonic(), backOff)
   }
 

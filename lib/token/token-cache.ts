@@ -17,7 +17,7 @@ export interface CachedToken {
   /** How long before its end a renewal starts beside requests, and when requests wait for it. Milliseconds. */
   readonly softWindow: number
   readonly hardWindow: number
-  /** What was granted, or what was asked for where the server did not say. */
+  /** What was granted, or what was asked for if the server did not say. */
   readonly scope: string | undefined
   /** The key it is bound to. */
   readonly dpop: DpopKey | undefined
@@ -109,7 +109,7 @@ export class TokenCache {
     return keys.find((key) => this.#entries.get(key)?.value === token.value)
   }
 
-  /** Removes the token if it is the one that was sent; false where another has taken its place. */
+  /** Removes the token if it is the one that was sent; false if another has taken its place. */
   invalidate(key: string, sent: { readonly value: string }): boolean {
     return this.#entries.get(key)?.value === sent.value && this.#remove(key)
   }

@@ -115,7 +115,11 @@ export function subjectOf(
   { idp }: Pick<Configuration, 'idp'>,
   { url }: Pick<ResourceConfiguration, 'url'>,
 ): string | null | undefined {
-  // Made by `accountKey`, of this client or of another that shares the store.
-  const [subject, ...rest] = JSON.parse(account) as [string | null, ...string[]]
-  return JSON.stringify(rest) === JSON.stringify([idp.issuer, idp.clientId, url]) ? subject : undefined
+  try {
+    // Made by `accountKey`, of this client or of another that shares the store; or the store lies (G6).
+    const [subject, ...rest] = JSON.parse(account) as [string | null, ...string[]]
+    return JSON.stringify(rest) === JSON.stringify([idp.issuer, idp.clientId, url]) ? subject : undefined
+  } catch {
+    return undefined
+  }
 }

@@ -1,10 +1,8 @@
-import { longestMs } from '../options/option-schema.ts'
 import type { ResourceConfiguration } from '../options/resources.ts'
 import { scopeTokens } from '../protocol/challenge.ts'
 import type { Demand } from '../protocol/challenge.ts'
-import { systemClock } from '../protocol/context.ts'
+import { longestMs, systemClock } from '../protocol/context.ts'
 import { abortable } from '../protocol/http.ts'
-import { Secrets, copyOfCause } from '../protocol/redaction.ts'
 import type { Account, FlightUnderWay, LearnedScopes } from './account.ts'
 import type { Client } from './client.ts'
 import { Flight } from './flight.ts'
@@ -12,7 +10,6 @@ import { authenticationIn } from './need.ts'
 import type { Need } from './need.ts'
 import type { RequestContext } from './request-context.ts'
 import type { PartialEvent, Subject } from './subject.ts'
-import type { StoreNews } from './shared-store.ts'
 import { freshness } from './token-cache.ts'
 import type { CachedToken } from './token-cache.ts'
 import { accountKey, expectedKey, flightKey, wantedScope, withoutTokens } from './token-key.ts'
@@ -32,8 +29,9 @@ const mostFlights = 8
 export class TokenSource {
   readonly client: Client
   readonly resource: ResourceConfiguration
+  /** What a hostile server may echo, and must never be quoted (G5). */
+  readonly secrets: () => string[]
   readonly #subject: Subject
-  readonly #secrets: () => string[]
   #account: Account | undefined
   /** The key of the token to use, and what it was composed of: it holds as long as those are the same objects. */
   #key:
@@ -42,12 +40,11 @@ export class TokenSource {
   /** The token that both clocks last called fresh, and that moment by the wall clock. */
   #seenFresh: { readonly token: CachedToken; readonly at: number } | undefined
 
-  /** `secrets` gives what must never be quoted (G5). */
   constructor(subject: Subject, resource: ResourceConfiguration, secrets: () => string[]) {
     this.client = subject.client
     this.resource = resource
+    this.secrets = secrets
     this.#subject = subject
-    this.#secrets = secrets
   }
 
   // ---- Giving tokens ------------------------------------------------------------------------------------------------
@@ -215,7 +212,7 @@ export class TokenSource {
   /** Sign-out (H8): forgets this user's tokens here. What is being obtained right now is not kept. */
   forget(): void {
     this.account.signOut()
-    const isForgotten = this.client.store.forget(this.#accountKey, (news) => this.#report(news))
+    const isForgotten = this.client.store.forget(this.#accountKey, (news) => this.emit(news))
     const owner = { subject: this.#subject.name, resource: this.resource.index }
     for (const [key, token] of this.client.cache.removeOf(owner)) {
       if (!isForgotten) this.#deleteFromStore(key, token)
@@ -224,11 +221,6 @@ export class TokenSource {
   }
 
   // ---- For those above ----------------------------------------------------------------------------------------------
-
-  /** What a hostile server may echo (G5). */
-  secrets(): string[] {
-    return this.#secrets()
-  }
 
   /** The tokens of this source that are in use, live or not. */
   tokens(): string[] {
@@ -342,7 +334,7 @@ export class TokenSource {
       account,
       key,
       scope,
-      secrets: this.#secrets(),
+      secrets: this.secrets(),
     })
     account.flights.set(key, flight)
     return flight
@@ -377,17 +369,11 @@ export class TokenSource {
   }
 
   #deleteFromStore(key: string, token: CachedToken, request?: number): void {
-    this.client.store.delete(key, this.#accountKey, token, (news) => this.#report(news, request))
+    this.client.store.delete(key, this.#accountKey, token, (news) => this.emit(news, request))
   }
 
   get #accountKey(): string {
     return accountKey(this.client.configuration, this.#subject.name, this.resource)
-  }
-
-  #report(news: StoreNews, request?: number): void {
-    const event =
-      news.type === 'store_failed' ? { ...news, error: copyOfCause(news.error, new Secrets()) } : news
-    this.emit(event, request)
   }
 
   #monotonic(): number {

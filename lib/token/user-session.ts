@@ -4,10 +4,10 @@ import { CrossAppAccessError, asRemembered } from '../errors.ts'
 import type { Finding } from '../errors.ts'
 import { hideRegistration } from '../protocol/client-authentication.ts'
 import type { ProtocolContext } from '../protocol/context.ts'
-import { discoverAuthorizationServer } from '../protocol/discovery.ts'
+import { metadataOf } from '../protocol/discovery.ts'
 import { refusalFindings } from '../protocol/refusal-findings.ts'
 import { abortable, failure, guarded } from '../protocol/http.ts'
-import { jwtExpiry, readClaims } from '../protocol/id-jag.ts'
+import { jwtExpiry, readClaims } from '../protocol/jwt.ts'
 import { Secrets, copyOfCause } from '../protocol/redaction.ts'
 import { refused, sharedMeaning } from '../protocol/refusal.ts'
 import type { Meaning } from '../protocol/refusal.ts'
@@ -23,13 +23,13 @@ const renewalMargin = 60_000
 const requestMs = 10_000
 /** A refresh that has not settled after so many milliseconds is left behind: some platforms freeze what runs. */
 const overdueMs = 60_000
-/** Seconds for which a failure is remembered: where the server decided, and where it may pass. */
+/** Seconds for which a failure is remembered: one that the server decided on, and one that may pass. */
 const terminalPause = 30
 const transientPause = 1
 /** A server that asks for more than a day is not believed. */
 const longestPause = 86_400
 
-/** Is given what came beside an answer's success before anything else is looked at. */
+/** Keeps the tokens of a good answer. Called before anything is found missing in it. */
 type Keep = (refreshToken: string | undefined, idToken: string | undefined) => Promise<void>
 
 /** Whether an ID token has a minute left, or tells nothing of its end. */
@@ -39,7 +39,7 @@ function isUsable(idToken: string): boolean {
 
 /** The tokens of one sign-in, kept alive without the user. */
 export class UserSession {
-  idToken: string | undefined
+  #idToken: string | undefined
   readonly #options: RefreshTokenOptions
   readonly #shared: SharedSession | undefined
   #refreshToken: string
@@ -58,7 +58,7 @@ export class UserSession {
     this.#shared = new SharedSession(store, name, refreshToken, {
       isUsable,
       isOfSameUser,
-      discover: (context) => tokenEndpointOf(idp, context),
+      discover: (context) => metadataOf(idp, context),
       present: (...all) => refreshIdToken(idp, ...all),
       rotated: async (newer) => {
         this.#unsaved = newer
@@ -69,7 +69,7 @@ export class UserSession {
 
   /** The ID token in memory, if it will do. A refresh makes no authentication stronger: the same token again says so. */
   held(reason: SubjectTokenReason): string | undefined {
-    const { idToken } = this
+    const idToken = this.#idToken
     if (idToken === undefined || reason === 'step_up') return idToken
     return reason === 'initial' && isUsable(idToken) ? idToken : undefined
   }
@@ -94,7 +94,7 @@ export class UserSession {
     const { idp, fetch } = this.#options
     const context = guarded({
       fetch: fetch ?? globalThis.fetch,
-      secrets: new Secrets().add(this.#refreshToken, this.idToken),
+      secrets: new Secrets().add(this.#refreshToken, this.#idToken),
       deadline: () => startDeadline(requestMs),
     })
     hideRegistration(context.secrets, idp)
@@ -105,10 +105,10 @@ export class UserSession {
       await this.#save()
     }
     try {
-      const idToken = await (this.#shared?.refresh(this.idToken, context) ??
+      const idToken = await (this.#shared?.refresh(this.#idToken, context) ??
         this.#refreshAlone(context, keep))
       // It may have been left behind, and what it brings is older than what there is.
-      if (this.#startedAt === startedAt) this.idToken = idToken
+      if (this.#startedAt === startedAt) this.#idToken = idToken
       return idToken
     } catch (error) {
       if (error instanceof CrossAppAccessError) this.#remember(error)
@@ -118,24 +118,27 @@ export class UserSession {
 
   async #refreshAlone(context: ProtocolContext, keep: Keep): Promise<string> {
     const { idp } = this.#options
-    const server = await tokenEndpointOf(idp, context)
-    return await refreshIdToken(idp, server, this.#refreshToken, this.idToken, context, keep)
+    const server = await metadataOf(idp, context)
+    return await refreshIdToken(idp, server, this.#refreshToken, this.#idToken, context, keep)
   }
 
   /** Gives the old refresh token up only once the new one is safe. What failed to be saved is saved first next time. */
   async #save(): Promise<void> {
     const { onRotate } = this.#options
-    if (this.#unsaved === undefined) return
+    const unsaved = this.#unsaved
+    if (unsaved === undefined) return
     const deadline = startDeadline(requestMs)
     try {
-      await abortable(Promise.resolve(onRotate?.(this.#unsaved)), deadline.signal)
+      await abortable(Promise.resolve(onRotate?.(unsaved)), deadline.signal)
     } catch (error) {
       // Databases quote what they could not write.
-      throw copyOfCause(error, new Secrets().add(this.#unsaved, this.#refreshToken))
+      throw copyOfCause(error, new Secrets().add(unsaved, this.#refreshToken))
     } finally {
       deadline.clear()
     }
-    this.#refreshToken = this.#unsaved
+    // It may have been saved twice, by a refresh that was left behind, and there may be a newer one by now.
+    if (this.#unsaved !== unsaved) return
+    this.#refreshToken = unsaved
     this.#unsaved = undefined
   }
 
@@ -168,14 +171,6 @@ function refreshMeaning(error: string): Pick<Meaning, 'code' | 'explain'> {
     code: isUnsupported ? 'flow_unsupported' : 'policy_denied',
     explain: () => refusalFindings.refreshNotAllowed(error),
   }
-}
-
-async function tokenEndpointOf(
-  { issuer, tokenEndpoint }: ServerRegistration,
-  context: ProtocolContext,
-): Promise<AuthorizationServerMetadata> {
-  if (tokenEndpoint !== undefined) return { issuer, token_endpoint: String(tokenEndpoint) }
-  return (await discoverAuthorizationServer(issuer, context)).document
 }
 
 async function refreshIdToken(

@@ -290,6 +290,15 @@ describe('createFetch', () => {
   ])('refuses options that are wrong: %s', (_, options, problem) => {
     expect(() => createFetch(options as FetchOptions)).toThrow(new TypeError(`Invalid options: ${problem}`))
   })
+
+  it('takes nothing from Object.prototype for an option (G7)', () => {
+    Object.defineProperty(Object.prototype, 'proxy', { value: 'no URL', configurable: true })
+    try {
+      expect(() => createFetch({ allowPrivateAddresses: true })).not.toThrow()
+    } finally {
+      Reflect.deleteProperty(Object.prototype, 'proxy')
+    }
+  })
 })
 
 describe.each(versions)('the interceptor in a network, %s', (_, undici) => {

@@ -315,6 +315,26 @@ describe('a one-shot body under replay.maxBufferedBytes', () => {
     expect(setup.sent).toHaveLength(1)
   })
 
+  it('(C2) is let go of if fetch gives it up after the answer: nobody will send it again', async () => {
+    const setup = await primed(options)
+    let isCancelled = false
+    const body = new ReadableStream<Uint8Array>({
+      pull: (controller) => controller.enqueue(new Uint8Array(1)),
+      cancel: () => void (isCancelled = true),
+    })
+    const readers: ReadableStreamDefaultReader[] = []
+    setup.answer = async ({ init }) => {
+      const reader = (init?.['body'] as ReadableStream).getReader()
+      readers.push(reader)
+      await reader.read()
+      return new Response()
+    }
+    expect((await post(setup, body)).status).toBe(200)
+    expect(isCancelled).toBe(false)
+    await readers[0].cancel()
+    expect(isCancelled).toBe(true)
+  })
+
   it("(C3) goes out bare first like any other that can be sent again, with acquire: 'auto'", async () => {
     const setup = new Setup(options)
     const arrived: string[] = []

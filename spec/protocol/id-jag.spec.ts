@@ -1,5 +1,6 @@
 import type { IdJagExpectations } from '../../lib/protocol/id-jag.ts'
-import { inspectIdJag, jwtExpiry, readClaims } from '../../lib/protocol/id-jag.ts'
+import { inspectIdJag } from '../../lib/protocol/id-jag.ts'
+import { jwtExpiry, readClaims } from '../../lib/protocol/jwt.ts'
 import { timeProblem } from '../../lib/protocol/refusal-findings.ts'
 import {
   authorizationServer,

@@ -1,5 +1,6 @@
 import { parseOptions } from '../../lib/options/configuration.ts'
 import type { CrossAppAccessOptions } from '../../lib/options/options.ts'
+import type { DpopKeyPair } from '../../lib/protocol/dpop.ts'
 import { ChallengePolicy } from '../../lib/request/challenge-policy.ts'
 import type { Answer } from '../../lib/request/replayable.ts'
 import { Client } from '../../lib/token/client.ts'
@@ -135,6 +136,21 @@ describe('what an answer is worth', () => {
     const elsewhere = { redirected: true, url: 'https://other.example/mcp' }
     expect(policy().next(answer(401, 'Bearer', elsewhere), token)).toBeUndefined()
     expect(current()).toBe(token)
+  })
+})
+
+describe('a nonce', () => {
+  const withNonce = (value: string, from: string) =>
+    answer(200, undefined, { headers: new Headers({ 'dpop-nonce': value }), redirected: true, url: from })
+
+  it('is kept for the origin that gave it, and not taken from another after a redirect (A5)', () => {
+    const { policy, hold } = situation({ dpop: true })
+    const nonces = new Map<string, string>()
+    // Nothing is signed here.
+    const token = hold({ dpop: { keyPair: {} as DpopKeyPair, nonces } })
+    expect(policy().next(withNonce('ours', 'https://mcp.example/mcp/elsewhere'), token)).toBeUndefined()
+    expect(policy().next(withNonce('theirs', 'https://other.example/mcp'), token)).toBeUndefined()
+    expect([...nonces]).toEqual([['https://mcp.example', 'ours']])
   })
 })
 

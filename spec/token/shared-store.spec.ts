@@ -291,6 +291,14 @@ describe('the work under the lock', () => {
     expect(sent).toEqual([])
   })
 
+  it('gives its token at once, though the store never takes the turn back (G6)', async () => {
+    const { fetch } = enterprise()
+    const store = storeWith({ exclusively: async (_, work) => (await work(), hang()) })
+    const xaa = processOf(fetch, { store })
+    expect(await xaa.getAccessToken(resource)).toMatchObject({ value: 'token-2' })
+    expect(xaa.failures()).toEqual([])
+  })
+
   it('that fails is told as it is, and not tried again without the store', async () => {
     const { sent, fetch } = enterprise()
     const refusing = (async (input: unknown) => {
@@ -302,6 +310,21 @@ describe('the work under the lock', () => {
     expect(await caught(xaa.getAccessToken(resource))).toMatchObject({ code: 'policy_denied' })
     expect([sent, xaa.failures()]).toEqual([['idp.example'], []])
   })
+})
+
+describe('a store that tells of a sign-out', () => {
+  it.each(['', 'null', '5', '{}', 'alice', undefined])(
+    'breaks nothing if it names %j, which is no account (G6)',
+    async (account) => {
+      const { fetch } = enterprise()
+      let tell: (account: string) => void = () => undefined
+      const store = storeWith({ onForget: (listener) => ((tell = listener), () => undefined) })
+      const xaa = processOf(fetch, { store })
+      const { value } = await xaa.getAccessToken(resource)
+      expect(() => tell(account as string)).not.toThrow()
+      expect((await xaa.getAccessToken(resource)).value).toBe(value)
+    },
+  )
 })
 
 describe('clocks that differ', () => {

@@ -1,4 +1,5 @@
 import { abortable } from '../../protocol/http.ts'
+import { pause } from '../../token/deadline.ts'
 import { numberIn } from './commands.ts'
 import type { Commands } from './commands.ts'
 import { Notices } from './notices.ts'
@@ -137,18 +138,4 @@ export class Leases {
       .run(releaseLease, [lease], [owner, channel, Notices.released(lease)])
       .catch(() => undefined)
   }
-}
-
-/** Waits until one of the signals aborts, or the time is over. */
-function pause(ms: number, ...signals: AbortSignal[]): Promise<void> {
-  return new Promise((resolve) => {
-    const end = () => {
-      clearTimeout(timer)
-      for (const signal of signals) signal.removeEventListener('abort', end)
-      resolve()
-    }
-    const timer = setTimeout(end, ms)
-    for (const signal of signals) signal.addEventListener('abort', end, { once: true })
-    if (signals.some(({ aborted }) => aborted)) end()
-  })
 }

@@ -17,8 +17,8 @@ export interface RedisStoreOptions {
   send: (...command: string[]) => Promise<unknown>
   /**
    * Subscribes to a channel; needs a second connection. Processes that wait are then woken, and a sign-out reaches all
-   * processes at once. Called once, when it is first needed; once more if it fails. Default: processes look by themselves,
-   * with growing pauses.
+   * processes at once. Called once, as soon as a client is made with the store; again when it is needed, if it failed.
+   * Default: processes look by themselves, with growing pauses.
    *
    * node-redis: `(channel, listener) => second.subscribe(channel, listener)`. ioredis and iovalkey: `(channel, listener) =>
    * (second.on('message', (_, message) => listener(message)), second.subscribe(channel))`.

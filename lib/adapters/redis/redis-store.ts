@@ -27,9 +27,9 @@ const noticePlace = 'notice'
  * Valkey) and the same keys share tokens and sessions, and obtain each token once.
  *
  * Values are encrypted and names are keyed digests: what is in Redis tells no token, user, client id or URL. No entry
- * outlives its token. An entry that was altered or copied, or that none of the keys can read, counts as missing and is
- * reported by the event `store_failed`. Each command has a third of `leaseMs` to be answered. Nothing is sent before the
- * store is used.
+ * outlives its token. A token's entry that was altered or copied, or that none of the keys can read, counts as missing and
+ * is reported by the event `store_failed`. A session's is `temporarily_unavailable`: its refresh token may be used up. Each
+ * command has a third of `leaseMs` to be answered. No command is sent before the store is asked for something.
  *
  * It does not connect, reconnect or close: the client is the application's. Whoever can write to Redis can remove entries
  * and put older ones back, and nothing else.
@@ -97,7 +97,7 @@ class RedisStore implements TokenStore, SessionStore {
       const [value, current = ''] = textsIn(await this.#commands.send(['MGET', entry, generation]))
       this.#note(account, generation, current)
       if (value === undefined) continue
-      // What seals has this shape; the core checks the token like a server's answer (G6).
+      // Whoever has the keys writes it in this shape; the core checks the token like a server's answer (G6).
       const kept = (await sealed.open(place, value)) as { token: StoredToken; generation: string }
       if (current !== '' && kept.generation !== current) continue
       return withWhatIsLeft(kept.token, numberIn(await this.#commands.send(['PTTL', entry])))
@@ -256,7 +256,7 @@ class RedisStore implements TokenStore, SessionStore {
   #note(account: string, name: string, current: string): void {
     const before = this.#generations.get(account)?.get(name)
     this.#remember(account, name, current)
-    // Nothing where there was something is a Redis that lost it, and no sign-out.
+    // If there is nothing any more, Redis has lost it: that is no sign-out.
     if (before !== undefined && before !== current && current !== '') this.#tell(account)
   }
 

@@ -3,6 +3,7 @@ import * as tls from 'node:tls'
 import type { SecureContext } from 'node:tls'
 import { Agent, EnvHttpProxyAgent, ProxyAgent } from 'undici'
 import type { Dispatcher, fetch } from 'undici'
+import { ownCopy } from '../../protocol/own-members.ts'
 import { AddressGuard, isThisMachine } from './address-guard.ts'
 import type { AnyDispatch, Dispatch } from './dispatch.ts'
 import { fetchOver } from './fetch-over.ts'
@@ -70,7 +71,7 @@ export interface FetchOptions {
  * @throws `TypeError` for options that are unknown, malformed or contradict each other.
  */
 export function createFetch(options: FetchOptions = {}): typeof fetch {
-  return fetchOver(dispatchOf(check(options)))
+  return fetchOver(dispatchOf(check(ownCopy(options))))
 }
 
 function dispatchOf(options: FetchOptions): Dispatch {

@@ -1,14 +1,13 @@
 import type { Duplex } from 'node:stream'
 import { errors } from 'undici'
+import { longestDrainMs, mostDrainedBytes } from '../../request/discard.ts'
 import type { Answer } from '../../request/replayable.ts'
 import type { Caller } from './caller.ts'
 import type { AnswerHeaders, DispatchController, DispatchHandler, RawHeaders } from './dispatch.ts'
 import { withPrivate, withPrivateRaw } from './headers.ts'
 
-/** What is kept of an answer while nobody knows yet whether it will be read, and what is read of one that will not. */
-const mostBytes = 64 * 1024
-/** Milliseconds to read an answer that nobody wants to its end, so that its socket can be used again. */
-const longestMs = 250
+/** How much is kept of an answer while it is not known whether the caller will read it. */
+const mostHeldBytes = 64 * 1024
 
 type Event = { chunk: Buffer } | { trailers: AnswerHeaders } | { error: Error }
 
@@ -106,7 +105,7 @@ export class DispatchedAnswer implements DispatchHandler, Answer {
     this.#bytes += chunk.byteLength
     if (this.#state === 'discarded') return this.#stopIfTooMuch()
     this.#events.push({ chunk })
-    if (this.#bytes > mostBytes) controller.pause()
+    if (this.#bytes > mostHeldBytes) controller.pause()
   }
 
   onResponseEnd(_: DispatchController, trailers: AnswerHeaders): void {
@@ -172,13 +171,13 @@ export class DispatchedAnswer implements DispatchHandler, Answer {
     this.#events.length = 0
     this.#state = ended ? 'over' : 'discarded'
     if (ended) return
-    this.#timer = setTimeout(() => this.#cutOff(), longestMs)
+    this.#timer = setTimeout(() => this.#cutOff(), longestDrainMs)
     this.#stopIfTooMuch()
     if (this.#controller?.paused === true) this.#controller.resume()
   }
 
   #stopIfTooMuch(): void {
-    if (this.#bytes > mostBytes) this.#cutOff()
+    if (this.#bytes > mostDrainedBytes) this.#cutOff()
   }
 
   #cutOff(): void {

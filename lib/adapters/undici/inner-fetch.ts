@@ -7,7 +7,7 @@ import { fetchOver } from './fetch-over.ts'
 /**
  * The fetch for a flow that a request to an origin needs: the one of the options, else one over the wrapped dispatcher.
  *
- * @param boundTo - The only origin that the dispatcher connects to, where undici tells it.
+ * @param boundTo - The only origin that the dispatcher connects to, if undici tells it.
  * @throws `TypeError` if there is none in the options, and the dispatcher reaches only one origin (H7).
  */
 export function flowFetch(

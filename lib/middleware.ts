@@ -46,7 +46,8 @@ export function createMiddleware(users: Users): FetchMiddleware {
         const source = users.current().of(location.resource)
         const number = client.nextRequest()
         // Some clients pass a third argument.
-        const send: AnyArgumentsFetch = args.length < 3 ? fetch : (...sent) => fetch(...sent, ...args.slice(2))
+        const send: AnyArgumentsFetch =
+          args.length < 3 ? fetch : (...sent) => fetch(...sent, ...args.slice(2))
         const call = { fetch: send, input, init: own, headers, url: location.url, number }
         return deliver(source, new FetchRequest(call, client.configuration))
       } catch (error) {

@@ -13,9 +13,7 @@ import { hardWindow } from './token-cache.ts'
 type Operation = 'get' | 'set' | 'delete' | 'lock' | 'forget'
 
 /** What the store did, as events tell it. */
-type StoreNews =
-  | { type: 'store_failed'; operation: Operation; error: Error }
-  | { type: 'store_recovered' }
+type StoreNews = { type: 'store_failed'; operation: Operation; error: Error } | { type: 'store_recovered' }
 
 /** Who is told of a store that failed, and of one that answers again. */
 interface Reporter {
@@ -95,11 +93,7 @@ export class SharedStore {
   }
 
   /** What another process has obtained already, if it is alive and not the token that was refused (E2). */
-  async #find(
-    store: TokenStore,
-    request: StoreRequest,
-    patience: Patience,
-  ): Promise<Acquired | undefined> {
+  async #find(store: TokenStore, request: StoreRequest, patience: Patience): Promise<Acquired | undefined> {
     const { key, account, target, isRefused, takesOthers, isCurrent, startLook } = request
     if (!takesOthers) return undefined
     let given: unknown

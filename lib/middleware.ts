@@ -14,6 +14,15 @@ import { missing } from './token/need.ts'
 import type { TokenSource } from './token/token-source.ts'
 import type { Users } from './token/users.ts'
 
+/** A call of a fetch, to be made when it is time. */
+const callOf = (fetch: AnyArgumentsFetch, args: unknown[]) => () => fetch(...args)
+
+/** The fetch with more arguments than the two that are known. */
+const withMore =
+  (fetch: AnyArgumentsFetch, more: unknown[]): AnyArgumentsFetch =>
+  (...args) =>
+    fetch(...args, ...more)
+
 const behind = new WeakMap<FetchMiddleware, Users>()
 
 /** Whether two middlewares are of one access, but of different users. */
@@ -32,22 +41,23 @@ export function createMiddleware(users: Users): FetchMiddleware {
     return imitate(next, (...args: [input: unknown, init?: Init, ...rest: unknown[]]) => {
       // No async function: with a token in memory `next` is called in the caller's own tick (B3).
       try {
-        const [input, init] = args
+        // Not one by one, and no closure over them: that costs every call 0.05 us.
+        const input = args[0]
+        const init = args[1]
         const location = locator.locate(input)
         if (isOfTheFlow(init)) return fetch(...args)
-        if (location === undefined) return watch(() => fetch(...args), passThrough.uncovered(locator.missed))
+        if (location === undefined) return watch(callOf(fetch, args), passThrough.uncovered(locator.missed))
         const own = copyOfInit(init)
         const headers = effectiveHeaders(input, own)
         if (hasHeader(headers, 'authorization')) {
           // An iterator has been read, and what was read stands in for it.
           if (isIterator(own.headers)) args[1] = { ...own, headers }
-          return watch(() => fetch(...args), passThrough.authorized(location.resource))
+          return watch(callOf(fetch, args), passThrough.authorized(location.resource))
         }
         const source = users.current().of(location.resource)
         const number = client.nextRequest()
         // Some clients pass a third argument.
-        const send: AnyArgumentsFetch =
-          args.length < 3 ? fetch : (...sent) => fetch(...sent, ...args.slice(2))
+        const send = args.length < 3 ? fetch : withMore(fetch, args.slice(2))
         const call = { fetch: send, input, init: own, headers, url: location.url, number }
         return deliver(source, new FetchRequest(call, client.configuration))
       } catch (error) {

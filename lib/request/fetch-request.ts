@@ -19,6 +19,10 @@ const mostBytesOfRequest = 1024 * 1024
 /** A fetch that takes whatever its callers hand over. */
 export type AnyArgumentsFetch = (...args: unknown[]) => Promise<unknown>
 
+/** What a send adds to the headers. */
+const bearerHeaders: readonly string[] = ['authorization']
+const dpopHeaders: readonly string[] = ['authorization', 'dpop']
+
 /** One call of a wrapped fetch. */
 export interface FetchCall {
   /** The wrapped fetch. */
@@ -54,7 +58,7 @@ export class FetchRequest implements Replayable<Response> {
   #headers: ReadHeaders
   #headersAreOurs = false
   /** What a send adds to them. */
-  #added: readonly string[] = ['authorization']
+  #added = bearerHeaders
   #body: unknown
   /** What is kept of a one-shot body, or of the body of a Request, so that it can be sent again. */
   readonly #recorded: RecordedBody | undefined
@@ -120,7 +124,7 @@ export class FetchRequest implements Replayable<Response> {
     this.#headers = withoutHeaders(this.#headers, ['dpop'])
     this.#addHeader('Authorization', token.authorization)
     this.#addHeader('DPoP', proof)
-    this.#added = ['authorization', 'dpop']
+    this.#added = dpopHeaders
     return await this.#dispatch()
   }
 

@@ -18,6 +18,7 @@ const checks = [
   'build',
   'check:package',
   'check:size',
+  'check:figures',
   'check:types',
   'test:undici8',
   'test:clients',

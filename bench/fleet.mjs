@@ -5,7 +5,7 @@ import { createClient } from 'redis'
 import { redisStore } from '../dist/adapters/redis/index.js'
 import { createCrossAppAccess } from '../dist/index.js'
 import { options, resource, startEnterprise } from './support/enterprise.mjs'
-import { exchangesOf } from './support/fleet-model.mjs'
+import { monthOf } from './support/fleet-model.mjs'
 import { program, spread } from './support/program.mjs'
 
 const { progress, table, done } = program(
@@ -107,20 +107,7 @@ for (const { size, shared, alone } of results) {
     throw new Error(`${size} processes: more than one exchange`)
   if (alone.some((exchanges) => exchanges !== size)) throw new Error(`${size} processes alone: not one each`)
 }
-// The same numbers each time (a linear congruential generator), so that documents can say them.
-let state = 20_261_121
-const random = () => (state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0) / 2 ** 32
-const jitter = () => 1 - random() / 10
-const month = [1, 2, 4, 8, 16].map((processes) => {
-  const settings = { processes, lifetimeMs: 3_600_000, callsPerHour: 60, hours: 8 * 22, restarts: 22 * 2 }
-  const mean = (shared) =>
-    Math.round(
-      Array.from({ length: 20 }, () => exchangesOf({ ...settings, shared, random, jitter })).reduce(
-        (a, b) => a + b,
-      ) / 20,
-    )
-  return { processes, shared: mean(true), alone: mean(false) }
-})
+const month = [1, 2, 4, 8, 16].map(monthOf)
 
 for (const client of clients) client.destroy()
 server.kill()

@@ -16,3 +16,4 @@ export function exchangesOf(
     { schedule: Iterable<Happening> } | ScheduleOptions
   ),
 ): number
+export function monthOf(processes: number): { processes: number; shared: number; alone: number }

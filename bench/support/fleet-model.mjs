@@ -60,3 +60,21 @@ export function exchangesOf({
   }
   return exchanges
 }
+
+/**
+ * What a month costs for one user at one resource: 60 calls an hour, eight hours a day on 22 days, tokens of an hour, two
+ * deployments a day. The same numbers each time (a linear congruential generator), so that documents can say them.
+ */
+export function monthOf(processes) {
+  let state = 20_261_121
+  const random = () => (state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0) / 2 ** 32
+  const settings = { processes, lifetimeMs: hour, callsPerHour: 60, hours: 8 * 22, restarts: 22 * 2 }
+  const rounds = 20
+  const mean = (shared) => {
+    let sum = 0
+    for (let round = 0; round < rounds; round++)
+      sum += exchangesOf({ ...settings, shared, random, jitter: () => 1 - random() / 10 })
+    return Math.round(sum / rounds)
+  }
+  return { processes, shared: mean(true), alone: mean(false) }
+}

@@ -219,6 +219,17 @@ describe('a store that is slow or hangs', () => {
     expect(xaa.failures()).toEqual(failed)
   })
 
+  it('keeps nobody waiting when the work under its lock is done: one that never takes the turn back (G6)', async () => {
+    const { fetch } = enterprise()
+    const store = storeWith({ exclusively: async (_, work) => (await work(), hang()) })
+    const xaa = processOf(fetch, { store })
+    const outcome = timed(xaa)
+    // No time passes.
+    await until(() => outcome.result !== undefined)
+    expect(outcome.result).toMatchObject({ value: 'token-2' })
+    expect(xaa.failures()).toEqual([])
+  })
+
   it('has a rest after a failure, with pauses that double, and then is tried by one: events for both (G6)', async () => {
     const { fetch } = enterprise()
     let down = true
@@ -289,14 +300,6 @@ describe('the work under the lock', () => {
     })
     expect((await processOf(fetch, { store }).getAccessToken(resource)).value).toBe('theirs')
     expect(sent).toEqual([])
-  })
-
-  it('gives its token at once, though the store never takes the turn back (G6)', async () => {
-    const { fetch } = enterprise()
-    const store = storeWith({ exclusively: async (_, work) => (await work(), hang()) })
-    const xaa = processOf(fetch, { store })
-    expect(await xaa.getAccessToken(resource)).toMatchObject({ value: 'token-2' })
-    expect(xaa.failures()).toEqual([])
   })
 
   it('that fails is told as it is, and not tried again without the store', async () => {

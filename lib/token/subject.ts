@@ -34,7 +34,13 @@ export class Subject {
       keyPair,
       nonces: this.client.nonces,
     }))
-    return await this.#dpopKey
+    try {
+      return await this.#dpopKey
+    } catch (error) {
+      // That it failed once is no reason to fail for ever.
+      this.#dpopKey = undefined
+      throw error
+    }
   }
 
   /** Tells what happened to this user at a resource, and in which request. */

@@ -558,6 +558,39 @@ describeWithRedis('redisStore on a real server', () => {
       expect(await a.get(key, account)).toMatchObject({ value: 'newer' })
     })
 
+    it('lets the process live if a listener fails', async () => {
+      const unhandled: unknown[] = []
+      const note = (reason: unknown) => void unhandled.push(reason)
+      process.on('unhandledRejection', note)
+      try {
+        const [a, b] = [await processWith(), await processWith()]
+        let heard = 0
+        b.onForget?.(() => {
+          heard++
+          throw new Error('a listener failed')
+        })
+        await b.get(key, account)
+        await a.get(key, account)
+        await a.forget?.(account)
+        await until(() => heard > 0)
+        await turn()
+        expect(unhandled).toEqual([])
+      } finally {
+        process.off('unhandledRejection', note)
+      }
+    })
+
+    it('does not hide a token under the other key behind one that cannot be read', async () => {
+      const before = await processWith({ keys: [old] })
+      await before.set(key, tokenOf('good'), account)
+      const good = await entryName()
+      const after = await processWith({ keys: [next, old] })
+      await after.set(key, tokenOf('bad'), account)
+      const bad = (await names()).find((name) => name.includes(':token:') && name !== good)
+      await client.send('SET', bad ?? '', 'garbage', 'KEEPTTL')
+      expect(await after.get(key, account)).toMatchObject({ value: 'good' })
+    })
+
     it('keeps an older token from being put back while another request learns of the sign-out (H8)', async () => {
       const a = await processWith()
       let release: (() => void) | undefined

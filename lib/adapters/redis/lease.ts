@@ -85,7 +85,8 @@ export class Leases {
     look: () => Promise<T | undefined>,
   ): Promise<T | undefined> {
     const release = (left: unknown) => {
-      if (left === 0) this.#release(lease, owner)
+      // Of newer protocols, numbers may be big integers.
+      if (left === 0 || left === 0n) this.#release(lease, owner)
     }
     for (let looks = 0; ; looks++) {
       // Listening before it asks: a release in between would be missed.

@@ -92,16 +92,23 @@ class RedisStore implements TokenStore, SessionStore {
     this.#notices.listen()
     const { names, sealed } = await this.#open()
     await this.#settled(account)
+    let unreadable: UnreadableEntryError | undefined
     for (const each of names) {
       const { entry, place, generation } = await each.token(key, account)
       const [value, current = ''] = textsIn(await this.#commands.send(['MGET', entry, generation]))
       this.#note(account, generation, current)
       if (value === undefined) continue
       // Whoever has the keys writes it in this shape; the core checks the token like a server's answer (G6).
-      const kept = (await sealed.open(place, value)) as { token: StoredToken; generation: string }
-      if (current !== '' && kept.generation !== current) continue
+      const kept = (await sealed.open(place, value).catch((error: unknown) => {
+        if (!(error instanceof UnreadableEntryError)) throw error
+        // There may be a good one under another key.
+        unreadable ??= error
+        return undefined
+      })) as { token: StoredToken; generation: string } | undefined
+      if (kept === undefined || (current !== '' && kept.generation !== current)) continue
       return withWhatIsLeft(kept.token, numberIn(await this.#commands.send(['PTTL', entry])))
     }
+    if (unreadable !== undefined) throw unreadable
     return undefined
   }
 
@@ -276,9 +283,8 @@ class RedisStore implements TokenStore, SessionStore {
       // What is under way here began before; what begins from now on asks for the generation anew.
       this.#generations.delete(account)
       this.#tell(account)
-    } catch (error) {
-      // Of somebody without a key. Nobody waits for it, and there is nothing to be done.
-      if (!(error instanceof UnreadableEntryError)) throw error
+    } catch {
+      // Of somebody without a key, or a listener that fails. Nobody waits for it: it must not end the process.
     }
   }
 

@@ -4,6 +4,7 @@ import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { bundle, sources } from '../bench/support/bundle.mjs'
 import { monthOf } from '../bench/support/fleet-model.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -38,7 +39,8 @@ for (const [what, counts] of Object.entries(bench('cold'))) {
 }
 
 const kilobytes = (bytes) => Number((bytes / 1000).toFixed(1))
-const sizes = Object.values(bench('size')).map(({ gzipped }) => kilobytes(gzipped))
+const bundles = await Promise.all(Object.values(sources).map(bundle))
+const sizes = bundles.map(({ gzipped }) => kilobytes(gzipped))
 expect('bench/RESULTS.md, size', row('bench/RESULTS.md', 'root entry bundled, minified, gzipped'), sizes)
 
 for (const { processes, shared, alone } of [1, 2, 4, 8, 16].map(monthOf))

@@ -111,7 +111,7 @@ export class FetchRequest implements Replayable<Response> {
     this.sends++
     if (token === undefined) return this.#dispatch()
     if (token.dpop !== undefined && token.tokenType === 'DPoP') return this.#sendWithProof(token, token.dpop)
-    this.#addHeader('Authorization', token.authorization)
+    this.#addHeader('authorization', token.authorization)
     return this.#dispatch()
   }
 
@@ -122,14 +122,14 @@ export class FetchRequest implements Replayable<Response> {
     this.signal?.throwIfAborted()
     // A proof of the caller's own is for another token.
     this.#headers = withoutHeaders(this.#headers, ['dpop'])
-    this.#addHeader('Authorization', token.authorization)
-    this.#addHeader('DPoP', proof)
+    this.#addHeader('authorization', token.authorization)
+    this.#addHeader('dpop', proof)
     this.#added = dpopHeaders
     return await this.#dispatch()
   }
 
   /** On a copy, each time: what was sent once belongs to whoever got it. */
-  #addHeader(name: string, value: string): void {
+  #addHeader(name: 'authorization' | 'dpop', value: string): void {
     this.#headers = withHeader(this.#headers, name, value)
     this.#headersAreOurs = true
   }

@@ -42,17 +42,20 @@ export function copyOfHeaders(headers: ReadHeaders): ReadHeaders {
   return Array.isArray(headers) ? copyOfPairs(headers) : { ...headers }
 }
 
+/** The headers that are added, as they are written where that can be seen. */
+const spelling = { authorization: 'Authorization', dpop: 'DPoP' } as const
+
 /** A copy with one header more. It must not be there yet: see `withoutHeaders`. */
-export function withHeader(headers: ReadHeaders, name: string, value: string): ReadHeaders {
+export function withHeader(headers: ReadHeaders, name: keyof typeof spelling, value: string): ReadHeaders {
   if (headers instanceof Headers) {
     const copy = new Headers(headers)
-    // `set`, which looks for others first, costs 0.06 us more.
+    // `set`, which looks for others first, costs 0.06 us more on Node 20, and a name with capitals 0.04 us.
     copy.append(name, value)
     return copy
   }
-  if (Array.isArray(headers)) return [...copyOfPairs(headers), [name, value]]
+  if (Array.isArray(headers)) return [...copyOfPairs(headers), [spelling[name], value]]
   // The new name comes first, so that all copies begin alike: added afterwards it costs 0.85 us more on Node 20.
-  return { [name]: value, ...headers }
+  return { [spelling[name]]: value, ...headers }
 }
 
 /** A copy without the headers of these names, given in lower case. */

@@ -36,7 +36,7 @@ describe('headers (A4, B1)', () => {
 
   it.each([undefined, null, '', 'authorization', 5, {}, [], new Headers()])('of %p have none', (headers) => {
     expect(hasHeader(readHeaders(headers), 'authorization')).toBe(false)
-    expect(seen(withHeader(readHeaders(headers), 'Authorization', 'Bearer t'))).toEqual([
+    expect(seen(withHeader(readHeaders(headers), 'authorization', 'Bearer t'))).toEqual([
       ['authorization', 'Bearer t'],
     ])
   })
@@ -49,7 +49,7 @@ describe('headers (A4, B1)', () => {
     'as %s get one more, and the ones that were given stay as they were',
     (_, headers) => {
       const before = JSON.stringify(seen(headers))
-      const own = withHeader(readHeaders(headers), 'Authorization', 'Bearer t')
+      const own = withHeader(readHeaders(headers), 'authorization', 'Bearer t')
       expect(seen(own)).toEqual([
         ...[
           ['accept', 'x'],
@@ -62,13 +62,24 @@ describe('headers (A4, B1)', () => {
     },
   )
 
+  it('are added in their usual spelling, where that can be seen', () => {
+    const added = (headers: unknown) =>
+      withHeader(withHeader(readHeaders(headers), 'authorization', 'Bearer t'), 'dpop', 'p')
+    expect(Object.keys(added({ accept: 'x' })!)).toEqual(['DPoP', 'Authorization', 'accept'])
+    expect(added([['accept', 'x']])).toEqual([
+      ['accept', 'x'],
+      ['Authorization', 'Bearer t'],
+      ['DPoP', 'p'],
+    ])
+  })
+
   it.each(formsOf(['accept', 'x'], ['Authorization', 'Bearer old'], ['DPoP', 'old']))(
     'as %s get another value for a name that they have, and never two',
     (_, headers) => {
       const before = JSON.stringify(seen(headers))
       const bare = withoutHeaders(readHeaders(headers), ['authorization', 'dpop'])
       expect(seen(bare)).toEqual([['accept', 'x']])
-      const own = withHeader(withHeader(bare, 'Authorization', 'Bearer new'), 'DPoP', 'new')
+      const own = withHeader(withHeader(bare, 'authorization', 'Bearer new'), 'dpop', 'new')
       expect(seen(own)).toEqual([
         ['accept', 'x'],
         ['authorization', 'Bearer new'],

@@ -48,7 +48,7 @@ class Sessions implements SessionStore {
     return next.version
   }
 
-  exclusively<T>(_: string, work: () => Promise<T>): Promise<T> {
+  exclusively: SessionStore['exclusively'] = (_, work) => {
     if (this.down) return Promise.reject(new Error('down'))
     const turn = this.#last.then(work)
     this.#last = turn.catch(() => undefined)
@@ -163,12 +163,24 @@ describe('a session that processes share', () => {
 
   it('gives the ID token at once, though the store never takes the turn back (G6)', async () => {
     const { a, store } = await fleet()
-    const exclusively = store.exclusively.bind(store)
-    store.exclusively = async (session, work) => {
-      await exclusively(session, work)
+    const { exclusively } = store
+    store.exclusively = async (...all) => {
+      await exclusively(...all)
       return await new Promise<never>(() => undefined)
     }
     expect(decodeJwt(await ask(a)).sub).toBe('alice')
+  })
+
+  it('gives at once what another process has obtained, though the store ignores it and waits on (G6)', async () => {
+    const { a, b, store } = await fleet()
+    const { exclusively } = store
+    store.exclusively = async (_session, _work, _signal, look) => {
+      store.exclusively = exclusively
+      await ask(a)
+      await look?.()
+      return await new Promise<never>(() => undefined)
+    }
+    expect([await ask(b), shown().length]).toEqual([await ask(a), 1])
   })
 
   describe('in a store whose client gives null for nothing (G6)', () => {

@@ -62,7 +62,8 @@ export interface TokenStore {
    *
    * `work` itself looks first whether another process has left a result. `look` does the same without the turn: a store
    * asks it after each wait, and what it gives ends the wait of this process. A store that calls neither for
-   * `timeouts.requestMs` has failed. Nobody waits for a store that is still busy when `work` is done.
+   * `timeouts.requestMs` has failed. Nobody waits for a store that is still busy when `work` is done or `look` has found
+   * something.
    */
   exclusively?<T>(
     key: string,

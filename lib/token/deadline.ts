@@ -4,6 +4,8 @@ import { longestMs } from '../protocol/context.ts'
 export interface Deadline {
   /** Aborts with a `TimeoutError`, or with the parent's reason. */
   readonly signal: AbortSignal
+  /** Gives as much time again, from now on. */
+  restart(): void
   /** Ends the limit without aborting. */
   clear(): void
 }
@@ -12,12 +14,17 @@ export interface Deadline {
 export function startDeadline(ms: number, parent?: AbortSignal): Deadline {
   const controller = new AbortController()
   const timeOut = () => controller.abort(new DOMException('The time has run out.', 'TimeoutError'))
-  const timer = setTimeout(timeOut, Math.min(ms, longestMs))
+  const start = () => setTimeout(timeOut, Math.min(ms, longestMs))
+  let timer = start()
   const follow = () => controller.abort(parent?.reason)
   if (parent?.aborted === true) follow()
   parent?.addEventListener('abort', follow, { once: true })
   return {
     signal: controller.signal,
+    restart() {
+      clearTimeout(timer)
+      timer = start()
+    },
     clear() {
       clearTimeout(timer)
       parent?.removeEventListener('abort', follow)

@@ -7,6 +7,7 @@ import type { AuthorizationServerMetadata } from '../protocol/metadata.ts'
 import { ownCopy } from '../protocol/own-members.ts'
 import { refusalFindings } from '../protocol/refusal-findings.ts'
 import { startDeadline } from './deadline.ts'
+import { Turn } from './turn.ts'
 
 /** Milliseconds for one operation of the store, and for the wait until no other process refreshes. */
 const operationMs = 10_000
@@ -319,51 +320,16 @@ export class SharedSession {
   /** Runs `work` in one process at a time. What `work` and `look` throw is thrown as it is. */
   async #exclusively(work: () => Promise<string>, look: () => Promise<string | undefined>): Promise<string> {
     const deadline = startDeadline(turnMs)
-    let outcome: Promise<string> | undefined
-    let seen: string | undefined
-    let failed: { readonly error: unknown } | undefined
-    let isOver = false
-    // Who has a result does not wait until the store has taken the turn back.
-    let end: () => void = () => undefined
-    const worked = new Promise<void>((resolve) => (end = resolve))
-    // Once, and not for a store that was left behind and comes back.
-    const workOnce = (): Promise<string> => {
-      if (isOver) return Promise.reject(new StoreFailure('the store gave no turn in time'))
-      // The limit is one of the wait.
-      deadline.clear()
-      outcome ??= work()
-      outcome.then(end, end)
-      return outcome
-    }
-    const lookAndSee = async () => {
-      try {
-        return (seen ??= await look())
-      } catch (error) {
-        failed ??= { error }
-        throw error
-      }
-    }
+    const { signal } = deadline
+    const turn = new Turn(work, look)
     try {
-      const turn = this.#store.exclusively<string | undefined>(
-        this.#name,
-        workOnce,
-        deadline.signal,
-        lookAndSee,
-      )
-      await abortable(Promise.race([turn, worked]), deadline.signal)
+      await turn.wait((work, look) => this.#store.exclusively(this.#name, work, signal, look), deadline)
     } catch (error) {
-      // A failure of the work is told below.
-      if (outcome === undefined) {
-        if (failed !== undefined) throw failed.error
-        throw new StoreFailure('the store of the session gave no turn', { cause: error })
-      }
-    } finally {
-      isOver = true
-      deadline.clear()
+      const isOfLook = error instanceof StoreFailure || error instanceof CrossAppAccessError
+      throw isOfLook ? error : new StoreFailure('the store of the session gave no turn', { cause: error })
     }
-    const given = await (outcome ?? seen)
-    if (given === undefined) throw new StoreFailure('the store of the session gave no turn')
-    return given
+    if (turn.result === undefined) throw new StoreFailure('the store of the session gave no turn')
+    return await turn.result
   }
 }
 

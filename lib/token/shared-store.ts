@@ -6,9 +6,9 @@ import { abortable } from '../protocol/http.ts'
 import type { AccessTokenGrant } from '../protocol/jwt-bearer.ts'
 import { Secrets, copyOfCause } from '../protocol/redaction.ts'
 import { startDeadline } from './deadline.ts'
-import { Heartbeat } from './heartbeat.ts'
 import { StoreHealth } from './store-health.ts'
 import { hardWindow } from './token-cache.ts'
+import { Turn } from './turn.ts'
 
 type Operation = 'get' | 'set' | 'delete' | 'lock' | 'forget'
 
@@ -123,42 +123,29 @@ export class SharedStore {
     obtain: () => Promise<Acquired>,
     signal: AbortSignal,
   ): Promise<Acquired> {
-    const { key } = request
-    let outcome: Promise<Acquired> | undefined
-    let seen: Acquired | undefined
     // Waiting for another process is no failure of the store; a store that calls neither back is one (G6).
-    const heartbeat = new Heartbeat(patience.left)
+    const deadline = startDeadline(patience.left, signal)
     const countAnswer = this.#stopwatch(patience)
-    const lookMeanwhile = async () => {
+    const work = async () => {
       countAnswer()
-      heartbeat.beat()
+      return (await this.#find(store, request, patience)) ?? (await obtain())
+    }
+    const look = async () => {
+      countAnswer()
+      deadline.restart()
       // Who waits for another process is not held up by the store.
-      return (seen ??= await this.#find(store, request, this.#patience()))
+      return await this.#find(store, request, this.#patience())
     }
-    // Who has a result does not wait until the store has taken the turn back (G6).
-    let end: () => void = () => undefined
-    const worked = new Promise<void>((resolve) => (end = resolve))
-    // Once, whatever a store does that was left behind and comes back.
-    const work = () => {
-      countAnswer()
-      heartbeat.stop()
-      outcome ??= this.#find(store, request, patience).then((found) => found ?? obtain())
-      outcome.then(end, end)
-      return outcome
-    }
+    const turn = new Turn(work, look)
     try {
-      const turn = Promise.resolve(store.exclusively?.(key, work, signal, lookMeanwhile))
-      await abortable(abortable(Promise.race([turn, worked]), signal), heartbeat.signal)
+      await turn.wait((work, look) => store.exclusively?.(request.key, work, signal, look), deadline)
       this.#answered(request)
     } catch (error) {
-      // A failure of the work itself is told by whoever waits for it, below; the end of the flight's time is no failure.
-      if (outcome === undefined && !signal.aborted) this.#failed('lock', request, error)
-    } finally {
-      heartbeat.stop()
+      // The end of the flight's time is no failure.
+      if (!signal.aborted) this.#failed('lock', request, error)
     }
     // Nothing is sent when the time is over, but what is to be told of it is the flow's to say.
-    if (signal.aborted) return await (outcome ?? seen ?? obtain())
-    return await (outcome ?? seen ?? work())
+    return await (turn.result ?? (signal.aborted ? obtain() : turn.work()))
   }
 
   /** Removes a refused token for all processes. Not awaited: it is gone from this one, and the store compares first (E2). */

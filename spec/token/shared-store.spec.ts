@@ -128,6 +128,35 @@ describe('a flight that waits for another process', () => {
     expect([sent, xaa.failures()]).toEqual([[], []])
   })
 
+  it('has what was found at once, though the store ignores it, waits on and then gives a turn (G6)', async () => {
+    const { sent, fetch } = enterprise()
+    const store = storeWith({
+      exclusively: async (_key, work, _signal, look) => {
+        for (let looks = 0; looks < 40; looks++) {
+          await new Promise((resolve) => setTimeout(resolve, 500))
+          await look?.()
+        }
+        return await work()
+      },
+    })
+    let asked = 0
+    store.get = async () => (asked++, store.kept.at(-1))
+    const xaa = processOf(fetch, { store })
+    const outcome = timed(xaa)
+    await jest.advanceTimersByTimeAsync(400)
+    store.kept.push({
+      value: 'theirs',
+      tokenType: 'Bearer',
+      expiresAt: Date.now() + 3_600_000,
+      lifetimeMs: 3_600_000,
+    })
+    await jest.advanceTimersByTimeAsync(100)
+    expect(outcome).toMatchObject({ after: 500, result: { value: 'theirs' } })
+    // Nothing more is asked or sent for a store that was left behind.
+    await jest.advanceTimersByTimeAsync(25_000)
+    expect([asked, sent, xaa.failures()]).toEqual([2, [], []])
+  })
+
   it('is temporarily_unavailable too when idTokenFromRefreshToken waits for another process', async () => {
     const store: SessionStore = {
       read: async () => undefined,

@@ -1,0 +1,70 @@
+import { abortable } from '../protocol/http.ts'
+import type { Deadline } from './deadline.ts'
+
+/**
+ * One wait until a store lets this process work alone. It is over as soon as the work is done or what another process has
+ * obtained was found: who has a result does not wait for the store, whatever that goes on to do (G6).
+ */
+export class Turn<T> {
+  readonly #work: () => Promise<T>
+  readonly #look: () => Promise<T | undefined>
+  readonly #isDone: Promise<void>
+  #end: () => void = () => undefined
+  #result: Promise<T> | undefined
+
+  /** `look` gives what another process has obtained, if there is anything. */
+  constructor(work: () => Promise<T>, look: () => Promise<T | undefined>) {
+    this.#work = work
+    this.#look = look
+    this.#isDone = new Promise((resolve) => (this.#end = resolve))
+  }
+
+  /** What the work gives, as soon as it has begun, or what was found. */
+  get result(): Promise<T> | undefined {
+    return this.#result
+  }
+
+  /** Works, once, unless there is a result. */
+  work(): Promise<T> {
+    return this.#result ?? this.#settle(this.#work())
+  }
+
+  /**
+   * Waits for the turn. Settles without a result if the store does without calling anything back.
+   *
+   * @param enter Asks the store to call one of both back.
+   * @param deadline One of the wait: it is cleared when the work begins.
+   * @throws What the store fails with, or the reason of the deadline, if there is no result.
+   */
+  async wait(
+    enter: (work: () => Promise<T>, look: () => Promise<T | undefined>) => Promise<unknown> | undefined,
+    deadline: Deadline,
+  ): Promise<void> {
+    let isOver = false
+    const work = (): Promise<T> => {
+      // A store that was left behind and comes back starts nothing.
+      if (isOver && this.#result === undefined) return Promise.reject(new Error('This turn comes too late'))
+      deadline.clear()
+      return this.work()
+    }
+    const look = async (): Promise<T | undefined> => {
+      if (isOver || this.#result !== undefined) return await this.#result
+      const found = await this.#look()
+      return found === undefined ? undefined : await (this.#result ?? this.#settle(Promise.resolve(found)))
+    }
+    try {
+      await abortable(Promise.race([enter(work, look), this.#isDone]), deadline.signal)
+    } catch (error) {
+      if (this.#result === undefined) throw error
+    } finally {
+      isOver = true
+      deadline.clear()
+    }
+  }
+
+  #settle(result: Promise<T>): Promise<T> {
+    this.#result = result
+    result.then(this.#end, this.#end)
+    return result
+  }
+}

@@ -6,6 +6,7 @@ import { abortable, failure, parseObject } from '../protocol/http.ts'
 import type { AuthorizationServerMetadata } from '../protocol/metadata.ts'
 import { ownCopy } from '../protocol/own-members.ts'
 import { refusalFindings } from '../protocol/refusal-findings.ts'
+import { bounded } from './bounded.ts'
 import { startDeadline } from './deadline.ts'
 import { Turn } from './turn.ts'
 
@@ -287,11 +288,7 @@ export class SharedSession {
   #note(tokens: SessionTokens): void {
     const before = this.#seen?.refreshToken
     if (this.#spent.has(tokens.refreshToken)) return
-    if (before !== undefined && before !== tokens.refreshToken) {
-      const [oldest] = this.#spent
-      if (this.#spent.size >= mostSpent && oldest !== undefined) this.#spent.delete(oldest)
-      this.#spent.add(before)
-    }
+    if (before !== undefined && before !== tokens.refreshToken) bounded(this.#spent, mostSpent).add(before)
     this.#seen = tokens
   }
 

@@ -5,6 +5,7 @@ import type { Acquired, Target } from '../protocol/acquire.ts'
 import { abortable } from '../protocol/http.ts'
 import type { AccessTokenGrant } from '../protocol/jwt-bearer.ts'
 import { Secrets, copyOfCause } from '../protocol/redaction.ts'
+import { bounded } from './bounded.ts'
 import { startDeadline } from './deadline.ts'
 import { StoreHealth } from './store-health.ts'
 import { hardWindow } from './token-cache.ts'
@@ -157,9 +158,7 @@ export class SharedStore {
   ): void {
     const store = this.#store
     if (store === undefined) return
-    const [oldest] = this.#refused
-    if (this.#refused.size >= mostRefused && oldest !== undefined) this.#refused.delete(oldest)
-    this.#refused.add(value)
+    bounded(this.#refused, mostRefused).add(value)
     // After a rest the flight that follows is to find out whether the store is back, or it would go on without.
     if (this.#health.hasFailed) return
     const remove = async () => {

@@ -3,6 +3,7 @@ import { findings } from '../protocol/findings.ts'
 import { failure } from '../protocol/http.ts'
 import { Secrets } from '../protocol/redaction.ts'
 import type { GetIdToken } from '../protocol/subject-token.ts'
+import { bounded } from './bounded.ts'
 import type { Client } from './client.ts'
 import { Subject } from './subject.ts'
 import { TokenSources } from './token-sources.ts'
@@ -44,15 +45,9 @@ export class NamedUsers implements Users {
     const known = this.#sources.get(name)
     const { maxEntries, getIdToken } = this.client.configuration
     const sources = known ?? new TokenSources(new Subject(this.client, name, getIdToken))
-    if (known !== undefined) this.#sources.delete(name)
-    else if (this.#sources.size >= maxEntries) this.#forgetOldest()
-    this.#sources.set(name, sources)
+    this.#sources.delete(name)
+    bounded(this.#sources, maxEntries).set(name, sources)
     return sources
-  }
-
-  #forgetOldest(): void {
-    const [oldest = ''] = this.#sources.keys()
-    this.#sources.delete(oldest)
   }
 
   /** A request that is nobody's is refused, and never sent for somebody else (H6). */

@@ -9,6 +9,7 @@ import { deleteEntry, forgetAccount, keepEntry, writeSession } from './scripts.t
 import { SealedEntries, UnreadableEntryError } from './sealed-entries.ts'
 import type { SessionStore, StoredSession } from '../../options/session-store.ts'
 import type { StoredToken, TokenStore } from '../../options/token-store.ts'
+import { bounded } from '../../token/bounded.ts'
 
 /** A token is kept for a day at most (E5), and an account's generation for longer than any token that is older. */
 const longestTokenMs = 86_400_000
@@ -296,11 +297,4 @@ class RedisStore implements TokenStore, SessionStore {
 /** The clock of Redis counts too if it says that the token ends before what is written in it. */
 function withWhatIsLeft(token: StoredToken, leftMs: number): StoredToken {
   return leftMs < token.expiresAt - Date.now() - clockNoise ? { ...token, leftMs } : token
-}
-
-/** A map with room for one more: the oldest makes way. */
-function bounded<K, V>(map: Map<K, V>, most: number): Map<K, V> {
-  const [oldest] = map.keys()
-  if (map.size >= most && oldest !== undefined) map.delete(oldest)
-  return map
 }

@@ -8,6 +8,16 @@ export interface BackOff {
   readonly terminalMs: number
 }
 
+/** How an attempt to obtain a token failed, and when. */
+interface Failure {
+  readonly error: CrossAppAccessError
+  readonly now: number
+  /** Fingerprint of the subject token that was refused; another one opens the gate. */
+  readonly subject?: string | undefined
+  /** Whether it was a renewal beside a token in use. */
+  readonly isSoft?: boolean
+}
+
 /** A server that asks for more than a day is not believed. */
 const longestRetryAfterMs = 86_400_000
 
@@ -23,46 +33,20 @@ export function backOffMs({ minMs, maxMs }: BackOff, failures: number): number {
  * time, or until there is another subject token. All times are monotonic milliseconds.
  */
 export class FailureGate {
-  #error: CrossAppAccessError
+  readonly #failure: Failure
+  readonly #failures: number
   #until: number
-  #failures = 1
-  /** Whether a renewal beside a token in use has failed. */
-  #soft: boolean
-  /** Fingerprint of the subject token that was refused; another one opens the gate. */
-  #subject: string | undefined
 
-  constructor(
-    error: CrossAppAccessError,
-    subject: string | undefined,
-    now: number,
-    backOff: BackOff,
-    soft = false,
-  ) {
-    this.#error = error
-    this.#soft = soft
-    this.#subject = subject
-    this.#until = now + this.#pause(backOff)
-  }
-
-  /** Another failure: the pause doubles as long as the same endpoint fails in the same way. */
-  closeAgain(
-    error: CrossAppAccessError,
-    subject: string | undefined,
-    now: number,
-    backOff: BackOff,
-    soft = false,
-  ): void {
-    this.#soft = soft
-    const same = error.endpoint === this.#error.endpoint && error.code === this.#error.code
-    this.#failures = same ? this.#failures + 1 : 1
-    this.#error = error
-    this.#subject = subject
-    this.#until = now + this.#pause(backOff)
+  /** `before`: the gate of the last failure. The pause doubles as long as the same endpoint fails in the same way. */
+  constructor(failure: Failure, backOff: BackOff, before?: FailureGate) {
+    this.#failure = failure
+    this.#failures = 1 + (before === undefined ? 0 : before.#failuresLike(failure.error))
+    this.#until = failure.now + this.#pause(backOff)
   }
 
   /** The token in use has ended: how its renewal failed says nothing about the time from now on (E5). */
   endSoftRenewal(now: number): void {
-    if (this.#soft) this.#until = Math.min(this.#until, now)
+    if (this.#failure.isSoft === true) this.#until = Math.min(this.#until, now)
   }
 
   get until(): number {
@@ -70,7 +54,7 @@ export class FailureGate {
   }
 
   get #transient(): boolean {
-    return this.#error.code === 'temporarily_unavailable'
+    return this.#failure.error.code === 'temporarily_unavailable'
   }
 
   isClosed(now: number): boolean {
@@ -79,18 +63,25 @@ export class FailureGate {
 
   /** The remembered error, to throw while the gate is closed. */
   remembered(now: number): CrossAppAccessError {
-    return asRemembered(this.#error, this.#transient ? Math.ceil((this.#until - now) / 1000) : undefined)
+    const left = this.#transient ? Math.ceil((this.#until - now) / 1000) : undefined
+    return asRemembered(this.#failure.error, left)
   }
 
   /** The refused subject token, and what to say if it is the same again. Nothing if another would not help either. */
   refusal(now: number): { subject: string; error: CrossAppAccessError } | undefined {
-    if (this.#transient || this.#subject === undefined) return undefined
-    return { subject: this.#subject, error: this.remembered(now) }
+    const { subject } = this.#failure
+    if (this.#transient || subject === undefined) return undefined
+    return { subject, error: this.remembered(now) }
+  }
+
+  #failuresLike({ endpoint, code }: CrossAppAccessError): number {
+    const { error } = this.#failure
+    return endpoint === error.endpoint && code === error.code ? this.#failures : 0
   }
 
   #pause(backOff: BackOff): number {
     if (!this.#transient) return backOff.terminalMs
-    const { retryAfter } = this.#error
+    const { retryAfter } = this.#failure.error
     if (retryAfter === undefined) return backOffMs(backOff, this.#failures)
     // A server that says 0, or a date gone by, and fails again is not asked by every caller.
     return Math.min(Math.max(retryAfter * 1000, backOff.minMs), longestRetryAfterMs)

@@ -9,6 +9,7 @@ import type { AccessTokenGrant } from '../protocol/jwt-bearer.ts'
 import { Secrets } from '../protocol/redaction.ts'
 import { isOfApplication } from '../protocol/subject-token.ts'
 import type { Account, FlightUnderWay } from './account.ts'
+import { bounded } from './bounded.ts'
 import type { Client } from './client.ts'
 import { pause, startDeadline } from './deadline.ts'
 import { FailureGate } from './failure-gate.ts'
@@ -262,7 +263,8 @@ export class Flight implements FlightUnderWay {
 
   /** Closes the gate, and gives the error to throw: with the time until it opens, if it does so by itself (G1). */
   #remember(error: CrossAppAccessError): CrossAppAccessError {
-    const { account, resource } = this.#plan
+    const { account, key, resource } = this.#plan
+    const { clock, backOff } = this.#client.configuration
     this.#emit({ type: 'acquire_failed', error })
     // An application without a token now may have one at the next call; a remembered error is remembered already.
     if (isOfApplication(error) || error.cached) return error
@@ -272,32 +274,19 @@ export class Flight implements FlightUnderWay {
       account.scopes = { ...account.scopes, taught: undefined }
     if (error.step === 'discovery') this.#client.metadata.doubtLocation(resource, error.code)
     const now = this.#now()
-    const { until } = this.#closeGate(error, now)
+    const failure = { error, now, subject: this.#subjectToken, isSoft: this.isSoft }
+    const gate = new FailureGate(failure, backOff, account.gates.get(key))
+    account.gates.delete(key)
+    bounded(account.gates, mostGates).set(key, gate)
     this.#emit({
       type: 'gate_closed',
-      until: this.#client.configuration.clock.now() + until - now,
+      until: clock.now() + gate.until - now,
       reason: transient ? 'transient' : 'terminal',
       error,
     })
     return transient && error.retryAfter === undefined
-      ? withRetryAfter(error, Math.ceil((until - now) / 1000))
+      ? withRetryAfter(error, Math.ceil((gate.until - now) / 1000))
       : error
-  }
-
-  #closeGate(error: CrossAppAccessError, now: number): FailureGate {
-    const { account, key } = this.#plan
-    const { gates } = account
-    const { backOff } = this.#client.configuration
-    const known = gates.get(key)
-    if (known !== undefined) {
-      known.closeAgain(error, this.#subjectToken, now, backOff, this.isSoft)
-      return known
-    }
-    const oldest = gates.keys().next()
-    if (gates.size >= mostGates && oldest.done !== true) gates.delete(oldest.value)
-    const gate = new FailureGate(error, this.#subjectToken, now, backOff, this.isSoft)
-    gates.set(key, gate)
-    return gate
   }
 
   // -------------------------------------------------------------------------------------------------------------------

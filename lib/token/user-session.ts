@@ -1,6 +1,7 @@
 import { startDeadline } from './deadline.ts'
+import { FailureGate } from './failure-gate.ts'
 import { SharedSession } from './shared-session.ts'
-import { CrossAppAccessError, asRemembered } from '../errors.ts'
+import { CrossAppAccessError } from '../errors.ts'
 import type { Finding } from '../errors.ts'
 import { hideRegistration } from '../protocol/client-authentication.ts'
 import type { ProtocolContext } from '../protocol/context.ts'
@@ -23,11 +24,8 @@ const renewalMargin = 60_000
 const requestMs = 10_000
 /** A refresh that has not settled after so many milliseconds is left behind: some platforms freeze what runs. */
 const overdueMs = 60_000
-/** Seconds for which a failure is remembered: one that the server decided on, and one that may pass. */
-const terminalPause = 30
-const transientPause = 1
-/** A server that asks for more than a day is not believed. */
-const longestPause = 86_400
+/** Milliseconds for which a failure is remembered (G1). */
+const backOff = { minMs: 1_000, maxMs: 60_000, terminalMs: 30_000 }
 
 /** Keeps the tokens of a good answer. Called before anything is found missing in it. */
 type Keep = (refreshToken: string | undefined, idToken: string | undefined) => Promise<void>
@@ -46,7 +44,7 @@ export class UserSession {
   #unsaved: string | undefined
   #underway: Promise<string> | undefined
   #startedAt = 0
-  #failure: { readonly error: CrossAppAccessError; readonly until: number } | undefined
+  #gate: FailureGate | undefined
 
   constructor(options: RefreshTokenOptions) {
     this.#options = options
@@ -88,8 +86,7 @@ export class UserSession {
   }
 
   async #refresh(startedAt: number): Promise<string> {
-    const failure = this.#failure
-    if (failure !== undefined && startedAt < failure.until) throw asRemembered(failure.error)
+    if (this.#gate?.isClosed(startedAt) === true) throw this.#gate.remembered(startedAt)
     await this.#save()
     const { idp, fetch } = this.#options
     const context = guarded({
@@ -111,7 +108,8 @@ export class UserSession {
       if (this.#startedAt === startedAt) this.#idToken = idToken
       return idToken
     } catch (error) {
-      if (error instanceof CrossAppAccessError) this.#remember(error)
+      if (error instanceof CrossAppAccessError)
+        this.#gate = new FailureGate({ error, now: performance.now() }, backOff)
       throw error
     }
   }
@@ -140,12 +138,6 @@ export class UserSession {
     if (this.#unsaved !== unsaved) return
     this.#refreshToken = unsaved
     this.#unsaved = undefined
-  }
-
-  #remember(error: CrossAppAccessError): void {
-    const transient = error.code === 'temporarily_unavailable'
-    const pause = transient ? Math.min(error.retryAfter ?? transientPause, longestPause) : terminalPause
-    this.#failure = { error, until: performance.now() + pause * 1000 }
   }
 }
 

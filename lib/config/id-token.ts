@@ -3,8 +3,12 @@ import { idTokenFromRefreshToken } from '../id-token-from-refresh-token.ts'
 import type { AnyFetch } from '../protocol/context.ts'
 import type { ServerRegistration } from '../protocol/registration.ts'
 import type { GetIdToken } from '../protocol/subject-token.ts'
+import { bounded } from '../token/bounded.ts'
 import { decoded, reasonOf, rewritePrivately, textOf } from './files.ts'
 import type { IdTokenSource } from './settings-schema.ts'
+
+/** Refresh tokens of a session that are remembered: an older one in its file is of somebody else. */
+const mostKnown = 100
 
 /** What a session at the identity provider takes. */
 interface Provider {
@@ -91,7 +95,7 @@ function fromRefreshTokenIn(path: string, provider: Provider): GetIdToken {
         ...provider,
         refreshToken,
         onRotate: (rotated) => {
-          known.add(rotated)
+          bounded(known, mostKnown).add(rotated)
           rewritePrivately(path, `${rotated}\n`)
         },
       })

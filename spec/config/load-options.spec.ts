@@ -226,6 +226,23 @@ describe('A refresh token in a file', () => {
     expect(await call(options)).toBe(200)
   })
 
+  it('is no new sign-in if it is one that was there before: of those the last hundred are remembered (G8)', async () => {
+    const first = enterprise.refreshToken('alice')
+    const path = file('refresh-token.txt', first)
+    const { getIdToken } = await load(settings())
+    const { signal } = new AbortController()
+    const refreshAgain = async (times: number) => {
+      for (; times > 0; times--)
+        await getIdToken?.({ reason: 'rejected', audience: 'https://as.example', signal })
+    }
+    await refreshAgain(50)
+    // A deployment puts the file back.
+    writeFileSync(path, first)
+    await refreshAgain(60)
+    writeFileSync(path, first)
+    await expect(refreshAgain(1)).rejects.toMatchObject({ code: 'login_required' })
+  })
+
   it('is written where a link leads, and the link stays', async () => {
     const [target, link] = [join(directory, 'target.txt'), join(directory, 'refresh-token.txt')]
     const first = enterprise.refreshToken('alice')

@@ -1,3 +1,4 @@
+import { decodeProtectedHeader } from 'jose'
 import { createCrossAppAccess } from '../lib/index.ts'
 import type { CrossAppAccess, CrossAppAccessEvent, CrossAppAccessOptions } from '../lib/index.ts'
 import { tokensSentTo, toolCall } from './integration/harness.ts'
@@ -72,6 +73,19 @@ describe('many users in one process (forSubject)', () => {
     ]
     expect(await Promise.all(twice.map(whoami))).toEqual(['alice', 'alice', 'alice'])
     expect(enterprise.exchanges).toBe(1)
+  })
+
+  it('binds the tokens of the same string to the same key, however often it is named (E1)', async () => {
+    const xaa = platform({ dpop: true })
+    for (const user of ['alice', 'bob', 'alice']) {
+      const access = xaa.forSubject(user, idTokenOf(user))
+      expect(await whoami(access)).toBe(user)
+      access.invalidate()
+    }
+    const keys = enterprise.authorizationServer.requests.flatMap(({ headers: { dpop } }) =>
+      dpop === undefined ? [] : decodeProtectedHeader(dpop).jwk?.x,
+    )
+    expect([keys.length, new Set(keys).size, keys[0] === keys[2]]).toEqual([3, 2, true])
   })
 
   it.each(['undefined', 'null', '[null]', 'base', ' '])(

@@ -1,6 +1,7 @@
 import { EventSink } from '../events.ts'
 import type { Configuration } from '../options/configuration.ts'
 import { Accounts } from './account.ts'
+import { DpopKeys } from './dpop-keys.ts'
 import { MetadataCache } from './metadata-cache.ts'
 import { SharedStore } from './shared-store.ts'
 import { TokenCache } from './token-cache.ts'
@@ -17,8 +18,7 @@ export class Client {
   readonly metadata: MetadataCache
   readonly store: SharedStore
   readonly events: EventSink
-  /** The newest DPoP nonce of each origin: servers give the same to everybody. */
-  readonly nonces: Map<string, string> = new Map<string, string>()
+  readonly dpopKeys: DpopKeys
   #requests = 0
   #flights = 0
   #tokens = 0
@@ -30,6 +30,7 @@ export class Client {
     this.cache = new TokenCache(configuration.maxEntries)
     this.accounts = new Accounts(configuration)
     this.metadata = new MetadataCache(configuration)
+    this.dpopKeys = new DpopKeys(configuration)
     this.store = new SharedStore(configuration)
     this.events = new EventSink(configuration.onEvent, () => configuration.clock.now())
     // Weakly: a store may outlive many clients.

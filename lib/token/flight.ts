@@ -89,7 +89,7 @@ export class Flight implements FlightUnderWay {
       this.#emit({ type: 'gate_opened', reason: 'time' })
     this.#emit({ type: 'acquire_started', reason: need.reason })
     try {
-      const dpop = await this.#subject.dpopKey()
+      const dpop = await this.#client.dpopKeys.of(this.#subject.name)
       return this.#keep(await acquire(this.#request(dpop), this.#context(deadline.signal)), dpop)
     } catch (error) {
       throw error instanceof CrossAppAccessError ? this.#remember(error) : error

@@ -63,6 +63,28 @@ describe('the proof of possession', () => {
     expect(new Request(resource, { method }).method).toBe(sent)
   })
 
+  it('names the nonce that the server gave last, and remembers none of any length (G8, D5)', async () => {
+    const setup = new Setup({ dpop: true, acquire: 'eager' })
+    setup.granted = { token_type: 'DPoP' }
+    const nonces = () => setup.sent.map(({ headers }) => decodeJwt(headers.get('dpop') ?? '')['nonce'])
+    const [long, longer] = ['n'.repeat(2_048), 'n'.repeat(2_049)]
+    const wanting = (nonce: string) =>
+      new Response(null, {
+        status: 401,
+        headers: { 'www-authenticate': 'DPoP error="use_dpop_nonce"', 'dpop-nonce': nonce },
+      })
+    setup.answer = () => wanting(long)
+    await setup.fetch(resource)
+    expect(nonces().map((nonce) => nonce === long)).toEqual([false, true])
+    setup.answer = () => wanting(longer)
+    expect((await setup.fetch(resource)).status).toBe(401)
+    expect(
+      nonces()
+        .slice(2)
+        .every((nonce) => nonce === long),
+    ).toBe(true)
+  })
+
   it('takes no key pair that cannot sign, or whose public key nobody could be shown', async () => {
     const algorithm = { name: 'ECDSA', namedCurve: 'P-256' }
     const sealed = await crypto.subtle.generateKey(algorithm, true, ['sign', 'verify'])

@@ -180,37 +180,32 @@ export class MetadataCache implements MetadataSource {
     discover: (context: ProtocolContext) => Promise<Discovered<T>>,
   ): Promise<Entry<T>> {
     const { clock, timeouts } = this.#configuration
-    const underway = this.#underway.get(name)
+    const { signal } = context
+    let run = this.#underway.get(name)
     // One that is overdue may never settle; it is left behind.
-    if (underway !== undefined && clock.monotonic() - underway.startedAt <= timeouts.requestMs) {
+    if (run === undefined || clock.monotonic() - run.startedAt > timeouts.requestMs) {
+      const startedAt = clock.monotonic()
+      const own = { ...context, signal: undefined, deadline: () => startDeadline(timeouts.requestMs) }
+      const result = discover(own).then(({ document, url, freshForMs }) => {
+        const freshUntil = clock.monotonic() + freshForMs
+        return { document, url, freshUntil, usableUntil: freshUntil + staleForMs }
+      })
+      const clear = () => {
+        if (this.#underway.get(name)?.result === result) this.#underway.delete(name)
+      }
+      result.then(clear, clear)
+      run = { startedAt, result }
+      this.#underway.set(name, run)
+    }
+    try {
       // Named after what it fetches, so it is of that type.
-      return await waitFor(underway.result as Promise<Entry<T>>, endpoint, context)
+      return (await abortable(run.result, signal)) as Entry<T>
+    } catch (error) {
+      // The time of a flight may run out before that of the request it waits for.
+      throw signal?.aborted === true && error === signal.reason
+        ? unreachable(error, endpoint, 'discovery', undefined, context, signal)
+        : error
     }
-    const own = { ...context, signal: undefined, deadline: () => startDeadline(timeouts.requestMs) }
-    const startedAt = clock.monotonic()
-    const result = discover(own).then(({ document, url, freshForMs }) => {
-      const freshUntil = clock.monotonic() + freshForMs
-      return { document, url, freshUntil, usableUntil: freshUntil + staleForMs }
-    })
-    const entry = { startedAt, result }
-    this.#underway.set(name, entry)
-    const clear = () => {
-      if (this.#underway.get(name) === entry) this.#underway.delete(name)
-    }
-    result.then(clear, clear)
-    return await waitFor(result, endpoint, context)
-  }
-}
-
-/** The time of a flight may run out before that of the request it waits for. */
-async function waitFor<T>(result: Promise<T>, endpoint: string, context: ProtocolContext): Promise<T> {
-  const { signal } = context
-  try {
-    return await abortable(result, signal)
-  } catch (error) {
-    throw signal?.aborted === true && error === signal.reason
-      ? unreachable(error, endpoint, 'discovery', undefined, context, signal)
-      : error
   }
 }
 

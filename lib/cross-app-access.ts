@@ -8,7 +8,7 @@ import { resourceOf } from './request/resource-locator.ts'
 import { Client } from './token/client.ts'
 import { missing } from './token/need.ts'
 import type { CachedToken } from './token/token-cache.ts'
-import { NamedUsers, oneUser } from './token/users.ts'
+import { namedUsers, oneUser } from './token/users.ts'
 import type { Users } from './token/users.ts'
 
 /** An access token, as {@link CrossAppAccess.getAccessToken} gives it. A secret. */
@@ -147,7 +147,7 @@ function accessFor(configuration: Configuration): CrossAppAccess {
   const client = new Client(configuration)
   const { subject, getIdToken } = configuration
   return accessOf(
-    subject === undefined ? oneUser(client, undefined, getIdToken) : new NamedUsers(client, subject),
+    subject === undefined ? oneUser(client, undefined, getIdToken) : namedUsers(client, subject),
   )
 }
 

@@ -95,7 +95,7 @@ function fromRefreshTokenIn(path: string, provider: Provider): GetIdToken {
         ...provider,
         refreshToken,
         onRotate: (rotated) => {
-          bounded(known, mostKnown).add(rotated)
+          bounded(known, mostKnown, rotated).add(rotated)
           rewritePrivately(path, `${rotated}\n`)
         },
       })

@@ -22,8 +22,7 @@ export class DpopKeys {
     // No subject is an empty string.
     const name = subject ?? ''
     const key = this.#keys.get(name) ?? this.#make(dpop.keyPair)
-    this.#keys.delete(name)
-    bounded(this.#keys, maxEntries).set(name, key)
+    bounded(this.#keys, maxEntries, name).set(name, key)
     try {
       return await key
     } catch (error) {

@@ -276,8 +276,7 @@ export class Flight implements FlightUnderWay {
     const now = this.#now()
     const failure = { error, now, subject: this.#subjectToken, isSoft: this.isSoft }
     const gate = new FailureGate(failure, backOff, account.gates.get(key))
-    account.gates.delete(key)
-    bounded(account.gates, mostGates).set(key, gate)
+    bounded(account.gates, mostGates, key).set(key, gate)
     this.#emit({
       type: 'gate_closed',
       until: clock.now() + gate.until - now,

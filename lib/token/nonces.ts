@@ -8,8 +8,7 @@ const longestNonce = 2_048
 export class Nonces extends Map<string, string> {
   override set(origin: string, nonce: string): this {
     if (nonce.length > longestNonce) return this
-    this.delete(origin)
-    bounded(this, mostNonces)
+    bounded(this, mostNonces, origin)
     return super.set(origin, nonce)
   }
 }

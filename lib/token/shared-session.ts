@@ -288,7 +288,8 @@ export class SharedSession {
   #note(tokens: SessionTokens): void {
     const before = this.#seen?.refreshToken
     if (this.#spent.has(tokens.refreshToken)) return
-    if (before !== undefined && before !== tokens.refreshToken) bounded(this.#spent, mostSpent).add(before)
+    if (before !== undefined && before !== tokens.refreshToken)
+      bounded(this.#spent, mostSpent, before).add(before)
     this.#seen = tokens
   }
 

@@ -158,7 +158,7 @@ export class SharedStore {
   ): void {
     const store = this.#store
     if (store === undefined) return
-    bounded(this.#refused, mostRefused).add(value)
+    bounded(this.#refused, mostRefused, value).add(value)
     // After a rest the flight that follows is to find out whether the store is back, or it would go on without.
     if (this.#health.hasFailed) return
     const remove = async () => {

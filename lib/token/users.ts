@@ -28,40 +28,30 @@ export function oneUser(client: Client, name: string | undefined, getIdToken: Ge
 }
 
 /** The user that the option `subject` names for each request, so that one fetch serves many users (H6). */
-export class NamedUsers implements Users {
-  readonly client: Client
-  readonly name: string | undefined = undefined
-  readonly #subject: () => string | undefined
+export function namedUsers(client: Client, subject: () => string | undefined): Users {
+  const { maxEntries, getIdToken } = client.configuration
   // In order of use, the oldest first: as many as there may be tokens (G8).
-  readonly #sources = new Map<string, TokenSources>()
-
-  constructor(client: Client, subject: () => string | undefined) {
-    this.client = client
-    this.#subject = subject
-  }
-
-  current(): TokenSources {
-    const name = this.#name()
-    const known = this.#sources.get(name)
-    const { maxEntries, getIdToken } = this.client.configuration
-    const sources = known ?? new TokenSources(new Subject(this.client, name, getIdToken))
-    this.#sources.delete(name)
-    bounded(this.#sources, maxEntries).set(name, sources)
+  const users = new Map<string, TokenSources>()
+  const current = () => {
+    const name = nameGivenBy(subject)
+    const sources = users.get(name) ?? new TokenSources(new Subject(client, name, getIdToken))
+    bounded(users, maxEntries, name).set(name, sources)
     return sources
   }
+  return { client, name: undefined, current }
+}
 
-  /** A request that is nobody's is refused, and never sent for somebody else (H6). */
-  #name(): string {
-    let name: unknown
-    try {
-      name = this.#subject()
-    } catch (error) {
-      throw noUser('the option subject failed', error)
-    }
-    // Boundary: `subject` is the application's own code, and may give anything.
-    if (typeof name === 'string' && name !== '') return name
-    throw noUser('the option subject named no user for this request')
+/** A request that is nobody's is refused, and never sent for somebody else (H6). */
+function nameGivenBy(subject: () => unknown): string {
+  let name: unknown
+  try {
+    name = subject()
+  } catch (error) {
+    throw noUser('the option subject failed', error)
   }
+  // Boundary: `subject` is the application's own code, and may give anything.
+  if (typeof name === 'string' && name !== '') return name
+  throw noUser('the option subject named no user for this request')
 }
 
 function noUser(detail: string, cause?: unknown): CrossAppAccessError {

@@ -165,7 +165,7 @@ class RedisStore implements TokenStore, SessionStore {
     // Other users of this object need no notice, and no Redis.
     this.#tell(account)
     const underway = this.#forget(account)
-    bounded(this.#forgetting, mostForgotten).set(account, underway)
+    bounded(this.#forgetting, mostForgotten, account).set(account, underway)
     await underway
     if (this.#forgetting.get(account) === underway) this.#forgetting.delete(account)
   }
@@ -270,8 +270,7 @@ class RedisStore implements TokenStore, SessionStore {
 
   #remember(account: string, name: string, generation: string): void {
     const seen = new Map(this.#generations.get(account)).set(name, generation)
-    this.#generations.delete(account)
-    bounded(this.#generations, mostGenerations).set(account, seen)
+    bounded(this.#generations, mostGenerations, account).set(account, seen)
   }
 
   async #hear(message: string): Promise<void> {

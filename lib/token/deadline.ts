@@ -1,4 +1,5 @@
 import { longestMs } from '../protocol/context.ts'
+import { abortable } from '../protocol/http.ts'
 
 /** A time limit as a signal. */
 export interface Deadline {
@@ -29,6 +30,16 @@ export function startDeadline(ms: number, parent?: AbortSignal): Deadline {
       clearTimeout(timer)
       parent?.removeEventListener('abort', follow)
     },
+  }
+}
+
+/** Settles like `work`, or rejects with a `TimeoutError` when the time has run out. What throws at once rejects, too. */
+export async function within<T>(ms: number, work: () => T | Promise<T>): Promise<T> {
+  const deadline = startDeadline(ms)
+  try {
+    return await abortable(new Promise<T>((resolve) => resolve(work())), deadline.signal)
+  } finally {
+    deadline.clear()
   }
 }
 

@@ -2,11 +2,10 @@ import type { Configuration } from '../options/configuration.ts'
 import { storedToken } from '../options/stored-token.ts'
 import type { StoredToken, TokenStore } from '../options/token-store.ts'
 import type { Acquired, Target } from '../protocol/acquire.ts'
-import { abortable } from '../protocol/http.ts'
 import type { AccessTokenGrant } from '../protocol/jwt-bearer.ts'
 import { Secrets, copyOfCause } from '../protocol/redaction.ts'
 import { bounded } from './bounded.ts'
-import { startDeadline } from './deadline.ts'
+import { startDeadline, within } from './deadline.ts'
 import { StoreHealth } from './store-health.ts'
 import { hardWindow } from './token-cache.ts'
 import { Turn } from './turn.ts'
@@ -204,11 +203,9 @@ export class SharedStore {
     work: () => Promise<T>,
     patience: Patience,
   ): Promise<T> {
-    const deadline = startDeadline(patience.left)
     const countAnswer = this.#stopwatch(patience)
     try {
-      // A store that throws at once is one that rejects.
-      const answer = await abortable(new Promise<T>((resolve) => resolve(work())), deadline.signal)
+      const answer = await within(patience.left, work)
       this.#answered(reporter)
       return answer
     } catch (error) {
@@ -216,7 +213,6 @@ export class SharedStore {
       throw error
     } finally {
       countAnswer()
-      deadline.clear()
     }
   }
 

@@ -5,6 +5,7 @@ import { longestMs, systemClock } from '../protocol/context.ts'
 import { abortable } from '../protocol/http.ts'
 import type { Account, FlightUnderWay, LearnedScopes } from './account.ts'
 import type { Client } from './client.ts'
+import { startDeadline } from './deadline.ts'
 import { Flight } from './flight.ts'
 import { authenticationIn } from './need.ts'
 import type { Need } from './need.ts'
@@ -348,15 +349,14 @@ export class TokenSource {
   /** Waits for a flight; undefined if it has not settled although its time was long over. */
   async #wait(flight: FlightUnderWay, signal: AbortSignal | undefined): Promise<CachedToken | undefined> {
     const left = flight.startedAt + this.#patience - this.#monotonic()
-    const watchdog = new AbortController()
-    const timer = setTimeout(() => watchdog.abort(overdue), Math.min(Math.max(left, 0), this.#patience))
+    const watchdog = startDeadline(Math.min(left, this.#patience))
     try {
       return await abortable(abortable(flight.token, signal), watchdog.signal)
     } catch (error) {
-      if (error === overdue) return undefined
+      if (watchdog.signal.aborted && error === watchdog.signal.reason) return undefined
       throw error
     } finally {
-      clearTimeout(timer)
+      watchdog.clear()
     }
   }
 
@@ -380,8 +380,6 @@ export class TokenSource {
     return this.client.configuration.clock.monotonic()
   }
 }
-
-const overdue = Symbol('overdue')
 
 type ScopeDemand = Demand & { kind: 'scope' }
 

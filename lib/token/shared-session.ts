@@ -1,13 +1,15 @@
 import { CrossAppAccessError } from '../errors.ts'
-import type { CrossAppAccessErrorCode } from '../errors.ts'
+import type { RefreshTokenOptions } from '../options/refresh-token.ts'
 import type { SessionStore, StoredSession } from '../options/session-store.ts'
 import type { AnyFetch, ProtocolContext } from '../protocol/context.ts'
-import { abortable, failure, parseObject } from '../protocol/http.ts'
-import type { AuthorizationServerMetadata } from '../protocol/metadata.ts'
+import { metadataOf } from '../protocol/discovery.ts'
+import { failure, parseObject } from '../protocol/http.ts'
 import { ownCopy } from '../protocol/own-members.ts'
 import { refusalFindings } from '../protocol/refusal-findings.ts'
+import type { ServerRegistration } from '../protocol/registration.ts'
 import { bounded } from './bounded.ts'
-import { startDeadline } from './deadline.ts'
+import { startDeadline, within } from './deadline.ts'
+import { isOfSameUser, isUsable, refreshIdToken } from './refresh.ts'
 import { Turn } from './turn.ts'
 
 /** Milliseconds for one operation of the store, and for the wait until no other process refreshes. */
@@ -61,34 +63,18 @@ interface Pending {
   readonly isNew: boolean
 }
 
-/** What is done with tokens, in one process or in many. */
-export interface RefreshSteps {
-  /** Whether an ID token is good for a while. */
-  isUsable(idToken: string): boolean
-  isOfSameUser(idToken: string, before: string | undefined): boolean
-  /** Finds the token endpoint. */
-  discover(context: ProtocolContext): Promise<AuthorizationServerMetadata>
-  /** Presents a refresh token, and gives the ID token. What else came is given to `keep` first. */
-  present(
-    server: AuthorizationServerMetadata,
-    refreshToken: string,
-    before: string | undefined,
-    context: ProtocolContext,
-    keep: (refreshToken: string | undefined, idToken: string | undefined) => Promise<void>,
-  ): Promise<string>
-  /** Tells the application of a new refresh token. */
-  rotated(refreshToken: string): Promise<void>
-}
+type SharedSessionOptions = RefreshTokenOptions & { readonly session: string; readonly store: SessionStore }
 
 /** A store of sessions could not be asked, or what it has could not be read. The message completes an error's. */
 class StoreFailure extends Error {}
 
 /** One sign-in that processes share. No refresh token is presented that any of them may have used up. */
 export class SharedSession {
+  readonly #idp: ServerRegistration
   readonly #store: SessionStore
   readonly #name: string
   readonly #first: string
-  readonly #steps: RefreshSteps
+  readonly #rotated: (refreshToken: string) => Promise<void>
   /** What the store had last, so far as this process knows. */
   #seen: SessionTokens | undefined
   /** Refresh tokens that others have taken the place of: a store that has one again has lost what was newer. */
@@ -96,12 +82,18 @@ export class SharedSession {
   /** What the store has not taken. */
   #pending: Pending | undefined
 
-  /** `refreshToken` is the one of the sign-in. */
-  constructor(store: SessionStore, name: string, refreshToken: string, steps: RefreshSteps) {
+  /**
+   * @param options `refreshToken` is the one of the sign-in.
+   * @param rotated Tells the application of a new refresh token.
+   */
+  constructor(options: SharedSessionOptions, rotated: (refreshToken: string) => Promise<void>) {
+    const { idp, session, store, refreshToken } = options
+    this.#idp = idp
     this.#store = store
-    this.#name = name
+    // Sessions of two clients are never the same, whatever they are called.
+    this.#name = JSON.stringify([idp.issuer, idp.clientId, session])
     this.#first = refreshToken
-    this.#steps = steps
+    this.#rotated = rotated
   }
 
   /**
@@ -118,7 +110,9 @@ export class SharedSession {
       return (await look()) ?? (await this.#exclusively(() => this.#refresh(before, context), look))
     } catch (error) {
       if (!(error instanceof StoreFailure)) throw error
-      throw sessionFailure(context, 'temporarily_unavailable', error.message, error.cause)
+      const { message: detail, cause } = error
+      const finding = refusalFindings.sessionStore()
+      throw failure(context, { code: 'temporarily_unavailable', step: 'id_token', detail, finding, cause })
     }
   }
 
@@ -130,15 +124,16 @@ export class SharedSession {
   ): string | undefined {
     context.secrets?.add(tokens?.refreshToken, tokens?.idToken)
     const { idToken, refreshToken = '' } = tokens ?? nothing
-    if (idToken === undefined || idToken === before || !this.#steps.isUsable(idToken)) return undefined
+    if (idToken === undefined || idToken === before || !isUsable(idToken)) return undefined
     // A store that has gone back in time has nothing newer.
     if (this.#spent.has(refreshToken)) return undefined
-    if (this.#steps.isOfSameUser(idToken, before)) return idToken
-    throw sessionFailure(
-      context,
-      'invalid_response',
-      'the ID token in the store is not of the user of the one before',
-    )
+    if (isOfSameUser(idToken, before)) return idToken
+    throw failure(context, {
+      code: 'invalid_response',
+      step: 'id_token',
+      detail: 'the ID token in the store is not of the user of the one before',
+      finding: refusalFindings.otherUserInRefresh(),
+    })
   }
 
   /** Runs while no other process runs its own: what the store says of the refresh token is written before and after. */
@@ -149,7 +144,7 @@ export class SharedSession {
     if (found !== undefined) return found
     this.#checkPresentable(stored?.tokens, context)
     // Before anything is marked: a process that ends here has presented nothing.
-    const server = await this.#steps.discover(context)
+    const server = await metadataOf(this.#idp, context)
     const { presentedAt: _, mark: __, ...sent } = stored?.tokens ?? { refreshToken: this.#refreshToken() }
     const mark = crypto.randomUUID()
     const version = await this.#mark(sent, mark, stored?.version)
@@ -166,10 +161,11 @@ export class SharedSession {
       await this.#write({ refreshToken, idToken, steady }, mark, version, !steady)
     }
     try {
-      return await this.#steps.present(server, sent.refreshToken, before, watched, keep)
+      const { refreshToken } = sent
+      return await refreshIdToken({ idp: this.#idp, server, refreshToken, before, keep }, watched)
     } catch (error) {
       if (isKept) throw error
-      const lost = sent.steady !== true && !watch.isUnsent && !this.#isAnswer(error)
+      const lost = sent.steady !== true && !watch.isUnsent && !isAnswer(error)
       const refused = error instanceof CrossAppAccessError && error.code === 'login_required'
       // That it could not be written is made up for later. What failed is told.
       await this.#write({ ...sent, lost, refused }, mark, version).catch(() => undefined)
@@ -185,7 +181,10 @@ export class SharedSession {
   /** @throws {@link CrossAppAccessError} if the refresh token was refused, or may have been used up (RFC 9700 §4.14). */
   #checkPresentable(tokens: SessionTokens | undefined, context: ProtocolContext): void {
     const { refreshToken = '', presentedAt, refused, lost, steady } = tokens ?? nothing
-    const signIn = (why: string) => sessionFailure(context, 'login_required', why)
+    const signIn = (detail: string) => {
+      const finding = refusalFindings.idTokenExpired()
+      return failure(context, { code: 'login_required', step: 'id_token', detail, finding })
+    }
     if (refused === true) throw signIn('the identity provider has refused the refresh token')
     if (lost === true) throw signIn('the answer to the refresh token was lost: it may be used up')
     if (steady === true) return
@@ -249,7 +248,7 @@ export class SharedSession {
     // Two may have written it: the application is told once.
     if (this.#pending !== pending) return
     this.#pending = undefined
-    if (pending.isNew) await this.#steps.rotated(pending.tokens.refreshToken)
+    if (pending.isNew) await this.#rotated(pending.tokens.refreshToken)
   }
 
   #writeLater(): void {
@@ -294,25 +293,12 @@ export class SharedSession {
   }
 
   async #asked<T>(ask: () => Promise<T>): Promise<T> {
-    const deadline = startDeadline(operationMs)
     try {
-      // A store that throws at once is one that rejects.
-      return await abortable(new Promise<T>((resolve) => resolve(ask())), deadline.signal)
+      return await within(operationMs, ask)
     } catch (error) {
       const why = 'the store of the session cannot be asked, and the refresh token may have been used'
       throw new StoreFailure(why, { cause: error })
-    } finally {
-      deadline.clear()
     }
-  }
-
-  /**
-   * Whether an error is what a server said instead of giving tokens. A gateway that got no answer in time says so too
-   * (504), but knows nothing of what became of the request.
-   */
-  #isAnswer(error: unknown): boolean {
-    const { status = 0 } = error instanceof CrossAppAccessError ? error : {}
-    return status >= 300 && status !== 504
   }
 
   /** Runs `work` in one process at a time. What `work` and `look` throw is thrown as it is. */
@@ -331,21 +317,13 @@ export class SharedSession {
   }
 }
 
-/** An error of a sign-in that is over, of another user's token, or of a store. */
-function sessionFailure(
-  context: ProtocolContext,
-  code: CrossAppAccessErrorCode,
-  detail: string,
-  cause?: unknown,
-): CrossAppAccessError {
-  const { idTokenExpired, otherUserInRefresh, sessionStore } = refusalFindings
-  const explain =
-    code === 'login_required'
-      ? idTokenExpired
-      : code === 'invalid_response'
-        ? otherUserInRefresh
-        : sessionStore
-  return failure(context, { code, step: 'id_token', detail, finding: explain(), cause })
+/**
+ * Whether an error is what a server said instead of giving tokens. A gateway that got no answer in time says so too (504),
+ * but knows nothing of what became of the request.
+ */
+function isAnswer(error: unknown): boolean {
+  const { status = 0 } = error instanceof CrossAppAccessError ? error : {}
+  return status >= 300 && status !== 504
 }
 
 // Boundary: what a store gives comes from outside of the process.

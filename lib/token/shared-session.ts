@@ -145,15 +145,12 @@ export class SharedSession {
     this.#checkPresentable(stored?.tokens, context)
     // Before anything is marked: a process that ends here has presented nothing.
     const server = await metadataOf(this.#idp, context)
-    const { presentedAt: _, mark: __, ...sent } = stored?.tokens ?? { refreshToken: this.#refreshToken() }
+    const known = stored?.tokens ?? { refreshToken: this.#seen?.refreshToken ?? this.#first }
+    const { presentedAt: _, mark: __, ...sent } = known
     const mark = crypto.randomUUID()
     const version = await this.#mark(sent, mark, stored?.version)
     const watch = new Watch(context.fetch)
-    const watched = {
-      ...context,
-      fetch: watch.fetch,
-      deadline: () => startDeadline(presentingMs),
-    }
+    const watched = { ...context, fetch: watch.fetch, deadline: () => startDeadline(presentingMs) }
     let isKept = false
     const keep = async (refreshToken = sent.refreshToken, idToken = sent.idToken): Promise<void> => {
       isKept = true
@@ -171,11 +168,6 @@ export class SharedSession {
       await this.#write({ ...sent, lost, refused }, mark, version).catch(() => undefined)
       throw error
     }
-  }
-
-  /** The refresh token of a session that the store does not have. */
-  #refreshToken(): string {
-    return this.#seen?.refreshToken ?? this.#first
   }
 
   /** @throws {@link CrossAppAccessError} if the refresh token was refused, or may have been used up (RFC 9700 §4.14). */
@@ -204,30 +196,32 @@ export class SharedSession {
   /** Says in the store that the refresh token is about to be presented. Gives the version to replace by the outcome. */
   async #mark(tokens: SessionTokens, mark: string, before: string | undefined): Promise<string> {
     // A mark that was not confirmed may be there all the same, of a token that was never presented.
-    this.#pending = { tokens, mark, isOutcome: false, isNew: false }
-    let version: string | undefined
-    try {
-      version = await this.#put({ ...tokens, presentedAt: Date.now(), mark }, before)
-    } catch (error) {
-      this.#writeLater()
-      throw error
-    }
+    const version = await this.#keeping({ tokens, mark, isOutcome: false, isNew: false }, () =>
+      this.#put({ ...tokens, presentedAt: Date.now(), mark }, before),
+    )
     this.#pending = undefined
     if (version === undefined) throw new StoreFailure('another process has written the session meanwhile')
     return version
   }
 
-  /** Writes the outcome of a presentation. If that fails it is kept here, and written as soon as it can be. */
+  /** Writes the outcome of a presentation. */
   async #write(tokens: SessionTokens, mark: string, version: string, isNew = false): Promise<void> {
     const pending = { tokens, mark, isOutcome: true, isNew }
+    await this.#keeping(pending, async () => {
+      if ((await this.#put(tokens, version)) === undefined) await this.#writePending()
+    })
+    await this.#written(pending)
+  }
+
+  /** Keeps here what the store is to have. If it cannot be written it stays here, and is written as soon as it can be. */
+  async #keeping<T>(pending: Pending, write: () => Promise<T>): Promise<T> {
     this.#pending = pending
     try {
-      if ((await this.#put(tokens, version)) === undefined) return await this.#writePending()
+      return await write()
     } catch (error) {
       this.#writeLater()
       throw error
     }
-    await this.#written(pending)
   }
 
   /** Writes what the store has not taken, unless it has something newer by now. */

@@ -1,4 +1,4 @@
-import { isObject } from '../options/option-schema.ts'
+import { defined, isObject } from '../options/option-schema.ts'
 
 type Members = Readonly<Record<string, unknown>>
 
@@ -99,11 +99,4 @@ function isMembers(value: unknown): value is Members {
 
 function membersOf(value: unknown): Members {
   return isMembers(value) ? value : {}
-}
-
-/** Only those members that are there. */
-export function defined<T extends object>(members: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
-  const entries = Object.entries(members).filter(([, value]) => value !== undefined)
-  // Only members that are there are left.
-  return Object.fromEntries(entries) as { [K in keyof T]?: Exclude<T[K], undefined> }
 }

@@ -9,8 +9,8 @@ import {
   isObject,
   object,
   ownMembers,
-  secret,
   text,
+  trimmedText,
   withoutPrototype,
 } from '../options/option-schema.ts'
 import type { Schema, WholeCheck } from '../options/option-schema.ts'
@@ -155,7 +155,7 @@ function elsewhere(around: Surroundings): Schema<Found> {
 function textOrElsewhere(around: Surroundings): Schema<Found> {
   const there = elsewhere(around)
   const here: Schema<Found> = z.pipe(
-    secret,
+    trimmedText,
     z.transform((text: string) => ({ text })),
   )
   return choice([here, there], (value) => (isObject(value) ? there : here))

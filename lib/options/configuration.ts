@@ -10,7 +10,9 @@ import {
   aFunction,
   choice,
   countFrom,
+  defined,
   flag,
+  isObject,
   list,
   methods,
   milliseconds,
@@ -101,12 +103,11 @@ export function parseOptions(options: CrossAppAccessOptions, whom: OptionsFor = 
 }
 
 /** The defaults, replaced by those members that are set. */
-function completed<T extends Record<string, number>>(
+function completed<T extends object>(
   defaults: T,
   given: { [K in keyof T]?: T[K] | undefined } | undefined,
 ): T {
-  const set = Object.entries(given ?? {}).filter(([, member]) => member !== undefined)
-  return withoutPrototype({ ...defaults, ...Object.fromEntries(set) })
+  return withoutPrototype({ ...defaults, ...defined(given ?? {}) })
 }
 
 /** The clock's functions, bound once, so that replacing one later has no effect. */
@@ -130,7 +131,7 @@ function originAndPath(url: string): string {
 const keyPair: Schema<DpopKeyPair> = z.pipe(
   z.transform((value: unknown) => ownMembers(value)),
   that<DpopKeyPair>((value) => {
-    if (typeof value !== 'object' || value === null) return false
+    if (!isObject(value)) return false
     const { privateKey, publicKey }: { privateKey?: unknown; publicKey?: unknown } = value
     return (
       isCryptoKey(privateKey) &&
@@ -158,7 +159,10 @@ interface ServersShape extends Record<string, Schema<unknown>> {
   resources: Schema<ResourceEntry[]>
 }
 
-const behaviour = {
+type Behaviour =
+  'acquire' | 'stepUp' | 'reuseIdJag' | 'timeouts' | 'cache' | 'renewal' | 'backOff' | 'replay' | 'dpop'
+/** How the library goes about it: the options that a file can hold, too. */
+export const behaviourShape: { [Name in Behaviour]: Schema<CrossAppAccessOptions[Name]> } = {
   acquire: z.optional(oneOf('auto', 'eager', 'challenge')),
   stepUp: z.optional(flag),
   reuseIdJag: z.optional(flag),
@@ -177,17 +181,13 @@ const behaviour = {
   replay: z.optional(object({ maxBufferedBytes: z.optional(countFrom(0)) })),
   dpop: z.optional(dpop),
 }
-type Behaviour =
-  'acquire' | 'stepUp' | 'reuseIdJag' | 'timeouts' | 'cache' | 'renewal' | 'backOff' | 'replay' | 'dpop'
-/** How the library goes about it: the options that a file can hold, too. */
-export const behaviourShape: { [Name in Behaviour]: Schema<CrossAppAccessOptions[Name]> } = behaviour
 
 const shape = {
   ...serversShape(registration),
   getIdToken: z.optional(aFunction<GetIdToken>()),
   subject: z.optional(aFunction<() => string | undefined>()),
   fetch: z.optional(aFunction<AnyFetch>()),
-  ...behaviour,
+  ...behaviourShape,
   onEvent: z.optional(aFunction<(event: CrossAppAccessEvent) => void>()),
   clock: z.optional(methods<Clock>('now', 'monotonic')),
   store: z.optional(methods<TokenStore>('get', 'set', 'delete')),
@@ -235,7 +235,7 @@ function membersOf(list: unknown): Record<string, unknown>[] {
   if (!Array.isArray(list)) return []
   return list.map((entry: unknown) =>
     // Boundary: an object of unknown shape, or what stands in its place.
-    typeof entry === 'object' && entry !== null ? (entry as Record<string, unknown>) : {},
+    isObject(entry) ? (entry as Record<string, unknown>) : {},
   )
 }
 

@@ -77,10 +77,7 @@ export function texts(refuse: (name: string) => string | undefined): Schema<Reco
   const copied = z.transform((value: unknown) => {
     const copy = ownMembers(value)
     if (!isObject(copy)) return copy
-    // A member that is undefined is as good as absent.
-    return withoutPrototype(
-      Object.fromEntries(Object.entries(copy).filter(([, member]) => member !== undefined)),
-    )
+    return withoutPrototype(defined(copy))
   })
   const checked = that<Record<string, string>>(isObject, 'must be an object').check(
     z.check((payload) => {
@@ -149,6 +146,13 @@ export function withoutPrototype<T extends object>(value: T): T {
   return Object.freeze(ownCopy(value))
 }
 
+/** Only those members that are there: one that is undefined is as good as absent. */
+export function defined<T extends object>(members: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  const entries = Object.entries(members).filter(([, value]) => value !== undefined)
+  // Only members that are there are left.
+  return Object.fromEntries(entries) as { [K in keyof T]?: Exclude<T[K], undefined> }
+}
+
 function memberOf(value: object, name: string | number): unknown {
   try {
     // Boundary: an object of unknown shape.
@@ -201,19 +205,13 @@ const isText = (value: unknown): value is string => typeof value === 'string' &&
 
 export const text: Schema<string> = that<string>(isText, notText)
 
-/** A text as it is used: white space around it is the end of the line of the file that it was read from. */
-const trimmedText = (): Schema<string> =>
-  text.check(
-    z.refine(
-      (value) => !isText(value) || isTrimmed(value),
-      'must have no white space around it: a line end of its file, perhaps',
-    ),
-  )
-
-export const secret: Schema<string> = trimmedText()
-
-/** What a server knows something by, such as a client id. */
-export const identifier: Schema<string> = trimmedText()
+/** A secret, or what a server knows something by, such as a client id. It is used as it is. */
+export const trimmedText: Schema<string> = text.check(
+  z.refine(
+    (value) => !isText(value) || isTrimmed(value),
+    'must have no white space around it: a line end of its file, perhaps',
+  ),
+)
 
 export const flag: Schema<boolean> = that<boolean>(
   (value) => typeof value === 'boolean',

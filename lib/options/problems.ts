@@ -14,7 +14,10 @@ const longestName = 64
 export function readOptions<T>(schema: Schema<T>, options: unknown, what = 'options for xaa-fetch'): T {
   const result = resultOf(schema, options)
   if (result?.success === true) return result.data
-  const problems = result === undefined ? [`options: ${unreadableProblem}`] : problemsIn(result.error.issues)
+  // One line for each: the path, and what is wrong there. Messages are ours; no part of a value is in them.
+  const problems = result?.error.issues.map((issue) => `${pathOf(issue.path)}: ${messageOf(issue)}`) ?? [
+    `options: ${unreadableProblem}`,
+  ]
   throw new TypeError([`Invalid ${what}:`, ...problems].join('\n  - '))
 }
 
@@ -27,11 +30,6 @@ function resultOf<T>(schema: Schema<T>, options: unknown): util.SafeParseResult<
   } catch {
     return undefined // What was thrown is not ours, and may quote anything.
   }
-}
-
-/** One line for each issue: the path, and what is wrong there. Messages are ours; no part of a value is in them. */
-function problemsIn(issues: readonly $ZodIssue[]): string[] {
-  return issues.map((issue) => `${pathOf(issue.path)}: ${messageOf(issue)}`)
 }
 
 function messageOf({ input, path, message }: $ZodIssue): string {

@@ -10,15 +10,15 @@ import {
   aFunction,
   choice,
   choiceBy,
-  identifier,
   isAbsolute,
+  isObject,
   json,
   object,
   oneOf,
-  secret,
   text,
   texts,
   that,
+  trimmedText,
   url,
   urlText,
 } from './option-schema.ts'
@@ -41,7 +41,7 @@ const key = choice<PrivateKey>([cryptoKey, jwk], (value) => (isCryptoKey(value) 
 
 function isPrivateKey(value: unknown): value is PrivateKey {
   if (isCryptoKey(value)) return value.type === 'private'
-  return typeof value === 'object' && value !== null && 'kty' in value && 'd' in value
+  return isObject(value) && 'kty' in value && 'd' in value
 }
 
 const oneSigner: WholeCheck = ({ key: own, sign, alg }, add) => {
@@ -90,8 +90,8 @@ function clientAuthenticationWith({ secret, key }: Credentials): Schema<ClientAu
 type ClientSecret = NonNullable<ServerRegistration['clientSecret']>
 
 const secretFunction = aFunction<ClientSecret>()
-const clientSecret = choice<ClientSecret>([secret, secretFunction], (value) =>
-  typeof value === 'function' ? secretFunction : secret,
+const clientSecret = choice<ClientSecret>([trimmedText, secretFunction], (value) =>
+  typeof value === 'function' ? secretFunction : trimmedText,
 )
 
 export const parameters: Schema<Record<string, string>> = texts((name) =>
@@ -118,7 +118,7 @@ export function registrationWith(credentials: Credentials): Schema<Registration>
   return object(
     {
       issuer,
-      clientId: identifier,
+      clientId: trimmedText,
       clientSecret: z.optional(credentials.clientSecret),
       clientAuthentication: z.optional(clientAuthenticationWith(credentials)),
       tokenEndpoint: z.optional(url),
@@ -129,7 +129,12 @@ export function registrationWith(credentials: Credentials): Schema<Registration>
 }
 
 /** One {@link ServerRegistration}: a frozen copy, a JWK included. */
-export const registration: Schema<Registration> = registrationWith({ clientSecret, secret, key, parameters })
+export const registration: Schema<Registration> = registrationWith({
+  clientSecret,
+  secret: trimmedText,
+  key,
+  parameters,
+})
 
 /** A {@link ServerRegistration} whose URLs have been read. */
 export type Registration = ServerRegistration & { tokenEndpoint?: string | undefined }

@@ -2,13 +2,14 @@ import * as z from 'zod/mini'
 import type { ResourceOptions } from './options.ts'
 import {
   choice,
-  identifier as name,
+  isObject,
   isUrl,
   json,
   object,
   oneOf,
   text,
   that,
+  trimmedText,
   url,
   withoutPrototype,
 } from './option-schema.ts'
@@ -45,10 +46,7 @@ const identifier = that<string | false>(
 // A copy is checked: what goes on the wire is what was looked at.
 const authorizationDetails: Schema<object[]> = z.pipe(
   json,
-  that<object[]>(
-    (value) => Array.isArray(value) && value.every((entry) => typeof entry === 'object' && entry !== null),
-    'must be a list of JSON objects',
-  ),
+  that<object[]>((value) => Array.isArray(value) && value.every(isObject), 'must be a list of JSON objects'),
 )
 
 const resourceObject: Schema<ResourceEntry> = object({
@@ -57,7 +55,7 @@ const resourceObject: Schema<ResourceEntry> = object({
   scope: z.optional(scope),
   authorizationServer: z.optional(text),
   resource: z.optional(identifier),
-  audience: z.optional(name),
+  audience: z.optional(trimmedText),
   authorizationDetails: z.optional(authorizationDetails),
 })
 const resourceUrl: Schema<ResourceEntry> = z.pipe(

@@ -5,7 +5,8 @@ import type { Dispatch } from './dispatch.ts'
 import { fetchOver } from './fetch-over.ts'
 
 /**
- * The fetch for a flow that a request to an origin needs: the one of the options, else one over the wrapped dispatcher.
+ * The fetch for a flow that a request to an origin needs: the one of the options, else one over the wrapped dispatcher. It
+ * shares its connections, proxies and certificates, and never comes by the interceptor itself.
  *
  * @param boundTo - The only origin that the dispatcher connects to, if undici tells it.
  * @throws `TypeError` if there is none in the options, and the dispatcher reaches only one origin (H7).
@@ -19,44 +20,24 @@ export function flowFetch(
   if (boundTo !== undefined) throw new TypeError(boundElsewhere(boundTo))
   const binding = new Binding(dispatch)
   if (binding.bound === true) throw new TypeError(boundElsewhere(undefined))
-  const inner = new InnerFetch(dispatch, binding)
-  return (home) => inner.for(home)
-}
-
-/**
- * Fetches for the requests of the flow, over what an interceptor wraps: they share its connections, proxies and
- * certificates, and never come by the interceptor itself.
- */
-class InnerFetch {
-  readonly #dispatch: Dispatch
-  readonly #binding: Binding
-  readonly #fetches = new Map<string, AnyFetch>()
-
-  constructor(dispatch: Dispatch, binding: Binding) {
-    this.#dispatch = dispatch
-    this.#binding = binding
-  }
-
-  for(home: string): AnyFetch {
-    const known = this.#fetches.get(home)
-    if (known !== undefined) return known
-    const made = fetchOver(this.#guarded(home))
-    this.#fetches.set(home, made)
+  const fetches = new Map<string, AnyFetch>()
+  return (home) => {
+    const made = fetches.get(home) ?? fetchOver(guarded(dispatch, binding, home))
+    fetches.set(home, made)
     return made
   }
+}
 
-  /** Keeps what is meant for another host from the one host that a `Client` or a `Pool` connects to, whatever is asked. */
-  #guarded(home: string): Dispatch {
-    return (options, handler) => {
-      // Only a Pool that was busy then puts off such a question (H7).
-      if (this.#binding.pending || this.#binding.bound === true)
-        throw new TypeError(boundElsewhere(undefined))
-      const { origin, hostname, protocol } = new URL(String(options.origin))
-      if (origin === home) return this.#dispatch(options, handler)
-      // It may be bound without saying so, but TLS tells: the certificate has to be for the host that is meant.
-      const servername = protocol === 'https:' && isIP(hostname) === 0 ? { servername: hostname } : {}
-      return this.#dispatch({ ...options, ...servername }, handler)
-    }
+/** Keeps what is meant for another host from the one host that a `Client` or a `Pool` connects to, whatever is asked. */
+function guarded(dispatch: Dispatch, binding: Binding, home: string): Dispatch {
+  return (options, handler) => {
+    // Only a Pool that was busy then puts off such a question (H7).
+    if (binding.pending || binding.bound === true) throw new TypeError(boundElsewhere(undefined))
+    const { origin, hostname, protocol } = new URL(String(options.origin))
+    if (origin === home) return dispatch(options, handler)
+    // It may be bound without saying so, but TLS tells: the certificate has to be for the host that is meant.
+    const servername = protocol === 'https:' && isIP(hostname) === 0 ? { servername: hostname } : {}
+    return dispatch({ ...options, ...servername }, handler)
   }
 }
 

@@ -36,12 +36,12 @@ export class Leases {
    * @throws What `work` throws; the reason of `signal`; or, with `work` never called, what Redis failed with.
    */
   async exclusively<T>(
-    leases: readonly [string, ...string[]],
+    leases: readonly string[],
     work: () => Promise<T>,
     signal: AbortSignal,
     look: () => Promise<T | undefined> = () => Promise.resolve(undefined),
   ): Promise<T> {
-    const [line] = leases
+    const [line = ''] = leases
     const foundInLine = await this.#line.enter(line, signal, look)
     if (foundInLine !== undefined) return foundInLine
     const owner = crypto.randomUUID()

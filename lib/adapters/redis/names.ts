@@ -3,15 +3,19 @@ import { digest } from './derived-keys.ts'
 /** Version of what is written. Another version has other names, and is never read. */
 const version = 1
 
-/** Where one token is kept. All names have the account as their hash tag, so that they are in one place of a cluster. */
-export interface TokenNames {
-  readonly entry: string
-  /** The digest in the name of the entry. */
-  readonly place: string
+/** Names of an account, and of its tokens, have the account as their hash tag: they are in one place of a cluster. */
+interface AccountNames {
   /** Which sign-out the account's tokens are newer than. */
   readonly generation: string
   /** Names of the account's entries. */
   readonly index: string
+}
+
+/** Where one thing is kept. */
+interface EntryNames {
+  readonly entry: string
+  /** The digest in the name of the entry. */
+  readonly place: string
 }
 
 /**
@@ -27,31 +31,29 @@ export class Names {
     this.#prefix = prefix
   }
 
-  async account(account: string): Promise<Omit<TokenNames, 'entry' | 'place'>> {
-    const tag = await this.#digest('account', account)
-    return { generation: this.#name(tag, 'generation'), index: this.#name(tag, 'index') }
+  async account(account: string): Promise<AccountNames> {
+    return this.#ofAccount(await this.#digest('account', account))
   }
 
-  async token(key: string, account: string): Promise<TokenNames> {
+  async token(key: string, account: string): Promise<AccountNames & EntryNames> {
     const [tag, place] = await Promise.all([
       this.#digest('account', account),
       this.#digest('token', account, key),
     ])
-    return {
-      entry: this.#name(tag, `token:${place}`),
-      place,
-      generation: this.#name(tag, 'generation'),
-      index: this.#name(tag, 'index'),
-    }
+    return { entry: this.#name(tag, `token:${place}`), place, ...this.#ofAccount(tag) }
   }
 
-  async session(session: string): Promise<{ entry: string; place: string }> {
+  async session(session: string): Promise<EntryNames> {
     const place = await this.#digest('session', session)
     return { entry: this.#name(place, 'session'), place }
   }
 
   async lease(key: string): Promise<string> {
     return this.#name(await this.#digest('lease', key), 'lease')
+  }
+
+  #ofAccount(tag: string): AccountNames {
+    return { generation: this.#name(tag, 'generation'), index: this.#name(tag, 'index') }
   }
 
   #digest(...texts: string[]): Promise<string> {

@@ -1,5 +1,6 @@
 import { Commands, numberIn, textIn, textsIn } from './commands.ts'
 import { deriveKeys } from './derived-keys.ts'
+import type { DerivedKeys } from './derived-keys.ts'
 import { Leases } from './lease.ts'
 import { Names, channelOf } from './names.ts'
 import { Notices } from './notices.ts'
@@ -63,7 +64,7 @@ interface Tools {
   /** By key, in the order of the options. An entry is written under the first, and looked for under all. */
   readonly names: readonly [Names, ...Names[]]
   /** The same in an order that all processes share. */
-  readonly namesById: readonly [Names, ...Names[]]
+  readonly namesById: readonly Names[]
 }
 
 class RedisStore implements TokenStore, SessionStore {
@@ -156,9 +157,8 @@ class RedisStore implements TokenStore, SessionStore {
     this.#notices.listen()
     const { namesById } = await this.#open()
     // While keys are rotated there is one lease for each: processes that know other keys have at least one in common.
-    const [first, ...others] = namesById
-    const leases = await Promise.all(others.map((names) => names.lease(key)))
-    return await this.#leases.exclusively([await first.lease(key), ...leases], work, signal, look)
+    const leases = await Promise.all(namesById.map((names) => names.lease(key)))
+    return await this.#leases.exclusively(leases, work, signal, look)
   }
 
   async forget(account: string): Promise<void> {
@@ -239,14 +239,12 @@ class RedisStore implements TokenStore, SessionStore {
   async #derive(): Promise<Tools> {
     const { keys, prefix } = this.#configuration
     const [first, ...others] = keys
-    const derived = [await deriveKeys(first), ...(await Promise.all(others.map(deriveKeys)))] as const
-    // The same number of them: sorting removes none.
-    const [firstById = derived[0], ...othersById] = [...derived].sort((a, b) => (a.id < b.id ? -1 : 1))
-    const nameBy = ({ naming }: { naming: CryptoKey }) => new Names(naming, prefix)
+    const derived = await Promise.all([deriveKeys(first), ...others.map(deriveKeys)])
+    const nameBy = ({ naming }: DerivedKeys) => new Names(naming, prefix)
     return {
-      sealed: new SealedEntries([derived[0], ...derived.slice(1)]),
+      sealed: new SealedEntries(derived),
       names: [nameBy(derived[0]), ...derived.slice(1).map(nameBy)],
-      namesById: [nameBy(firstById), ...othersById.map(nameBy)],
+      namesById: [...derived].sort((a, b) => (a.id < b.id ? -1 : 1)).map(nameBy),
     }
   }
 

@@ -2,7 +2,8 @@ import { fileURLToPath } from 'node:url'
 import type { CrossAppAccessOptions } from '../options/options.ts'
 import { idTokenGetter } from './id-token.ts'
 import { fetchFor } from './network.ts'
-import { checkCompleteSettings, readSettingsFile } from './read-settings.ts'
+import { checkSettings, readSettingsFile } from './read-settings.ts'
+import { completeSettingsSchema } from './settings-schema.ts'
 
 /**
  * Reads the options from a settings file, the one that `xaa doctor` reads.
@@ -35,7 +36,7 @@ import { checkCompleteSettings, readSettingsFile } from './read-settings.ts'
 export async function loadOptions(file: string | URL): Promise<CrossAppAccessOptions> {
   const { env } = process
   const text = readSettingsFile(typeof file === 'string' ? file : fileURLToPath(file))
-  const { idToken, ca, $schema: _, ...options } = checkCompleteSettings(text, env)
+  const { idToken, ca, $schema: _, ...options } = checkSettings(completeSettingsSchema, text, env)
   const fetch = await fetchFor(ca, env)
   const { source, type = 'id_token' } = idToken ?? {}
   return {

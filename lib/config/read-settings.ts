@@ -1,10 +1,10 @@
 import { dirname, resolve } from 'node:path'
 import { frozenMember } from '../options/option-schema.ts'
+import type { Schema } from '../options/option-schema.ts'
 import { readOptions } from '../options/problems.ts'
 import { reasonOf, textOf } from './files.ts'
 import { inNamesOfToday } from './old-names.ts'
-import { completeSettingsSchema, settingsSchema } from './settings-schema.ts'
-import type { CompleteSettings, Settings, Surroundings } from './settings-schema.ts'
+import type { Surroundings } from './settings-schema.ts'
 
 /** A settings file that has been read, and not checked. */
 export interface SettingsText {
@@ -44,22 +44,15 @@ function parsed(text: string, path: string): unknown {
   }
 }
 
-/** Checks settings which may lack what the flags of a command give. Throws like {@link checkCompleteSettings}. */
-export function checkSettings(
-  { content, directory, name }: SettingsText,
-  env: Surroundings['env'],
-): Settings {
-  return readOptions(settingsSchema({ directory, env }), content, `settings in ${name}`)
-}
-
 /**
- * Checks settings from which the library can work.
+ * Checks settings by one of the schemas.
  *
  * @throws `TypeError` that lists every mistake with its path, and no value.
  */
-export function checkCompleteSettings(
+export function checkSettings<T>(
+  schemaOf: (around: Surroundings) => Schema<T>,
   { content, directory, name }: SettingsText,
   env: Surroundings['env'],
-): CompleteSettings {
-  return readOptions(completeSettingsSchema({ directory, env }), content, `settings in ${name}`)
+): T {
+  return readOptions(schemaOf({ directory, env }), content, `settings in ${name}`)
 }

@@ -4,6 +4,7 @@ import { authenticationOf, withAuthentication } from '../../config/old-names.ts'
 import type { Authentication } from '../../config/old-names.ts'
 import { checkSettings, readSettingsFile } from '../../config/read-settings.ts'
 import type { SettingsText } from '../../config/read-settings.ts'
+import { settingsSchema } from '../../config/settings-schema.ts'
 import type { IdToken, IdTokenSource, Settings as FileSettings } from '../../config/settings-schema.ts'
 import { defined } from '../../options/option-schema.ts'
 import type { ResourceOptions } from '../../options/options.ts'
@@ -45,7 +46,7 @@ export function readSettings(args: Arguments, env: NodeJS.ProcessEnv): Settings 
   if (givenUrl === undefined && path === undefined) throw new UsageError(noUrl)
   const file = path === undefined ? noFile() : checked(() => readSettingsFile(path))
   const { content, missing } = laidOver(file.content, args, env)
-  const settings = withoutMissing(missing, () => checkSettings({ ...file, content }, env))
+  const settings = withoutMissing(missing, () => checkSettings(settingsSchema, { ...file, content }, env))
   const { idToken = {}, idp, authorizationServers, $schema: _, ...rest } = settings
   const token = tokenOf(idToken, args)
   if (idp === undefined || authorizationServers === undefined || token === undefined)

@@ -3,6 +3,7 @@ import type { $ZodIssue, $ZodRawIssue, ParsePayload } from 'zod/v4/core'
 import { longestMs } from '../protocol/context.ts'
 import { isSecureUrl } from '../protocol/http.ts'
 import { ownCopy } from '../protocol/own-members.ts'
+import { editDistance } from './edit-distance.ts'
 
 /** A schema whose result has the type T. */
 export type Schema<T> = z.ZodMiniType<T>
@@ -172,25 +173,10 @@ function problemAdder(payload: ParsePayload): AddProblem {
 function strangerProblem(name: string, known: readonly string[]): string {
   const plain = (text: string) => text.toLowerCase().replace(/[^a-z0-9]/g, '')
   const likely = known
-    .map((candidate) => ({ candidate, distance: distance(plain(name), plain(candidate)) }))
+    .map((candidate) => ({ candidate, distance: editDistance(plain(name), plain(candidate)) }))
     .filter(({ candidate, distance }) => distance <= Math.min(2, candidate.length / 3))
     .sort((a, b) => a.distance - b.distance)[0]
   return likely === undefined ? 'is no option' : `is no option, did you mean "${likely.candidate}"?`
-}
-
-/** How many letters have to be put in, left out or replaced (Levenshtein); more than 2 are not told apart. */
-function distance(from: string, to: string): number {
-  if (Math.abs(from.length - to.length) > 2) return Infinity
-  let row = Array.from({ length: to.length + 1 }, (_, index) => index)
-  for (const [index, letter] of Array.from(from).entries()) {
-    const next = [index + 1]
-    for (const [position, other] of Array.from(to).entries()) {
-      const replaced = (row[position] ?? 0) + (letter === other ? 0 : 1)
-      next.push(Math.min(replaced, (row[position + 1] ?? 0) + 1, (next[position] ?? 0) + 1))
-    }
-    row = next
-  }
-  return row.at(-1) ?? Infinity
 }
 
 // ---- Values ----------------------------------------------------------------------------------------------------------

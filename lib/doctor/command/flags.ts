@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util'
+import { editDistance } from '../../options/edit-distance.ts'
 import { UsageError } from './usage-error.ts'
 
 /** One flag, and the environment variable that stands in for it. */
@@ -179,23 +180,9 @@ function explain(error: unknown, argv: readonly string[]): string {
 /** The word that was probably meant, if one is close enough. */
 export function nearest(word: string, words: readonly string[]): string | undefined {
   const [best] = words
-    .map((candidate) => ({ candidate, edits: distance(word, candidate) }))
+    .map((candidate) => ({ candidate, edits: editDistance(word, candidate) }))
     .sort((a, b) => a.edits - b.edits)
   return best !== undefined && best.edits <= Math.max(2, word.length / 3) ? best.candidate : undefined
-}
-
-/** Edits that make one word another. */
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, index) => index)
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i]
-    for (let j = 1; j <= b.length; j++) {
-      const change = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1)
-      next.push(Math.min(change, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1))
-    }
-    row = next
-  }
-  return row[b.length] ?? 0
 }
 
 /** Whether a flag is only for `doctor`. */

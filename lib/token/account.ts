@@ -1,8 +1,9 @@
-import type { Clock } from '../protocol/context.ts'
+import type { Configuration } from '../options/configuration.ts'
 import type { KeptIdJag } from '../protocol/acquire.ts'
 import type { SubjectToken } from '../protocol/subject-token.ts'
-import type { BackOff, FailureGate } from './failure-gate.ts'
+import type { FailureGate } from './failure-gate.ts'
 import { Refusals } from './refusals.ts'
+import type { Times } from './refusals.ts'
 import type { CachedToken } from './token-cache.ts'
 
 /** One run of the flow, as it is seen by those who wait for it. */
@@ -49,7 +50,7 @@ export class Account {
   /** The ID-JAG to redeem again (F8), and what it was obtained for. */
   keptIdJag: (KeptIdJag & { readonly wantedBy: string }) | undefined
 
-  constructor(times: { backOff: BackOff; clock: Clock }) {
+  constructor(times: Times) {
     this.refusals = new Refusals(times)
   }
 
@@ -73,11 +74,11 @@ export class Account {
 
 /** Accounts by subject and resource: bounded, the least recently used go first, but none with a flight under way. */
 export class Accounts {
-  readonly #times: { backOff: BackOff; clock: Clock }
+  readonly #times: Times
   readonly #maxEntries: number
   readonly #accounts = new Map<string, Account>()
 
-  constructor(options: { maxEntries: number; backOff: BackOff; clock: Clock }) {
+  constructor(options: Times & Pick<Configuration, 'maxEntries'>) {
     this.#times = options
     this.#maxEntries = options.maxEntries
   }

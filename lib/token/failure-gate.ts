@@ -1,12 +1,9 @@
 import { asRemembered } from '../errors.ts'
 import type { CrossAppAccessError } from '../errors.ts'
+import type { Configuration } from '../options/configuration.ts'
 
 /** How long failures are remembered, in milliseconds. */
-export interface BackOff {
-  readonly minMs: number
-  readonly maxMs: number
-  readonly terminalMs: number
-}
+export type BackOff = Configuration['backOff']
 
 /** How an attempt to obtain a token failed, and when. */
 interface Failure {

@@ -1,7 +1,7 @@
 import { CrossAppAccessError, withRetryAfter } from '../errors.ts'
 import type { ResourceConfiguration } from '../options/resources.ts'
 import { acquire } from '../protocol/acquire.ts'
-import type { AcquireContext, AcquireRequest, Acquired, KeptIdJag, Target } from '../protocol/acquire.ts'
+import type { AcquireContext, AcquireRequest, Acquired, Target } from '../protocol/acquire.ts'
 import { scopeTokens } from '../protocol/challenge.ts'
 import type { DpopKey } from '../protocol/dpop.ts'
 import { wait } from '../protocol/context.ts'
@@ -109,7 +109,8 @@ export class Flight implements FlightUnderWay {
     const refused = gate?.isClosed(now) === true ? gate.refusal(now) : undefined
     const stepUp = authenticationIn(need)
     // Behind a closed gate nothing is sent before there is another subject token (G1).
-    const keptIdJag = (stepUp ?? refused) ? undefined : this.#usableIdJag()
+    const isBarred = stepUp !== undefined || refused !== undefined
+    const keptIdJag = isBarred || account.keptIdJag?.wantedBy !== key ? undefined : account.keptIdJag
     this.#bringsTokens = keptIdJag !== undefined || account.refreshTokens.size > 0
     return {
       url: request.url,
@@ -133,11 +134,6 @@ export class Flight implements FlightUnderWay {
       refreshTokens: account.refreshTokens,
       keptIdJag,
     }
-  }
-
-  #usableIdJag(): KeptIdJag | undefined {
-    const kept = this.#plan.account.keptIdJag
-    return kept?.wantedBy === this.#plan.key ? kept : undefined
   }
 
   #context(signal: AbortSignal): AcquireContext {

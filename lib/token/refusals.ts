@@ -1,6 +1,5 @@
-import type { Clock } from '../protocol/context.ts'
+import type { Configuration } from '../options/configuration.ts'
 import { backOffMs } from './failure-gate.ts'
-import type { BackOff } from './failure-gate.ts'
 import type { CachedToken } from './token-cache.ts'
 
 /** Renewals that refusals may cause in a row before there are pauses between them (G2). */
@@ -9,6 +8,9 @@ const freeRenewals = 3
 const quietMs = 60_000
 /** Attempts to widen a scope before one of them has to be served (D3). */
 const mostStepUps = 3
+
+/** The pauses, and the clock that they are measured by. */
+export type Times = Pick<Configuration, 'backOff' | 'clock'>
 
 /** Something that was not good enough, and how long it is remembered. */
 interface Pause {
@@ -24,8 +26,8 @@ interface Pause {
  * and its own pauses, which double up to a limit. All times are monotonic milliseconds.
  */
 export class Refusals {
-  readonly #backOff: BackOff
-  readonly #clock: Clock
+  readonly #backOff: Times['backOff']
+  readonly #clock: Times['clock']
   #refused: (Pause & { readonly token: CachedToken }) | undefined
   #unsatisfied: Pause | undefined
   #renewals = 0
@@ -33,7 +35,7 @@ export class Refusals {
   #lastRefusal = -Infinity
   #stepUps = 0
 
-  constructor({ backOff, clock }: { backOff: BackOff; clock: Clock }) {
+  constructor({ backOff, clock }: Times) {
     this.#backOff = backOff
     this.#clock = clock
   }

@@ -174,9 +174,9 @@ export class SharedStore {
   forget(account: string, report: Reporter['report']): boolean {
     const store = this.#store
     if (store?.forget === undefined) return false
+    const reporter = { report, secrets: new Secrets() }
     // Also while the store rests: it sees to it that a sign-out is made up for.
-    const forget = () => store.forget?.(account) ?? Promise.resolve()
-    this.#run('forget', { report, secrets: new Secrets() }, forget, this.#patience()).catch(() => undefined)
+    this.#run('forget', reporter, () => store.forget?.(account), this.#patience()).catch(() => undefined)
     return true
   }
 
@@ -200,7 +200,7 @@ export class SharedStore {
   async #run<T>(
     operation: Operation,
     reporter: Reporter,
-    work: () => Promise<T>,
+    work: () => T | Promise<T>,
     patience: Patience,
   ): Promise<T> {
     const countAnswer = this.#stopwatch(patience)

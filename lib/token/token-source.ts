@@ -1,5 +1,4 @@
 import type { ResourceConfiguration } from '../options/resources.ts'
-import { scopeTokens } from '../protocol/challenge.ts'
 import type { Demand } from '../protocol/challenge.ts'
 import { longestMs, systemClock } from '../protocol/context.ts'
 import { abortable } from '../protocol/http.ts'
@@ -282,9 +281,7 @@ export class TokenSource {
     if (token === refusals.token && !refusals.isKnown(token)) return undefined
     if (this.#freshness(token) === 'dead') return undefined
     if (demand?.kind === 'authentication' && sent === undefined) return undefined
-    if (demand?.kind !== 'scope') return token
-    const granted = new Set(scopeTokens(token.scope))
-    return scopeTokens(demand.scope).every((wanted) => granted.has(wanted)) ? token : undefined
+    return demand?.kind === 'scope' && addsTo(demand.scope, token) ? undefined : token
   }
 
   /** A token with the wider scope that a `403` asks for, or undefined if it cannot be had (D3). */
@@ -385,6 +382,5 @@ type ScopeDemand = Demand & { kind: 'scope' }
 
 /** Whether a scope holds something that a token lacks. */
 export function addsTo(scope: string | undefined, token: CachedToken | undefined): boolean {
-  const had = new Set(scopeTokens(token?.scope))
-  return scopeTokens(scope).some((wanted) => !had.has(wanted))
+  return withoutTokens(token?.scope, scope).length > 0
 }

@@ -96,6 +96,7 @@ export class MetadataCache implements MetadataSource {
     request: AcquireRequest,
     context: ProtocolContext,
   ): Promise<ProtectedResourceMetadata> {
+    // Flights ask for resources of the configuration only.
     const resource = request.resource as ResourceConfiguration
     const { resourceMetadata } = request
     const known = this.#resources.get(resource.index)

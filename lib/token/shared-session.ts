@@ -1,16 +1,18 @@
 import { CrossAppAccessError } from '../errors.ts'
 import type { RefreshTokenOptions } from '../options/refresh-token.ts'
 import type { SessionStore, StoredSession } from '../options/session-store.ts'
-import type { AnyFetch, ProtocolContext } from '../protocol/context.ts'
+import type { ProtocolContext } from '../protocol/context.ts'
 import { metadataOf } from '../protocol/discovery.ts'
-import { failure, parseObject } from '../protocol/http.ts'
-import { ownCopy } from '../protocol/own-members.ts'
+import { failure } from '../protocol/http.ts'
 import { refusalFindings } from '../protocol/refusal-findings.ts'
 import type { ServerRegistration } from '../protocol/registration.ts'
 import { bounded } from './bounded.ts'
 import { startDeadline, within } from './deadline.ts'
 import { isOfSameUser, isUsable, refreshIdToken } from './refresh.ts'
+import { noTokens, toTokens } from './session-tokens.ts'
+import type { SessionTokens } from './session-tokens.ts'
 import { Turn } from './turn.ts'
+import { Watch } from './watch.ts'
 
 /** Milliseconds for one operation of the store, and for the wait until no other process refreshes. */
 const operationMs = 10_000
@@ -29,29 +31,10 @@ const sessionMs = 90 * 86_400_000
 /** Refresh tokens that are remembered as used up. */
 const mostSpent = 100
 
-/** What processes share of one sign-in. */
-interface SessionTokens {
-  readonly refreshToken: string
-  readonly idToken?: string | undefined
-  /** When a process began to present the refresh token; nothing once it has an answer. Milliseconds since the epoch. */
-  readonly presentedAt?: number | undefined
-  /** Which presentation that was. */
-  readonly mark?: string | undefined
-  /** Whether the identity provider has refused it. */
-  readonly refused?: boolean | undefined
-  /** Whether it was presented, and its answer lost: it may be used up. */
-  readonly lost?: boolean | undefined
-  /** Whether the identity provider gave the same one back: it may be presented again. */
-  readonly steady?: boolean | undefined
-}
-
 interface Stored {
   readonly tokens: SessionTokens
   readonly version: string
 }
-
-/** No tokens. It inherits nothing (G7). */
-const nothing: Partial<SessionTokens> = ownCopy({})
 
 /** What is to take the place of a mark. */
 interface Pending {
@@ -123,7 +106,7 @@ export class SharedSession {
     context: ProtocolContext,
   ): string | undefined {
     context.secrets?.add(tokens?.refreshToken, tokens?.idToken)
-    const { idToken, refreshToken = '' } = tokens ?? nothing
+    const { idToken, refreshToken = '' } = tokens ?? noTokens
     if (idToken === undefined || idToken === before || !isUsable(idToken)) return undefined
     // A store that has gone back in time has nothing newer.
     if (this.#spent.has(refreshToken)) return undefined
@@ -172,7 +155,7 @@ export class SharedSession {
 
   /** @throws {@link CrossAppAccessError} if the refresh token was refused, or may have been used up (RFC 9700 §4.14). */
   #checkPresentable(tokens: SessionTokens | undefined, context: ProtocolContext): void {
-    const { refreshToken = '', presentedAt, refused, lost, steady } = tokens ?? nothing
+    const { refreshToken = '', presentedAt, refused, lost, steady } = tokens ?? noTokens
     const signIn = (detail: string) => {
       const finding = refusalFindings.idTokenExpired()
       return failure(context, { code: 'login_required', step: 'id_token', detail, finding })
@@ -263,7 +246,7 @@ export class SharedSession {
     // Boundary: null is what many clients of databases give for nothing.
     const stored: StoredSession | null | undefined = await this.#asked(() => this.#store.read(this.#name))
     if (stored == null) return undefined
-    const tokens = toTokens(parseObject(stored.value))
+    const tokens = toTokens(stored.value)
     if (tokens === undefined) throw new StoreFailure('what the store has of the session cannot be read')
     this.#note(tokens)
     return { tokens, version: stored.version }
@@ -318,53 +301,4 @@ export class SharedSession {
 function isAnswer(error: unknown): boolean {
   const { status = 0 } = error instanceof CrossAppAccessError ? error : {}
   return status >= 300 && status !== 504
-}
-
-// Boundary: what a store gives comes from outside of the process.
-function toTokens(value: Record<string, unknown> | undefined): SessionTokens | undefined {
-  const { refreshToken, idToken, presentedAt, mark, refused, lost, steady } = value ?? nothing
-  if (typeof refreshToken !== 'string' || refreshToken === '') return undefined
-  if (idToken !== undefined && typeof idToken !== 'string') return undefined
-  return {
-    refreshToken,
-    idToken,
-    presentedAt: typeof presentedAt === 'number' ? presentedAt : undefined,
-    mark: typeof mark === 'string' ? mark : undefined,
-    refused: refused === true,
-    lost: lost === true,
-    steady: steady === true,
-  }
-}
-
-/** Watches whether what is posted can have reached the server. */
-class Watch {
-  /** Whether it certainly has not. */
-  isUnsent = true
-  readonly fetch: AnyFetch
-
-  constructor(fetch: AnyFetch) {
-    this.fetch = async (...sent: Parameters<AnyFetch>): Promise<unknown> => {
-      this.isUnsent = false
-      try {
-        return (await fetch(...sent)) as unknown
-      } catch (error) {
-        this.isUnsent = isNoConnection(error)
-        throw error
-      }
-    }
-  }
-}
-
-const noConnection =
-  /^(ECONNREFUSED|ENOTFOUND|EAI_\w+|EHOSTUNREACH|ENETUNREACH|UND_ERR_CONNECT_TIMEOUT|ConnectionRefused|CERT_\w+|ERR_TLS_CERT_\w+|\w*SELF_SIGNED\w*|UNABLE_TO_\w+)$/
-
-/** Whether an error says that no connection was made, or that its other end was not trusted: nothing was sent then. */
-function isNoConnection(error: unknown, depth = 4): boolean {
-  // Boundary: anything can be thrown.
-  const { code, syscall, cause, errors } = (error ?? {}) as Record<string, unknown>
-  if (Array.isArray(errors) && errors.length > 0)
-    return errors.every((each) => isNoConnection(each, depth - 1))
-  if (syscall === 'connect' || syscall === 'getaddrinfo') return true
-  if (typeof code === 'string') return noConnection.test(code)
-  return depth > 1 && cause !== undefined && isNoConnection(cause, depth - 1)
 }

@@ -1,18 +1,20 @@
 import { lstatSync, readFileSync, realpathSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { isObject } from '../options/option-schema.ts'
 
-/** What bytes say as a text: a byte order mark at their beginning names the encoding, as PowerShell writes it. */
-export function decoded(bytes: Uint8Array): string {
+/**
+ * What bytes say as a text, without the white space around it. A byte order mark at their beginning names the encoding, as
+ * PowerShell writes it.
+ */
+export function textIn(bytes: Uint8Array): string {
   const [first, second] = bytes
   const encoding =
     first === 0xff && second === 0xfe ? 'utf-16le' : first === 0xfe && second === 0xff ? 'utf-16be' : 'utf-8'
   // The mark itself is taken off.
-  return new TextDecoder(encoding).decode(bytes)
+  return new TextDecoder(encoding).decode(bytes).trim()
 }
 
-/** The text of a file, by its byte order mark, without the white space around it. */
 export function textOf(path: string): string {
-  return decoded(readFileSync(path)).trim()
+  return textIn(readFileSync(path))
 }
 
 /** What an error of a file is about, in a few words that quote nothing. */

@@ -1,10 +1,11 @@
 import { spawn } from 'node:child_process'
+import { buffer } from 'node:stream/consumers'
 import { idTokenFromRefreshToken } from '../id-token-from-refresh-token.ts'
 import type { AnyFetch } from '../protocol/context.ts'
 import type { ServerRegistration } from '../protocol/registration.ts'
 import type { GetIdToken } from '../protocol/subject-token.ts'
 import { bounded } from '../token/bounded.ts'
-import { decoded, reasonOf, rewritePrivately, textOf } from './files.ts'
+import { reasonOf, rewritePrivately, textIn, textOf } from './files.ts'
 import type { IdTokenSource } from './settings-schema.ts'
 
 /** Refresh tokens of a session that are remembered: an older one in its file is of somebody else. */
@@ -57,12 +58,9 @@ function fromFile(path: string): string {
 }
 
 async function fromStandardInput(signal: AbortSignal): Promise<string> {
-  const chunks: Uint8Array[] = []
   // Whoever waits no longer must not be kept from ending by an input that stays open.
   signal.addEventListener('abort', () => process.stdin.destroy(), { once: true })
-  // Bytes, since no encoding is set.
-  for await (const chunk of process.stdin) chunks.push(chunk as Uint8Array)
-  return decoded(Buffer.concat(chunks)).trim()
+  return textIn(await buffer(process.stdin))
 }
 
 async function fromCommand(command: string, signal: AbortSignal): Promise<string> {
@@ -73,7 +71,7 @@ async function fromCommand(command: string, signal: AbortSignal): Promise<string
     child.stdout.on('data', (chunk: Uint8Array) => chunks.push(chunk))
     child.once('error', reject)
     child.once('close', (code) => {
-      if (code === 0) resolve(decoded(Buffer.concat(chunks)).trim())
+      if (code === 0) resolve(textIn(Buffer.concat(chunks)))
       else reject(new Error(`The command for the ID token failed with exit code ${code ?? 'none'}`))
     })
   })

@@ -68,7 +68,7 @@ export class Account {
     this.keptIdJag = undefined
     // Another map: flights under way hold the one before.
     this.refreshTokens = new Map()
-    this.refusals.forgetToken()
+    this.refusals.lift()
   }
 }
 

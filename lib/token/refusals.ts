@@ -68,7 +68,7 @@ export class Refusals {
     return this.standIn?.value === token.value
   }
 
-  /** The server took a token: new ones are worth their price again. False if none had been refused. */
+  /** Forgets the refused token, and with it its pause: new ones are worth their price again. False if there is none. */
   lift(): boolean {
     const lifted = this.#refused !== undefined
     this.#refused = undefined
@@ -126,11 +126,6 @@ export class Refusals {
   }
 
   // -------------------------------------------------------------------------------------------------------------------
-
-  /** Forgets the refused token, which is a secret, and with it its pause. */
-  forgetToken(): void {
-    this.#refused = undefined
-  }
 
   #isAhead({ until }: Pause): boolean {
     return this.#now() < until

@@ -66,8 +66,8 @@ export class SharedSession {
   #pending: Pending | undefined
 
   /**
-   * @param options `refreshToken` is the one of the sign-in.
-   * @param rotated Tells the application of a new refresh token.
+   * @param options - `refreshToken` is the one of the sign-in.
+   * @param rotated - Tells the application of a new refresh token.
    */
   constructor(options: SharedSessionOptions, rotated: (refreshToken: string) => Promise<void>) {
     const { idp, session, store, refreshToken } = options

@@ -30,11 +30,11 @@ export class Turn<T> {
   }
 
   /**
-   * Waits for the turn. Settles without a result if the store does without calling anything back.
+   * Waits for the turn. There is no result afterwards if the store settles without having called anything back.
    *
-   * @param enter Asks the store to call one of both back.
-   * @param deadline One of the wait: it is cleared when the work begins.
-   * @throws What the store fails with, or the reason of the deadline, if there is no result.
+   * @param enter - Asks the store to call `work` when it is this process's turn. It may call `look` before that.
+   * @param deadline - Ends the wait. It is cleared when the work begins.
+   * @throws If there is no result: what the store fails with, or the reason of the deadline.
    */
   async wait(
     enter: (work: () => Promise<T>, look: () => Promise<T | undefined>) => Promise<unknown> | undefined,

@@ -1,6 +1,5 @@
 import type { JWTPayload } from 'jose'
 import type { Addresses } from './addresses.ts'
-import { mcpUrl } from './addresses.ts'
 import { idJagTyp } from './identity-provider.ts'
 import type { SigningKey } from './signing-key.ts'
 import { secondsOf } from './test-clock.ts'
@@ -77,15 +76,16 @@ export class AuthorizationServer {
     const bound = boundTo(idJag)
     if (bound !== undefined && bound !== jkt)
       throw new Refusal('invalid_grant', 'The ID-JAG is bound to another key.', { user })
-    for (const resource of [idJag['resource'], form.get('resource') ?? undefined])
-      if (resource !== undefined && resource !== mcpUrl(at))
-        throw new Refusal('invalid_target', `The resource has to be ${mcpUrl(at)}.`, { user })
+    const asked = form.get('resource') ?? undefined
+    const resource = resourceOf(idJag) ?? asked ?? at.mcpServers[0]
+    if (!at.mcpServers.includes(resource) || (asked ?? resource) !== resource)
+      throw new Refusal('invalid_target', `The resource has to be ${at.mcpServers.join(' or ')}.`, { user })
     const granted = typeof idJag['scope'] === 'string' ? idJag['scope'] : ''
-    const asked = form.get('scope') ?? granted
-    const scope = allowedScope(asked, new Set(scopesIn(granted)), { user })
+    const allowed = scopesIn(granted)
+    const scope = allowedScope(form.get('scope') ?? granted, (one) => allowed.includes(one), { user })
     const { accessTokenLifetime } = this.#settings
     const body = {
-      access_token: await this.#issue(idJag, { scope, jkt }, at),
+      access_token: await this.#issue(idJag, { resource, scope, jkt }, at),
       token_type: jkt === undefined ? 'Bearer' : 'DPoP',
       expires_in: accessTokenLifetime,
       ...(scope !== undefined && { scope }),
@@ -93,12 +93,12 @@ export class AuthorizationServer {
     return { body, user }
   }
 
-  /** What a token says that is good at the MCP server now, or nothing. */
-  async verify(token: string, at: Addresses): Promise<VerifiedToken | undefined> {
+  /** What a token says that is good at an MCP server now, or nothing. */
+  async verify(token: string, mcpServer: string, at: Addresses): Promise<VerifiedToken | undefined> {
     const claims = await this.#settings.key.verify(token, {
       typ: accessTokenTyp,
       issuers: [at.authorizationServer],
-      audience: mcpUrl(at),
+      audience: mcpServer,
     })
     if (claims?.jti === undefined || !this.#live.has(claims.jti)) return undefined
     const { sub = '', scope, acr, auth_time: authTime } = claims
@@ -139,7 +139,7 @@ export class AuthorizationServer {
 
   async #issue(
     idJag: JWTPayload,
-    { scope, jkt }: { scope: string | undefined; jkt: string | undefined },
+    { resource, scope, jkt }: { resource: string; scope: string | undefined; jkt: string | undefined },
     at: Addresses,
   ): Promise<string> {
     const { clock, key, client, accessTokenLifetime } = this.#settings
@@ -152,7 +152,7 @@ export class AuthorizationServer {
     return await key.sign(accessTokenTyp, {
       iss: at.authorizationServer,
       sub,
-      aud: mcpUrl(at),
+      aud: resource,
       client_id: client.clientId,
       iat: now,
       exp: expiresAt,
@@ -163,6 +163,12 @@ export class AuthorizationServer {
       ...(auth_time !== undefined && { auth_time }),
     })
   }
+}
+
+/** The MCP server that an ID-JAG names, if it does. */
+function resourceOf(claims: JWTPayload): string | undefined {
+  // Claims that this enterprise has signed itself.
+  return claims['resource'] as string | undefined
 }
 
 /** Thumbprint of the key that a token is bound to (RFC 9449 §6.1). */

@@ -1,4 +1,3 @@
-import { inMemory, mcpUrl } from './addresses.ts'
 import type { Addresses } from './addresses.ts'
 import type { TestFault } from './faults.ts'
 import { listenOnLoopback } from './listen.ts'
@@ -24,19 +23,30 @@ export interface TestEnterpriseOptions {
    * allows. What {@link TestEnterprise.requireScope} names is allowed as well. Default: `['mcp:read']`.
    */
   scopes?: string[] | undefined
+  /**
+   * Scopes that the identity provider allows and no metadata lists, for a `403` of {@link TestEnterprise.respond} or the
+   * `scope` of a resource; `'any'` allows all. Default: none.
+   */
+  allowedScopes?: string[] | 'any' | undefined
+  /**
+   * URLs of the MCP servers, if there are to be several, or one elsewhere. Each takes only tokens that were issued for it.
+   * They have the authorization server and everything that can happen in common: a handler of
+   * {@link TestEnterprise.respond} knows them apart by the URL of the request. Default: `['https://mcp.chat.example/mcp']`.
+   */
+  mcpServers?: string[] | undefined
 }
 
 /** An identity provider, an authorization server and an MCP server in memory, and what can happen to them. */
 export interface TestEnterprise {
-  /** The MCP server. */
+  /** The MCP server: the first, if there are several. */
   readonly url: string
   /**
-   * Reaches the three servers, and nothing else: every other address is a network error, a `TypeError` that says what
+   * Reaches these servers, and nothing else: every other address is a network error, a `TypeError` that says what
    * would have been answered.
    */
   readonly fetch: typeof fetch
   /**
-   * The clock of all three servers and of the options. It stands still until it is advanced, or until the library waits
+   * The clock of all servers and of the options. It stands still until it is advanced, or until the library waits
    * for a `Retry-After` that fits into its time: that passes at once.
    */
   readonly clock: TestClock
@@ -120,13 +130,13 @@ export interface TestEnterprise {
 /**
  * Creates a small enterprise to test your own client with: no port, no sleeping, no network.
  *
- * The three servers speak the real protocol with signed tokens and real checks: metadata documents, token exchange,
+ * The servers speak the real protocol with signed tokens and real checks: metadata documents, token exchange,
  * ID-JAGs that are redeemed once, challenges. If the test says nothing, the MCP server has two tools, `whoami` and
  * `echo`, and the official MCP clients work with it.
  *
  * A client that binds its tokens to a key (`dpop`) is given bound ones. It does not do: sign-in pages, DPoP nonces,
- * `private_key_jwt`, several MCP servers. It is as strict as the specifications, and
- * tells nothing about the identity provider that you use: `xaa doctor` does.
+ * `private_key_jwt`. It is as strict as the specifications, and tells nothing about the identity provider that you use:
+ * `xaa doctor` does.
  *
  * @example
  * ```ts
@@ -143,17 +153,20 @@ export interface TestEnterprise {
  * console.log((await xaaFetch(acme.url)).status, acme.counts) // 200 { exchanges: 2, grants: 2, calls: 4 }
  * ```
  *
- * @throws `TypeError` if a lifetime is not a positive number.
+ * @throws `TypeError` if a lifetime is not a positive number, or a URL of `mcpServers` has a query or shares the origin of
+ *   the identity provider or the authorization server.
  */
 export function createTestEnterprise(options: TestEnterpriseOptions = {}): TestEnterprise {
-  const { users, scopes = ['mcp:read'] } = options
+  const { users, scopes = ['mcp:read'], allowedScopes = [], mcpServers: urls } = options
   const servers = new Servers({
     users: users === undefined ? undefined : new Set(users),
     accessTokenLifetime: lifetime('accessTokenLifetime', options.accessTokenLifetime ?? 300),
     idTokenLifetime: lifetime('idTokenLifetime', options.idTokenLifetime ?? 3600),
     scopes,
+    allowedScopes,
+    mcpServers: urls,
   })
-  const { clock, log, sessions, mcpServer, faults, denied } = servers
+  const { inMemory, clock, log, sessions, mcpServers, faults, denied } = servers
   const memoryFetch: typeof fetch = async (input, init) => {
     const request = new Request(input, init)
     // No network, and no party: toOAuthClientProvider has the MCP SDK ask such a URL in place of a server.
@@ -165,14 +178,14 @@ export function createTestEnterprise(options: TestEnterpriseOptions = {}): TestE
     return response
   }
   return {
-    url: mcpUrl(inMemory),
+    url: inMemory.mcpServers[0],
     fetch: memoryFetch,
     clock,
     counts: log.counts,
     requests: log.records,
     optionsFor: (user) => ({ ...optionsAt(inMemory, user, servers), fetch: memoryFetch }),
     respond(handler) {
-      mcpServer.responder = handler
+      mcpServers.responder = handler
     },
     idToken: (user, claims) => idTokenAt(inMemory, user, claims, servers),
     refreshToken(user) {
@@ -196,12 +209,12 @@ export function createTestEnterprise(options: TestEnterpriseOptions = {}): TestE
     requireScope(scope) {
       const scopes = scopesIn(scope)
       if (scopes.length === 0) throw new TypeError('requireScope: there is no scope to require.')
-      for (const one of scopes) mcpServer.requiredScopes.add(one)
+      for (const one of scopes) mcpServers.requiredScopes.add(one)
     },
     requireAuthentication({ acrValues, maxAge }) {
       if (acrValues === undefined && maxAge === undefined)
         throw new TypeError('requireAuthentication: nothing is wanted, neither acrValues nor maxAge.')
-      mcpServer.wanted = { acrValues, maxAge }
+      mcpServers.wanted = { acrValues, maxAge }
     },
     fail: (party, fault, times = Infinity) => faults.order(party, fault, times),
     reset() {
@@ -209,9 +222,9 @@ export function createTestEnterprise(options: TestEnterpriseOptions = {}): TestE
       denied.clear()
       log.clear()
       sessions.revive()
-      mcpServer.requiredScopes.clear()
-      mcpServer.wanted = undefined
-      mcpServer.responder = undefined
+      mcpServers.requiredScopes.clear()
+      mcpServers.wanted = undefined
+      mcpServers.responder = undefined
     },
     listen: () =>
       listenOnLoopback(servers, {
@@ -229,7 +242,7 @@ function optionsAt(at: Addresses, user: string, { clock, sessions }: Servers): C
   return {
     idp: { issuer: at.idp, ...clients.idp },
     authorizationServers: [{ issuer: at.authorizationServer, ...clients.authorizationServer }],
-    resources: [mcpUrl(at)],
+    resources: [...at.mcpServers],
     getIdToken: () => sessions.keptIdToken(user, at),
     clock,
     backOff,

@@ -1,5 +1,4 @@
 import type { Addresses } from './addresses.ts'
-import { mcpUrl } from './addresses.ts'
 import type { Sessions } from './sessions.ts'
 import type { Session } from './sessions.ts'
 import type { SigningKey } from './signing-key.ts'
@@ -37,8 +36,8 @@ export interface IdentityProviderSettings {
   readonly clientIdThere: string
   /** Users who are denied. */
   readonly denied: ReadonlyMap<string, Denial>
-  /** Scopes that may be asked for. */
-  readonly scopes: () => ReadonlySet<string>
+  /** Whether a scope may be asked for. */
+  readonly allows: (scope: string) => boolean
 }
 
 /** The enterprise identity provider: it issues ID-JAGs by token exchange, and ID tokens by refresh. */
@@ -84,7 +83,7 @@ export class IdentityProvider {
   async #exchange({ form, jkt, at }: TokenRequest): Promise<{ body: Record<string, unknown>; user: string }> {
     if (form.get('requested_token_type') !== idJagTokenType)
       throw new Refusal('invalid_request', `The requested_token_type has to be ${idJagTokenType}.`)
-    const { clock, key, clientIdThere, denied, scopes } = this.#settings
+    const { clock, key, clientIdThere, denied, allows } = this.#settings
     const session = await this.#subjectOf(form)
     const { user } = session
     const denial = denied.get(user)
@@ -95,9 +94,9 @@ export class IdentityProvider {
     if (form.get('audience') !== at.authorizationServer)
       throw new Refusal('invalid_target', `The audience has to be ${at.authorizationServer}.`, { user })
     const resource = form.get('resource')
-    if (resource !== null && resource !== mcpUrl(at))
-      throw new Refusal('invalid_target', `The resource has to be ${mcpUrl(at)}.`, { user })
-    const scope = allowedScope(form.get('scope'), scopes(), { user })
+    if (resource !== null && !at.mcpServers.includes(resource))
+      throw new Refusal('invalid_target', `The resource has to be ${at.mcpServers.join(' or ')}.`, { user })
+    const scope = allowedScope(form.get('scope'), allows, { user })
     const now = secondsOf(clock)
     const idJag = await key.sign(idJagTyp, {
       iss: at.idp,

@@ -1,7 +1,6 @@
 import type * as Http from 'node:http'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { mcpUrl } from './addresses.ts'
 import type { Addresses } from './addresses.ts'
 import { NetworkError } from './servers.ts'
 import type { Servers } from './servers.ts'
@@ -9,7 +8,7 @@ import type { CrossAppAccessOptions } from '../options/options.ts'
 
 /** A test enterprise that clients in other processes can reach. Its functions can be taken out of it. */
 export interface ListeningEnterprise {
-  /** The MCP server. */
+  /** The MCP server: the first, if there are several. `options` has them all, in the order of `mcpServers`. */
   readonly url: string
   /**
    * Options for a user, with the addresses on loopback. The functions in it work in this process alone: another one is
@@ -34,7 +33,7 @@ function nodeHttp(): typeof Http {
 }
 
 /**
- * Serves the three servers on a port each.
+ * Serves the servers on loopback: what is on one origin in memory, on one port.
  *
  * @throws `TypeError` if the runtime has no `node:http`.
  */
@@ -46,24 +45,30 @@ export async function listenOnLoopback(
   },
 ): Promise<ListeningEnterprise> {
   const { createServer } = nodeHttp()
-  const listeners = [createServer(), createServer(), createServer()] as const
-  const [idp, authorizationServer, mcpServer] = await Promise.all([
-    originOf(listeners[0]),
-    originOf(listeners[1]),
-    originOf(listeners[2]),
-  ])
-  const at: Addresses = { idp, authorizationServer, mcpServer }
+  const { idp, authorizationServer, mcpServers } = servers.inMemory
+  const origins = [...new Set([idp, authorizationServer, ...mcpServers].map((url) => new URL(url).origin))]
+  const listeners = origins.map(() => createServer())
+  const ports = await Promise.all(listeners.map(originOf))
+  const onLoopback = (url: string): string => {
+    const { origin } = new URL(url)
+    return (ports[origins.indexOf(origin)] ?? origin) + url.slice(origin.length)
+  }
+  const [first, ...others] = mcpServers
+  const at: Addresses = {
+    idp: onLoopback(idp),
+    authorizationServer: onLoopback(authorizationServer),
+    mcpServers: [onLoopback(first), ...others.map(onLoopback)],
+  }
   const leave = servers.reachAt(at)
-  const origins = [idp, authorizationServer, mcpServer]
   listeners.forEach((listener, index) => {
     listener.on('request', (req, res) => {
-      answer(req, res, `${origins[index] ?? ''}${req.url ?? '/'}`, servers, at).catch((error: unknown) =>
+      answer(req, res, `${ports[index] ?? ''}${req.url ?? '/'}`, servers, at).catch((error: unknown) =>
         giveUp(res, error),
       )
     })
   })
   return {
-    url: mcpUrl(at),
+    url: at.mcpServers[0],
     options: (user) => faces.optionsAt(at, user),
     idToken: (user, claims) => faces.idTokenAt(at, user, claims),
     async close() {

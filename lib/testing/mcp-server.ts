@@ -1,5 +1,5 @@
 import type { Addresses } from './addresses.ts'
-import { mcpPath, mcpUrl } from './addresses.ts'
+import { protectedResourceMetadataUrl } from './addresses.ts'
 import type { AuthorizationServer, VerifiedToken } from './authorization-server.ts'
 import { answerMcp } from './mcp-answers.ts'
 import { proofAlgorithms } from './proofs.ts'
@@ -18,21 +18,21 @@ export interface WantedAuthentication {
   readonly maxAge?: number | undefined
 }
 
-/** Where the metadata of the MCP server is (RFC 9728 §3.1). */
-export const protectedResourceMetadataPath: string = `/.well-known/oauth-protected-resource${mcpPath}`
-
-/** What the MCP server knows. */
+/** What the MCP servers know. */
 export interface McpServerSettings {
   readonly clock: TestClock
   readonly authorizationServer: AuthorizationServer
   readonly proofs: Proofs
-  /** Scopes that its metadata lists. */
+  /** Scopes that their metadata lists. */
   readonly scopes: readonly string[]
 }
 
-/** The MCP server: it takes access tokens of its authorization server, and answers `401` and `403` as RFC 6750 says. */
-export class ProtectedMcpServer {
-  /** Answers in place of the small MCP server. */
+/**
+ * The MCP servers: each takes access tokens that the authorization server has issued for it, and answers `401` and `403`
+ * as RFC 6750 says.
+ */
+export class ProtectedMcpServers {
+  /** Answers in place of the small MCP servers. */
   responder: TestResponder | undefined
   wanted: WantedAuthentication | undefined
   /** Scopes that every token needs. */
@@ -43,11 +43,11 @@ export class ProtectedMcpServer {
     this.#settings = settings
   }
 
-  /** Its metadata (RFC 9728). */
-  metadata(at: Addresses): Record<string, unknown> {
+  /** The metadata of one of them (RFC 9728). */
+  metadata(mcpServer: string, at: Addresses): Record<string, unknown> {
     const { scopes } = this.#settings
     return {
-      resource: mcpUrl(at),
+      resource: mcpServer,
       authorization_servers: [at.authorizationServer],
       bearer_methods_supported: ['header'],
       dpop_signing_alg_values_supported: proofAlgorithms,
@@ -55,27 +55,30 @@ export class ProtectedMcpServer {
     }
   }
 
-  /** Answers a request, or says what its token lacks. */
-  async answer(request: Request, at: Addresses): Promise<Answer> {
+  /** Answers a request to one of them, or says what its token lacks. */
+  async answer(request: Request, mcpServer: string, at: Addresses): Promise<Answer> {
     const header = request.headers.get('authorization')
-    if (header === null) return { response: challenge(401, {}, at) }
+    if (header === null) return { response: challenge(401, {}, mcpServer) }
     const [, scheme = '', value = ''] = /^(Bearer|DPoP) +(\S+)$/i.exec(header) ?? []
     const isProven = scheme.toLowerCase() === 'dpop'
-    const token = await this.#settings.authorizationServer.verify(value, at)
+    const token = await this.#settings.authorizationServer.verify(value, mcpServer, at)
     if (token === undefined) {
       const says = 'The access token is unknown, expired or revoked.'
       const refuse = isProven ? proofWanted : tokenWanted
-      return { response: refuse('invalid_token', says, at) }
+      return { response: refuse('invalid_token', says, mcpServer) }
     }
     const { user, scope, jkt } = token
     if (isProven !== (jkt !== undefined))
       return {
-        response: proofWanted('invalid_token', 'Bound tokens come with DPoP, no others do.', at),
+        response: proofWanted('invalid_token', 'Bound tokens come with DPoP, no others do.', mcpServer),
         user,
       }
     if (isProven && (await this.#settings.proofs.keyOf(request, value)) !== jkt)
-      return { response: proofWanted('invalid_dpop_proof', 'The proof is not for this request.', at), user }
-    const refusal = this.#refusal(token, at)
+      return {
+        response: proofWanted('invalid_dpop_proof', 'The proof is not for this request.', mcpServer),
+        user,
+      }
+    const refusal = this.#refusal(token, mcpServer)
     if (refusal !== undefined) return { response: refusal, user }
     const caller = { user, scope: [...scope] }
     // A test in JavaScript may give anything.
@@ -84,16 +87,20 @@ export class ProtectedMcpServer {
     return { response, user }
   }
 
-  #refusal({ scope, acr, authTime }: VerifiedToken, at: Addresses): Response | undefined {
+  #refusal({ scope, acr, authTime }: VerifiedToken, mcpServer: string): Response | undefined {
     const { acrValues, maxAge } = this.wanted ?? {}
     const classes = scopesIn(acrValues)
     const isTooOld = maxAge !== undefined && secondsOf(this.#settings.clock) - authTime > maxAge
     if ((classes.length > 0 && !classes.includes(acr ?? '')) || isTooOld) {
       const wanted = { acr_values: acrValues, max_age: maxAge?.toString() }
-      return challenge(401, { error: 'insufficient_user_authentication', ...wanted }, at)
+      return challenge(401, { error: 'insufficient_user_authentication', ...wanted }, mcpServer)
     }
     if ([...this.requiredScopes].every((required) => scope.includes(required))) return undefined
-    return challenge(403, { error: 'insufficient_scope', scope: [...this.requiredScopes].join(' ') }, at)
+    return challenge(
+      403,
+      { error: 'insufficient_scope', scope: [...this.requiredScopes].join(' ') },
+      mcpServer,
+    )
   }
 }
 
@@ -101,23 +108,23 @@ export class ProtectedMcpServer {
 function challenge(
   status: 401 | 403,
   parameters: Readonly<Record<string, string | undefined>>,
-  { mcpServer }: Addresses,
+  mcpServer: string,
   scheme: 'Bearer' | 'DPoP' = 'Bearer',
 ): Response {
-  const all = { ...parameters, resource_metadata: mcpServer + protectedResourceMetadataPath }
+  const all = { ...parameters, resource_metadata: protectedResourceMetadataUrl(mcpServer) }
   const parts = Object.entries(all).flatMap(([name, value]) =>
     value === undefined ? [] : [`${name}=${quoted(value)}`],
   )
   return new Response(null, { status, headers: { 'www-authenticate': `${scheme} ${parts.join(', ')}` } })
 }
 
-function tokenWanted(error: string, error_description: string, at: Addresses): Response {
-  return challenge(401, { error, error_description }, at)
+function tokenWanted(error: string, error_description: string, mcpServer: string): Response {
+  return challenge(401, { error, error_description }, mcpServer)
 }
 
 /** An answer that says what is wrong with a bound token or its proof (RFC 9449 §7.1). */
-function proofWanted(error: string, error_description: string, at: Addresses): Response {
-  return challenge(401, { error, error_description, algs: proofAlgorithms.join(' ') }, at, 'DPoP')
+function proofWanted(error: string, error_description: string, mcpServer: string): Response {
+  return challenge(401, { error, error_description, algs: proofAlgorithms.join(' ') }, mcpServer, 'DPoP')
 }
 
 /** A quoted string (RFC 9110 §5.6.4). */

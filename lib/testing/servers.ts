@@ -1,10 +1,10 @@
-import { inMemory, mcpPath, partyAt } from './addresses.ts'
+import { inMemory, mcpServerAt, partyAt, protectedResourceMetadataUrl } from './addresses.ts'
 import type { Addresses } from './addresses.ts'
 import { AuthorizationServer } from './authorization-server.ts'
 import { Faults, faultyAnswer } from './faults.ts'
 import { IdentityProvider } from './identity-provider.ts'
 import type { Denial } from './identity-provider.ts'
-import { ProtectedMcpServer, protectedResourceMetadataPath } from './mcp-server.ts'
+import { ProtectedMcpServers } from './mcp-server.ts'
 import { Proofs } from './proofs.ts'
 import { RequestLog } from './request-log.ts'
 import type { TestParty, TestStep } from './request-log.ts'
@@ -27,6 +27,9 @@ export interface ServerSettings {
   readonly accessTokenLifetime: number
   readonly idTokenLifetime: number
   readonly scopes: readonly string[]
+  /** Scopes that are allowed besides. */
+  readonly allowedScopes: readonly string[] | 'any'
+  readonly mcpServers: readonly string[] | undefined
 }
 
 /** What a request is for, and how it is answered. */
@@ -40,7 +43,7 @@ const metadataPaths = new Set([
   '/.well-known/oauth-authorization-server',
 ])
 
-/** The three servers of a test enterprise, wherever they are reached. */
+/** The servers of a test enterprise, wherever they are reached. */
 export class Servers {
   readonly clock: TestClock = createTestClock()
   readonly log: RequestLog = new RequestLog()
@@ -48,14 +51,19 @@ export class Servers {
   readonly denied: Map<string, Denial> = new Map()
   readonly sessions: Sessions
   readonly authorizationServer: AuthorizationServer
-  readonly mcpServer: ProtectedMcpServer
+  readonly mcpServers: ProtectedMcpServers
+  /** Where they are reached by `fetch` of the enterprise. */
+  readonly inMemory: Addresses
   readonly #idp: IdentityProvider
   readonly #keys: Readonly<Record<'idp' | 'authorization_server', SigningKey>>
-  readonly #addresses: Addresses[] = [inMemory]
+  readonly #addresses: Addresses[]
   readonly #proofs = new Proofs()
 
-  constructor({ users, accessTokenLifetime, idTokenLifetime, scopes }: ServerSettings) {
+  constructor(settings: ServerSettings) {
+    const { users, accessTokenLifetime, idTokenLifetime, scopes, allowedScopes } = settings
     const { clock, denied } = this
+    this.inMemory = inMemory(settings.mcpServers)
+    this.#addresses = [this.inMemory]
     this.#keys = {
       idp: new SigningKey('idp', clock),
       authorization_server: new SigningKey('authorization-server', clock),
@@ -70,7 +78,7 @@ export class Servers {
       client: clients.authorizationServer,
       accessTokenLifetime,
     })
-    this.mcpServer = new ProtectedMcpServer({
+    this.mcpServers = new ProtectedMcpServers({
       clock,
       authorizationServer: this.authorizationServer,
       proofs: this.#proofs,
@@ -84,7 +92,9 @@ export class Servers {
       client: clients.idp,
       clientIdThere: clients.authorizationServer.clientId,
       denied,
-      scopes: () => new Set([...scopes, ...this.mcpServer.requiredScopes]),
+      allows: (scope) =>
+        allowedScopes === 'any' ||
+        [...scopes, ...allowedScopes, ...this.mcpServers.requiredScopes].includes(scope),
     })
   }
 
@@ -108,7 +118,7 @@ export class Servers {
     const url = new URL(request.url)
     const party = partyAt(url, at)
     if (party === undefined) throw nobodyThere(request.method, url, at)
-    const route = await this.#route(party, request, url.pathname, at)
+    const route = await this.#route(party, request, url, at)
     const record = this.log.open({
       party,
       step: route.step,
@@ -127,12 +137,17 @@ export class Servers {
     return response
   }
 
-  async #route(party: TestParty, request: Request, path: string, at: Addresses): Promise<Route> {
+  async #route(party: TestParty, request: Request, url: URL, at: Addresses): Promise<Route> {
+    const path = url.pathname
     if (party === 'mcp_server') {
-      if (path === mcpPath || path.startsWith(`${mcpPath}/`))
-        return { step: 'call', answer: () => this.mcpServer.answer(request, at) }
-      if (path === protectedResourceMetadataPath) return document(this.mcpServer.metadata(at))
-      return nothingThere(party, [mcpPath, protectedResourceMetadataPath])
+      const described = at.mcpServers.find(
+        (server) => protectedResourceMetadataUrl(server) === url.origin + path,
+      )
+      if (described !== undefined) return document(this.mcpServers.metadata(described, at))
+      const asked = mcpServerAt(url, at)
+      if (asked !== undefined)
+        return { step: 'call', answer: () => this.mcpServers.answer(request, asked, at) }
+      return nothingThere(party, [...at.mcpServers, ...at.mcpServers.map(protectedResourceMetadataUrl)])
     }
     const server = party === 'idp' ? this.#idp : this.authorizationServer
     if (metadataPaths.has(path)) return document(server.metadata(at))
@@ -188,9 +203,9 @@ export class NetworkError extends TypeError {
 
 /** The query stays out: it may hold a secret. */
 function nobodyThere(method: string, { origin, pathname }: URL, at: Addresses): TypeError {
-  const { idp, authorizationServer, mcpServer } = at
+  const { idp, authorizationServer, mcpServers } = at
   return new NetworkError(
     `nobody answers ${method} ${origin}${pathname}. This test enterprise answers ` +
-      `${idp} (identity provider), ${authorizationServer} (authorization server) and ${mcpServer}${mcpPath} (MCP server)`,
+      `${idp} (identity provider), ${authorizationServer} (authorization server) and ${mcpServers.join(', ')} (MCP server)`,
   )
 }

@@ -93,14 +93,14 @@ function formDecoded(value: string): string {
   return new URLSearchParams(`value=${value}`).get('value') ?? ''
 }
 
-/** The scopes of a request that are all `allowed`; nothing if it asks for none. */
+/** The scopes of a request, each of which has to be allowed; nothing if it asks for none. */
 export function allowedScope(
   asked: string | null,
-  allowed: ReadonlySet<string>,
+  allows: (scope: string) => boolean,
   refusal: { user: string },
 ): string | undefined {
   const scopes = scopesIn(asked)
-  const refused = scopes.filter((scope) => !allowed.has(scope))
+  const refused = scopes.filter((scope) => !allows(scope))
   if (refused.length > 0)
     throw new Refusal('invalid_scope', `The scope ${refused.join(' ')} is not allowed.`, refusal)
   return scopes.length === 0 ? undefined : scopes.join(' ')

@@ -3,22 +3,23 @@ import { createCrossAppAccess, installGlobalFetch } from '../lib/index.ts'
 import type { TokenStore } from '../lib/index.ts'
 import { quoted } from '../lib/protocol/finding.ts'
 import { Secrets } from '../lib/protocol/redaction.ts'
-import { Setup, json, resource, unauthorized } from './middleware/harness.ts'
+import {
+  Setup,
+  authorizationServer,
+  idp,
+  resource,
+  resourceMetadata,
+  tokenEndpoints,
+  unauthorized,
+} from './middleware/harness.ts'
 
 const looksLikeAJwt = 'eyJhbGciOiJub25lIn0'
 
 describe('an MCP server that wants the identity provider to be asked again and again', () => {
   it('gets one exchange where it lists its authorization servers in another order than the options (E1)', async () => {
-    const setup = new Setup({
-      authorizationServers: [
-        { issuer: 'https://as.example', clientId: 'a' },
-        { issuer: 'https://as2.example', clientId: 'b' },
-      ],
-    })
-    setup.answerBack = (url) =>
-      url.includes('protected-resource')
-        ? json({ resource, authorization_servers: ['https://as2.example', 'https://as.example'] })
-        : undefined
+    const second = { issuer: 'https://as2.example', clientId: 'b' }
+    const setup = new Setup({ authorizationServers: [second, authorizationServer] })
+    setup.says[resourceMetadata] = { authorization_servers: [authorizationServer.issuer, second.issuer] }
     for (let request = 0; request < 3; request++) await setup.fetch(resource)
     expect(setup.exchanges).toBe(1)
   })
@@ -33,7 +34,7 @@ describe('an MCP server that wants the identity provider to be asked again and a
 
   it('gets one exchange where its metadata names a scope that is never passed on (E7)', async () => {
     const setup = new Setup()
-    setup.scopesSupported = [looksLikeAJwt]
+    setup.says[resourceMetadata] = { scopes_supported: [looksLikeAJwt] }
     for (let request = 0; request < 3; request++) await setup.fetch(resource)
     expect(setup.exchanges).toBe(1)
   })
@@ -49,15 +50,13 @@ describe('an MCP server that wants the identity provider to be asked again and a
   })
 
   it('gets one exchange where no authentication of the user is ever enough for it, though each ID token is new (G2)', async () => {
-    let time = 0
-    let idToken = 0
-    const clock = { now: () => time, monotonic: () => time }
-    const setup = await new Setup({ clock, getIdToken: () => `id-token-${++idToken}` }).prime()
+    const setup: Setup = new Setup({ getIdToken: () => setup.acme.idToken('alice') })
+    await setup.prime()
     setup.answer = () => unauthorized('Bearer error="insufficient_user_authentication", acr_values="x"')
     for (let request = 0; request < 10; request++) expect((await setup.fetch(resource)).status).toBe(401)
     expect(setup.exchanges).toBe(1)
 
-    time += 1_000
+    setup.acme.clock.advance(1_000)
     for (let request = 0; request < 10; request++) await setup.fetch(resource)
     expect(setup.exchanges).toBe(2)
   })
@@ -106,38 +105,31 @@ describe('an MCP server that gives the token back as a scope', () => {
 
 describe('further parameters of token requests', () => {
   const parameters = { tenant: 'files', environment: 'production' }
-  const idp = { issuer: 'https://idp.example', clientId: 'client', parameters }
-
   it('take nothing from a scope that has a word in common with them (F6)', async () => {
-    const setup = new Setup({ idp })
+    const setup = new Setup({ idp: { ...idp, parameters } })
     setup.answer = ({ token }) =>
       token === undefined ? unauthorized('Bearer scope="files:read production"') : undefined
-    setup.granted = { scope: 'files:read production' }
+    setup.says[tokenEndpoints.server] = { scope: 'files:read production' }
     await setup.fetch(resource)
     const scopes = setup.events.flatMap((event) => ('scope' in event ? [event.scope] : []))
     expect(scopes).toEqual(['files:read production', 'files:read production'])
   })
 
   it('take nothing from the address of metadata either (F3)', async () => {
-    const setup = new Setup({ idp })
-    const metadata = 'https://mcp.example/production/files.json'
+    const setup = new Setup({ idp: { ...idp, parameters } })
+    const elsewhere = 'https://mcp.example/production/files.json'
     setup.answer = ({ token }) =>
-      token === undefined ? unauthorized(`Bearer resource_metadata="${metadata}"`) : undefined
+      token === undefined ? unauthorized(`Bearer resource_metadata="${elsewhere}"`) : undefined
     await setup.fetch(resource)
-    expect(setup.backChannel).toContain(metadata)
+    expect(setup.backChannel).toContain(elsewhere)
   })
 
   it('are not quoted in an error (G5)', async () => {
     const setup = new Setup({
       idp: { ...idp, parameters: { ...parameters, key: 'cnry-parameter-of-24-char' } },
     })
-    setup.answerBack = (url) =>
-      url === 'https://idp.example/token'
-        ? json(
-            { error: 'access_denied', error_description: 'tenant files, key cnry-parameter-of-24-char' },
-            { status: 400 },
-          )
-        : undefined
+    const error_description = 'tenant files, key cnry-parameter-of-24-char'
+    setup.acme.deny('alice', 'access_denied', { error_description })
     const error: unknown = await setup.fetch(resource).catch((thrown: unknown) => thrown)
     expect(inspect(error, { depth: 9 })).not.toMatch(/files|cnry/)
   })
@@ -173,7 +165,9 @@ describe('texts of servers do not hold up the process:', () => {
 
   it('scopes of metadata that no request could carry are left out', async () => {
     const setup = new Setup()
-    setup.scopesSupported = Array.from({ length: 5_000 }, (_, index) => index.toString(36))
+    setup.says[resourceMetadata] = {
+      scopes_supported: Array.from({ length: 5_000 }, (_, index) => index.toString(36)),
+    }
     for (let request = 0; request < 2; request++) await setup.fetch(resource)
     expect(setup.exchanges).toBe(1)
     expect(setup.events.filter((event) => 'scope' in event)).toEqual([])
@@ -183,7 +177,7 @@ describe('texts of servers do not hold up the process:', () => {
     const depth = 100_000
     const setup = new Setup()
     setup.answerBack = (url) =>
-      url === 'https://as.example/token'
+      url === tokenEndpoints.server
         ? new Response(`{"access_token":"t","token_type":${'['.repeat(depth)}${']'.repeat(depth)}}`)
         : undefined
     await expect(setup.fetch(resource)).rejects.toMatchObject({ code: 'invalid_response' })
@@ -317,7 +311,7 @@ describe('what was looked at is what is sent (A1):', () => {
       const setup = await new Setup().prime()
       await setup.fetch(resource, { headers: make() as HeadersInit })
       expect(setup.sent.map(({ headers: sent }) => sent.get('authorization'))).toEqual([
-        expect.stringMatching(/^Bearer token-\d+$/),
+        `Bearer ${(await setup.xaa.getAccessToken(resource)).value}`,
       ])
     })
 
@@ -328,7 +322,7 @@ describe('what was looked at is what is sent (A1):', () => {
       await setup.fetch(resource, { headers: pairs })
       expect(setup.sent[0]?.headers.get('a')).toBe('b')
       expect(setup.sent[0]?.headers.get('1')).toBe('2')
-      expect(setup.sent[0]?.token).toMatch(/^token-/)
+      expect(setup.sent[0]?.token).toBe((await setup.xaa.getAccessToken(resource)).value)
     })
   })
 
@@ -343,7 +337,8 @@ describe('what was looked at is what is sent (A1):', () => {
       }
       await setup.fetch(resource, init)
     }
-    const tokens = setup.sent.map(({ token }) => (setup.valid.has(token ?? '') ? 'ours' : token))
+    const { value: ours } = await setup.xaa.getAccessToken(resource)
+    const tokens = setup.sent.map(({ token }) => (token === ours ? 'ours' : token))
     expect(tokens).toHaveLength(4)
     expect(new Set(tokens)).toEqual(new Set(['ours', 'of-the-caller']))
   })
@@ -384,12 +379,14 @@ describe('users are kept apart, whatever they are called (E1):', () => {
 
   it('in memory, and from who has no name', async () => {
     const setup = new Setup()
-    const users = [setup.xaa, ...names.map((name) => setup.xaa.forSubject(name, () => 'id-token'))]
+    const idToken = await setup.acme.idToken('alice')
+    const as = (name: string) => setup.xaa.forSubject(name, () => idToken)
+    const users = [setup.xaa, ...names.map(as)]
     // At once: who shared anything would join the flight of another.
     const given = await Promise.all(users.map((user) => user.getAccessToken(resource)))
     const tokens = new Set(given.map(({ value }) => value))
     expect(tokens.size).toBe(names.length + 1)
-    for (const name of names) await setup.xaa.forSubject(name, () => 'id-token').getAccessToken(resource)
+    for (const name of names) await as(name).getAccessToken(resource)
     expect(setup.exchanges).toBe(names.length + 1)
   })
 
@@ -400,9 +397,10 @@ describe('users are kept apart, whatever they are called (E1):', () => {
       set: async (key) => void keys.add(Buffer.from(key).toString('hex')),
       delete: async () => undefined,
     }
-    const { xaa } = new Setup({ store })
+    const { xaa, acme } = new Setup({ store })
+    const idToken = await acme.idToken('alice')
     await xaa.getAccessToken(resource)
-    for (const name of names) await xaa.forSubject(name, () => 'id-token').getAccessToken(resource)
+    for (const name of names) await xaa.forSubject(name, () => idToken).getAccessToken(resource)
     expect(keys.size).toBe(names.length + 1)
   })
 })
@@ -415,13 +413,15 @@ it('the flow does not wait for itself where a discovered token endpoint lies und
     const { host, pathname } = new URL(input instanceof Request ? input.url : input)
     if (pathname.endsWith('/token')) carried.push(new Headers(init?.headers).get('authorization'))
     if (pathname.startsWith('/.well-known/oauth-protected-resource'))
-      return Promise.resolve(json({ resource: `${origin}/`, authorization_servers: [origin] }))
+      return Promise.resolve(Response.json({ resource: `${origin}/`, authorization_servers: [origin] }))
     if (pathname.startsWith('/.well-known/'))
-      return Promise.resolve(json({ issuer: `https://${host}`, token_endpoint: `https://${host}/token` }))
+      return Promise.resolve(
+        Response.json({ issuer: `https://${host}`, token_endpoint: `https://${host}/token` }),
+      )
     const issued_token_type = 'urn:ietf:params:oauth:token-type:id-jag'
     if (host === 'idp.example')
-      return Promise.resolve(json({ access_token: 'id-jag', issued_token_type, token_type: 'N_A' }))
-    return Promise.resolve(json({ access_token: 'token', token_type: 'Bearer', expires_in: 3600 }))
+      return Promise.resolve(Response.json({ access_token: 'id-jag', issued_token_type, token_type: 'N_A' }))
+    return Promise.resolve(Response.json({ access_token: 'token', token_type: 'Bearer', expires_in: 3600 }))
   }
   const xaa = createCrossAppAccess({
     idp: { issuer: 'https://idp.example', clientId: 'client' },

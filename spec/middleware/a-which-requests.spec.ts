@@ -1,10 +1,13 @@
 import * as fc from 'fast-check'
 import { withCrossAppAccess } from '../../lib/index.ts'
-import { Setup, resource } from './harness.ts'
+import { Setup, authorizationServer, idp, resource, resourceMetadata } from './harness.ts'
 
 /** A setup whose resources are these, with a token in memory where a request under one of them was made. */
-const setUp = (...resources: (string | { url: string; match?: 'path' | 'origin' })[]) =>
-  new Setup({ resources, acquire: 'eager' })
+const setUp = (...mcpServers: string[]) => new Setup({ mcpServers, acquire: 'eager' })
+
+/** The same, where one MCP server has all of the origin. */
+const setUpAtOrigin = (...resources: (string | { url: string; match?: 'path' | 'origin' })[]) =>
+  new Setup({ mcpServers: ['https://mcp.example'], resources, acquire: 'eager' })
 
 /** Whether a request to a URL is given a token. */
 async function isTouched(setup: Setup, url: string, base?: string): Promise<boolean> {
@@ -65,7 +68,7 @@ describe('a request is given a token', () => {
   })
 
   it('(A1) under /mcp/ as under /mcp', async () => {
-    const setup = setUp(`${resource}/`)
+    const setup = setUpAtOrigin(`${resource}/`)
     expect(await isTouched(setup, resource)).toBe(true)
     expect(await isTouched(setup, `${resource}x`)).toBe(false)
     expect(await isTouched(setup, `${resource}/`)).toBe(true)
@@ -73,7 +76,7 @@ describe('a request is given a token', () => {
   })
 
   it("(A1) anywhere on the origin with match: 'origin', but for documents and odd paths", async () => {
-    const setup = setUp({ url: resource, match: 'origin' })
+    const setup = setUpAtOrigin({ url: resource, match: 'origin' })
     expect(await isTouched(setup, 'https://mcp.example/')).toBe(true)
     expect(await isTouched(setup, 'https://mcp.example/other')).toBe(true)
     expect(await isTouched(setup, 'https://mcp.example/a%2fb')).toBe(false)
@@ -91,7 +94,7 @@ describe('a request is given a token', () => {
       await setup.fetch(resource)
       expect(setup.backChannel.filter((url) => url.includes('oauth-protected-resource'))).toEqual([
         'https://mcp.example/.well-known/oauth-protected-resource/mcp/deep',
-        'https://mcp.example/.well-known/oauth-protected-resource/mcp',
+        resourceMetadata,
       ])
       expect(new Set(setup.tokens).size).toBe(2)
     }
@@ -177,7 +180,7 @@ describe('what is not ours goes to next', () => {
   it('(A4) the configured token endpoints, also below the resource', async () => {
     const tokenEndpoint = `${resource}/token`
     const setup = new Setup({
-      authorizationServers: [{ issuer: 'https://as.example', clientId: 'client', tokenEndpoint }],
+      authorizationServers: [{ ...authorizationServer, tokenEndpoint }],
       acquire: 'eager',
     })
     await setup.fetch(tokenEndpoint, { method: 'POST', body: 'x' })
@@ -245,7 +248,8 @@ describe('only safe places are given tokens', () => {
     'http://localhost.example/mcp',
     'ftp://mcp.example/',
   ])('(A3) %s is refused as a resource', (url) => {
-    expect(() => setUp(url)).toThrow(TypeError)
+    const options = { idp, authorizationServers: [authorizationServer], resources: [url] }
+    expect(() => withCrossAppAccess(options)).toThrow(/resources\[0\]/)
   })
 
   it.each([
@@ -270,11 +274,10 @@ describe('only safe places are given tokens', () => {
 
   it('(A3) and an unsafe endpoint that a document names is insecure_url, with nothing sent to it', async () => {
     const setup = setUp(resource)
+    const { issuer } = authorizationServer
     setup.answerBack = (url) =>
-      url.startsWith('https://as.example/')
-        ? new Response(
-            JSON.stringify({ issuer: 'https://as.example', token_endpoint: 'http://as.example/token' }),
-          )
+      url.startsWith(`${issuer}/`)
+        ? Response.json({ issuer, token_endpoint: 'http://as.example/token' })
         : undefined
     await expect(setup.fetch(resource)).rejects.toMatchObject({ code: 'insecure_url', step: 'discovery' })
     expect([setup.exchanges, setup.backChannel.filter((url) => url.startsWith('http:'))]).toEqual([0, []])

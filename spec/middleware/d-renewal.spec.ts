@@ -1,5 +1,5 @@
 import * as fc from 'fast-check'
-import { Setup, resource, unauthorized } from './harness.ts'
+import { Setup, resource, resourceMetadata, tokenEndpoints, unauthorized } from './harness.ts'
 
 const primed = (...options: ConstructorParameters<typeof Setup>) => new Setup(...options).prime()
 
@@ -70,9 +70,10 @@ describe('(D1) a refusal that says it in another way', () => {
     'a bare request that is answered 401 Bearer %s gets its first token',
     async (parameters) => {
       const setup = new Setup()
-      const metadata = 'https://mcp.example/.well-known/oauth-protected-resource/mcp'
       setup.answer = (_, index) =>
-        index === 0 ? refusing(401, `Bearer ${parameters}, resource_metadata="${metadata}"`) : undefined
+        index === 0
+          ? refusing(401, `Bearer ${parameters}, resource_metadata="${resourceMetadata}"`)
+          : undefined
       expect((await setup.fetch(resource)).status).toBe(200)
       expect([setup.sent.length, setup.exchanges]).toEqual([2, 1])
     },
@@ -111,6 +112,9 @@ const stepUps = (setup: Setup) =>
   setup.events.flatMap((event) => (event.type === 'step_up' ? [event.scope] : []))
 
 describe('(D3) a 403 with insufficient_scope', () => {
+  const grantingRead = (setup: Setup) => {
+    setup.says[tokenEndpoints.server] = { scope: 'read' }
+  }
   const wanting = (scope: string) => refusing(403, `Bearer error="insufficient_scope", scope="${scope}"`)
 
   it('asks for the union of what the token was asked for and what the challenge names', async () => {
@@ -122,7 +126,7 @@ describe('(D3) a 403 with insufficient_scope', () => {
 
   it('keeps of the metadata what it named where nothing else was asked for', async () => {
     const setup = new Setup()
-    setup.scopesSupported = ['read', 'list']
+    setup.says[resourceMetadata] = { scopes_supported: ['read', 'list'] }
     await setup.prime()
     setup.answer = (_, index) => (index === 0 ? wanting('write') : undefined)
     await setup.fetch(resource)
@@ -136,7 +140,7 @@ describe('(D3) a 403 with insufficient_scope', () => {
     await setup.fetch(resource)
     expect([setup.sent.length, setup.exchanges]).toEqual([3, 1])
     expect(setup.tokens[2]).toBe(setup.tokens[1])
-    setup.valid.clear()
+    setup.acme.revokeTokens()
     await setup.fetch(resource)
     const acquired = setup.events.flatMap((event) => (event.type === 'token_acquired' ? [event.scope] : []))
     expect(acquired).toEqual(['write', 'write'])
@@ -151,13 +155,8 @@ describe('(D3) a 403 with insufficient_scope', () => {
   })
 
   it.each<[string, (setup: Setup) => void]>([
-    [
-      'refuses',
-      (setup) =>
-        (setup.answerBack = (url) =>
-          url.endsWith('/token') ? Response.json({ error: 'invalid_scope' }, { status: 400 }) : undefined),
-    ],
-    ['gives no more than before', (setup) => (setup.granted = { scope: 'read' })],
+    ['refuses', (setup) => setup.acme.deny('alice', 'invalid_scope')],
+    ['gives no more than before', grantingRead],
   ])('comes back itself, body unread, where the server %s', async (_, arrange) => {
     const setup = await primed({ resources: [{ url: resource, scope: 'read' }] })
     arrange(setup)
@@ -172,7 +171,7 @@ describe('(D3) a 403 with insufficient_scope', () => {
 
   it('is answered three times in vain, then not any more', async () => {
     const setup = new Setup()
-    setup.granted = { scope: 'read' }
+    grantingRead(setup)
     await setup.prime()
     let wanted = 0
     setup.answer = () => wanting(`scope-${wanted++}`)
@@ -199,7 +198,7 @@ describe('(D3) a 403 with insufficient_scope', () => {
 
   it('of ten calls at once makes one exchange, and serves them all', async () => {
     const setup = await primed()
-    const narrow = [...setup.valid][0]
+    const { value: narrow } = await setup.xaa.getAccessToken(resource)
     setup.answer = ({ token }) => (token === narrow ? wanting('write') : undefined)
     const answers = await Promise.all(Array.from({ length: 10 }, () => setup.fetch(resource)))
     expect(answers.map(({ status }) => status)).toEqual(Array(10).fill(200))
@@ -237,7 +236,7 @@ describe('(D1) a 401 of a new token', () => {
     await setup.fetch(resource)
     setup.answer = () => undefined
     expect((await setup.fetch(resource)).status).toBe(200)
-    setup.valid.clear()
+    setup.acme.revokeTokens()
     expect((await setup.fetch(resource)).status).toBe(200)
     expect(setup.exchanges).toBe(2)
   })

@@ -1,8 +1,7 @@
 import { inspect } from 'node:util'
 import { CrossAppAccessError, isCrossAppAccessError } from '../../lib/index.ts'
 import type { TokenStore } from '../../lib/index.ts'
-import { ManualClock } from '../integration/harness.ts'
-import { Setup, json, resource, unauthorized } from './harness.ts'
+import { Setup, authorizationServer, resource, tokenEndpoints, unauthorized } from './harness.ts'
 
 const primed = (...options: ConstructorParameters<typeof Setup>) => new Setup(...options).prime()
 
@@ -25,7 +24,7 @@ const settle = () => new Promise((resolve) => setTimeout(resolve, 0))
 describe('a 401 speaks of the token that was sent', () => {
   it('(E2) fifty late 401s for one revoked token cost one exchange, and all are served', async () => {
     const setup = await primed()
-    setup.valid.clear()
+    setup.acme.revokeTokens()
     const held = new Held()
     const revoked = new Set<string | undefined>()
     setup.answer = ({ token }, index) => {
@@ -46,13 +45,13 @@ describe('a 401 speaks of the token that was sent', () => {
 
   it('(E2) it removes no other: the newer one stays, and serves the request', async () => {
     const setup = await primed()
-    const [old] = [...setup.valid]
-    setup.valid.clear()
+    const { value: old } = await setup.xaa.getAccessToken(resource)
+    setup.acme.revokeTokens()
     const held = new Held()
     setup.answer = (_, index) => (index === 0 ? held.hold(unauthorized()) : undefined)
     const late = setup.fetch(resource)
     await setup.fetch(resource)
-    const [newer] = [...setup.valid]
+    const { value: newer } = await setup.xaa.getAccessToken(resource)
     held.release()
     expect((await late).status).toBe(200)
     expect(setup.tokens).toEqual([old, old, newer, newer])
@@ -64,9 +63,9 @@ describe('a 401 speaks of the token that was sent', () => {
 
   it('(E2) also where issuing a token revokes the one before', async () => {
     const setup = await primed()
-    setup.valid.clear()
+    setup.acme.revokeTokens()
     setup.answerBack = (url) => {
-      if (url === 'https://as.example/token') setup.valid.clear()
+      if (url === tokenEndpoints.server) setup.acme.revokeTokens()
       return undefined
     }
     const answers = await Promise.all(Array.from({ length: 30 }, () => setup.fetch(resource)))
@@ -101,14 +100,14 @@ describe('one flight for all who need the same', () => {
   it('(E3) users and resources do not wait for each other', async () => {
     const other = 'https://other.example/mcp'
     const timeouts = { requestMs: 5000, acquireMs: 5000 }
-    const setup = new Setup({ resources: [resource, other], acquire: 'eager', timeouts })
+    const setup = new Setup({ mcpServers: [resource, other], acquire: 'eager', timeouts })
     let end: (response: Response) => void = () => undefined
     const late = new Promise<Response>((resolve) => (end = resolve))
     setup.answerBack = (url) => (url.startsWith('https://mcp.example') ? late : undefined)
     const controller = new AbortController()
     const stuck = setup.fetch(resource, { signal: controller.signal })
     expect((await setup.fetch(other)).status).toBe(200)
-    const bob = setup.xaa.forSubject('bob', () => 'id-token-of-bob')
+    const bob = setup.xaa.forSubject('bob', () => setup.acme.idToken('bob'))
     expect((await bob.middleware(setup.next)(other)).status).toBe(200)
     controller.abort('enough')
     await expect(stuck).rejects.toBe('enough')
@@ -169,6 +168,8 @@ describe('one flight for all who need the same', () => {
 })
 
 describe('when a token is got', () => {
+  const knownResource = { url: resource, authorizationServer: authorizationServer.issuer }
+
   it("(E6) with 'auto' the first request goes out bare, and learns from its 401", async () => {
     const setup = new Setup()
     await setup.fetch(resource)
@@ -176,7 +177,7 @@ describe('when a token is got', () => {
   })
 
   it("(E6) with 'auto' it comes first where the resource names its authorization server", async () => {
-    const setup = new Setup({ resources: [{ url: resource, authorizationServer: 'https://as.example' }] })
+    const setup = new Setup({ resources: [knownResource] })
     await setup.fetch(resource)
     expect(setup.tokens).toEqual([expect.any(String)])
     expect(setup.backChannel.some((url) => url.includes('oauth-protected-resource'))).toBe(false)
@@ -186,8 +187,7 @@ describe('when a token is got', () => {
     const eager = new Setup({ acquire: 'eager' })
     await eager.fetch(resource)
     expect(eager.tokens).toEqual([expect.any(String)])
-    const options = { url: resource, authorizationServer: 'https://as.example' }
-    const challenge = new Setup({ acquire: 'challenge', resources: [options] })
+    const challenge = new Setup({ acquire: 'challenge', resources: [knownResource] })
     await challenge.fetch(resource)
     expect(challenge.tokens).toEqual([undefined, expect.any(String)])
   })
@@ -200,8 +200,8 @@ describe('when a token is got', () => {
   })
 
   it('(E6) what a 401 taught is kept: an expired token costs no discovery, and no bare request', async () => {
-    const clock = new ManualClock()
-    const setup = await primed({ clock })
+    const setup = await primed()
+    const { clock } = setup.acme
     clock.advance(3_600_000)
     // Documents are an hour old by then: fresh ones are fetched, yet nothing is asked bare.
     await setup.fetch(resource)
@@ -210,17 +210,15 @@ describe('when a token is got', () => {
     clock.advance(3_590_000)
     await setup.fetch(resource)
     expect([setup.tokens.length, setup.tokens.includes(undefined)]).toEqual([1, false])
-    expect(setup.backChannel).toEqual(['https://idp.example/token', 'https://as.example/token'])
+    expect(setup.backChannel).toEqual([tokenEndpoints.idp, tokenEndpoints.server])
   })
 
   it('(E6) after a failure too: a resource once known is never asked bare again', async () => {
-    const clock = new ManualClock()
-    const setup = new Setup({ clock })
-    setup.answerBack = (url) =>
-      url === 'https://idp.example/token' ? json({ error: 'access_denied' }, { status: 400 }) : undefined
+    const setup = new Setup()
+    setup.acme.deny('alice')
     for (let call = 0; call < 3; call++) {
       await expect(setup.fetch(resource)).rejects.toMatchObject({ code: 'policy_denied' })
-      clock.advance(40_000)
+      setup.acme.clock.advance(40_000)
     }
     expect(setup.tokens).toEqual([undefined])
   })
@@ -229,8 +227,7 @@ describe('when a token is got', () => {
 describe('when a token cannot be had', () => {
   const failing = (overrides = {}) => {
     const setup = new Setup(overrides)
-    setup.answerBack = (url) =>
-      url === 'https://idp.example/token' ? json({ error: 'access_denied' }, { status: 400 }) : undefined
+    setup.acme.deny('alice')
     return setup
   }
 
@@ -254,12 +251,9 @@ describe('when a token cannot be had', () => {
   })
 
   it('(G4) nor after a token in memory was refused', async () => {
-    const setup = failing()
-    const { answerBack } = setup
-    setup.answerBack = () => undefined
-    await setup.prime()
-    setup.answerBack = answerBack
-    setup.valid.clear()
+    const setup = await primed()
+    setup.acme.deny('alice')
+    setup.acme.revokeTokens()
     await expect(setup.fetch(resource)).rejects.toMatchObject({ code: 'policy_denied' })
     await expect(setup.fetch(resource)).rejects.toMatchObject({ code: 'policy_denied' })
     expect(setup.tokens.includes(undefined)).toBe(false)
@@ -299,7 +293,7 @@ describe('(G6) never breaks a request:', () => {
       },
     })
     expect((await setup.fetch(resource)).status).toBe(200)
-    setup.valid.clear()
+    setup.acme.revokeTokens()
     expect((await setup.fetch(resource)).status).toBe(200)
   })
 
@@ -339,7 +333,7 @@ describe('(G6) never breaks a request:', () => {
     const events: string[] = []
     const setup = new Setup({ store: make(), onEvent: ({ type }) => events.push(type) })
     expect((await setup.fetch(resource)).status).toBe(200)
-    setup.valid.clear()
+    setup.acme.revokeTokens()
     expect((await setup.fetch(resource)).status).toBe(200)
     await settle()
     expect(events.includes('store_failed')).toBe(name !== 'gives nonsense')

@@ -1,13 +1,5 @@
 import { decodeJwt } from 'jose'
-import { Setup, json, resource } from './harness.ts'
-
-const idJag = (scope?: string) =>
-  json({
-    access_token: 'opaque-id-jag',
-    issued_token_type: 'urn:ietf:params:oauth:token-type:id-jag',
-    token_type: 'N_A',
-    scope,
-  })
+import { Setup, authorizationServer, resource, resourceMetadata, tokenEndpoints } from './harness.ts'
 
 const insufficient = (scope: string) =>
   new Response(null, {
@@ -16,32 +8,34 @@ const insufficient = (scope: string) =>
   })
 
 describe('the token that is kept', () => {
+  /** Whatever is asked for, the identity provider grants one scope, and the authorization server states none. */
+  const narrowed = (scope: string) => {
+    const setup = new Setup({ resources: [{ url: resource, scope }] })
+    setup.says[tokenEndpoints.idp] = { scope: 'files:read' }
+    setup.says[tokenEndpoints.server] = { scope: undefined }
+    return setup
+  }
+
   it('is used again where the resource names several configured servers, in another order than the options do (F3)', async () => {
-    const issuers = ['https://as.example', 'https://second.example']
-    const setup = new Setup({
-      authorizationServers: issuers.map((issuer) => ({ issuer, clientId: 'client-at-as' })),
-    })
-    setup.answerBack = (url) =>
-      url.includes('oauth-protected-resource')
-        ? json({ resource, authorization_servers: [...issuers].reverse() })
-        : undefined
+    const second = { issuer: 'https://second.example', clientId: 'client-at-as' }
+    const setup = new Setup({ authorizationServers: [second, authorizationServer] })
+    setup.says[resourceMetadata] = {
+      authorization_servers: [authorizationServer.issuer, second.issuer],
+    }
     await setup.fetch(resource)
     await setup.fetch(resource)
     expect(setup.exchanges).toBe(1)
-    expect(setup.backChannel).toContain('https://second.example/token')
-    expect(setup.backChannel).not.toContain('https://as.example/token')
+    expect(setup.backChannel).toContain(tokenEndpoints.server)
+    expect(setup.backChannel).not.toContain('https://second.example/token')
   })
 
   it('has the scope that the grant asked for where the authorization server does not state it (RFC 6749 §5.1)', async () => {
-    const setup = new Setup({ resources: [{ url: resource, scope: 'files:read files:write' }] })
-    setup.answerBack = (url) => (url === 'https://idp.example/token' ? idJag('files:read') : undefined)
+    const setup = narrowed('files:read files:write')
     expect(await setup.xaa.getAccessToken(resource)).toMatchObject({ scope: 'files:read' })
   })
 
   it('is not sent again after a step-up that the identity provider granted no wider scope for (D3)', async () => {
-    const setup = new Setup({ resources: [{ url: resource, scope: 'files:read' }] })
-    setup.answerBack = (url) => (url === 'https://idp.example/token' ? idJag('files:read') : undefined)
-    await setup.prime()
+    const setup = await narrowed('files:read').prime()
     setup.answer = () => insufficient('files:write')
     const response = await setup.fetch(resource)
     expect(response.status).toBe(403)
@@ -55,7 +49,6 @@ describe('the proof of possession', () => {
     ['patch', 'patch'],
   ])('names the method %s as fetch sends it, %s (RFC 9449 §4.2)', async (method, sent) => {
     const setup = new Setup({ dpop: true, acquire: 'eager' })
-    setup.granted = { token_type: 'DPoP' }
     setup.answer = () => new Response('served')
     await setup.fetch(resource, { method })
     const proof = setup.sent[0].headers.get('dpop') ?? ''

@@ -1,9 +1,16 @@
 import { createCrossAppAccess } from '../../lib/index.ts'
 import type { CrossAppAccess, CrossAppAccessEvent, CrossAppAccessOptions } from '../../lib/index.ts'
+import { createTestEnterprise } from '../../lib/testing/index.ts'
+import type { TestEnterprise, TestEnterpriseOptions } from '../../lib/testing/index.ts'
 
 export const resource = 'https://mcp.example/mcp'
-const idp = 'https://idp.example'
-const authorizationServer = 'https://as.example'
+export const resourceMetadata = 'https://mcp.example/.well-known/oauth-protected-resource/mcp'
+/** The registrations at the servers of every test enterprise. */
+export const {
+  idp,
+  authorizationServers: [authorizationServer],
+} = createTestEnterprise().optionsFor('alice')
+export const tokenEndpoints = { idp: `${idp.issuer}/token`, server: `${authorizationServer.issuer}/token` }
 
 /** One call of `next`, as it came in. */
 export interface Sent {
@@ -15,37 +22,41 @@ export interface Sent {
   token: string | undefined
 }
 
-/** Another answer than the usual one: for the n-th call, from 0. */
-type Answering = (sent: Sent, index: number) => Response | Promise<Response> | undefined
+/** The MCP servers that there are, which are the resources unless these are other ones; and options of the middleware. */
+type Options = Pick<TestEnterpriseOptions, 'mcpServers'> & Partial<CrossAppAccessOptions>
+
+/** Another answer than the usual one, if there is one: for the n-th call, from 0. */
+type Answering = (sent: Sent, index: number) => Response | undefined | Promise<Response | undefined>
 
 /**
- * A middleware, its servers in memory, and a `next` written by hand that takes the tokens it was told to take.
+ * A middleware in front of the test enterprise, and a `next` that says what it was called with and may answer otherwise.
  *
- * The usual answer is 200 for a token that has been issued and not revoked, else 401 with a Bearer challenge.
+ * The usual answer is that of the enterprise. Where it has no MCP server there is one that takes no token.
  */
 export class Setup {
+  readonly acme: TestEnterprise
   readonly xaa: CrossAppAccess
   readonly sent: Sent[] = []
   readonly events: CrossAppAccessEvent[] = []
   /** URLs asked over the back channel. */
   readonly backChannel: string[] = []
-  readonly valid = new Set<string>()
-  exchanges = 0
-  grants = 0
   answer: Answering = () => undefined
   /** Another answer of the back channel, or a delay of it. */
-  answerBack: (url: string) => Response | Promise<Response> | undefined = () => undefined
-  scopesSupported: string[] | undefined
-  /** What the token endpoint adds to its answer. */
-  granted: Record<string, unknown> = {}
+  answerBack: (url: string) => Response | undefined | Promise<Response | undefined> = () => undefined
+  /** What an answer of the back channel has in place of what the enterprise says, by URL. */
+  readonly says: Record<string, object> = {}
 
-  constructor(overrides: Partial<CrossAppAccessOptions> = {}) {
+  constructor({ mcpServers = [resource], ...overrides }: Options = {}) {
+    this.acme = createTestEnterprise({
+      mcpServers,
+      accessTokenLifetime: 3600,
+      scopes: [],
+      allowedScopes: 'any',
+    })
     this.xaa = createCrossAppAccess({
-      idp: { issuer: idp, clientId: 'client' },
-      authorizationServers: [{ issuer: authorizationServer, clientId: 'client-at-as' }],
-      resources: [resource],
-      getIdToken: () => 'id-token',
-      fetch: (url: string) => this.#serve(url),
+      ...this.acme.optionsFor('alice'),
+      resources: mcpServers,
+      fetch: (url: string, init?: RequestInit) => this.#askBack(url, init),
       onEvent: (event) => this.events.push(event),
       ...overrides,
     })
@@ -60,24 +71,21 @@ export class Setup {
     // A copy, since the caller's object may change: but only of what is there.
     const sent: Sent = { args, input, init: init && { ...init }, headers, token }
     this.sent.push(sent)
+    const url = request?.url ?? String(input)
     const special = this.answer(sent, this.sent.length - 1)
-    if (special !== undefined) return Promise.resolve(special)
-    return Promise.resolve(
-      token !== undefined && this.valid.has(token) ? new Response('served') : unauthorized(),
-    )
+    return Promise.resolve(special).then((answer) => answer ?? this.#serve(url, token))
   }
 
   readonly fetch = (...args: Parameters<Setup['next']>): Promise<Response> =>
     (this.#wrapped ??= this.xaa.middleware(this.next))(...args)
 
   #wrapped: Setup['next'] | undefined
+  /** What the enterprise issued, by what the middleware is given: opaque, so that no token is known by its shape. */
+  readonly #issued = new Map<string, string>()
 
   /** Gets a token into memory, and forgets what that took. */
   async prime(): Promise<this> {
-    const { answer } = this
-    this.answer = () => undefined
     await this.fetch(resource)
-    this.answer = answer
     this.forget()
     return this
   }
@@ -86,8 +94,15 @@ export class Setup {
     this.sent.length = 0
     this.events.length = 0
     this.backChannel.length = 0
-    this.exchanges = 0
-    this.grants = 0
+    this.acme.reset()
+  }
+
+  get exchanges(): number {
+    return this.acme.counts.exchanges
+  }
+
+  get grants(): number {
+    return this.acme.counts.grants
   }
 
   get tokens(): (string | undefined)[] {
@@ -98,44 +113,27 @@ export class Setup {
     return this.events.map(({ type }) => type)
   }
 
-  async #serve(url: string): Promise<Response> {
+  /** Without the body, which the spec may have read. */
+  async #serve(url: string, token: string | undefined): Promise<Response> {
+    const headers = token === undefined ? {} : { authorization: `Bearer ${this.#issued.get(token) ?? token}` }
+    const answer = await this.acme.fetch(url, { headers }).catch(() => undefined)
+    return answer === undefined || answer.status === 404 ? unauthorized() : answer
+  }
+
+  async #askBack(url: string, init?: RequestInit): Promise<Response> {
     this.backChannel.push(url)
     const special = await this.answerBack(url)
     if (special !== undefined) return special
-    const { origin, pathname } = new URL(url)
-    if (pathname.startsWith('/.well-known/oauth-protected-resource'))
-      return json(this.#resourceMetadata(origin, pathname))
-    if (pathname.startsWith('/.well-known/'))
-      return json({ issuer: origin, token_endpoint: `${origin}/token` })
-    return origin === idp ? this.#exchange() : this.#grant()
-  }
-
-  #resourceMetadata(origin: string, pathname: string): object {
-    return {
-      resource: origin + pathname.replace('/.well-known/oauth-protected-resource', ''),
-      authorization_servers: [authorizationServer],
-      scopes_supported: this.scopesSupported,
+    const answer = await this.acme.fetch(url, init)
+    if (!answer.ok) return answer
+    const body = { ...((await answer.json()) as { access_token?: string }), ...this.says[url] }
+    if (url === tokenEndpoints.server) {
+      const opaque = crypto.randomUUID()
+      this.#issued.set(opaque, body.access_token ?? '')
+      body.access_token = opaque
     }
+    return Response.json(body, answer)
   }
-
-  #exchange(): Response {
-    this.exchanges++
-    const issued_token_type = 'urn:ietf:params:oauth:token-type:id-jag'
-    return json({ access_token: `id-jag-${this.exchanges}`, issued_token_type, token_type: 'N_A' })
-  }
-
-  #grant(): Response {
-    this.grants++
-    const access_token = `token-${++issued}`
-    this.valid.add(access_token)
-    return json({ access_token, token_type: 'Bearer', expires_in: 3600, ...this.granted })
-  }
-}
-
-let issued = 0
-
-export function json(body: unknown, init?: ResponseInit): Response {
-  return new Response(JSON.stringify(body), { headers: { 'content-type': 'application/json' }, ...init })
 }
 
 export function unauthorized(

@@ -1,6 +1,11 @@
-import { Setup, json, resource, unauthorized } from '../middleware/harness.ts'
+import {
+  Setup,
+  authorizationServer,
+  resource,
+  resourceMetadata,
+  unauthorized,
+} from '../middleware/harness.ts'
 
-const wellKnown = 'https://mcp.example/.well-known/oauth-protected-resource/mcp'
 const notFound = () => new Response('', { status: 404 })
 const isWellKnown = (url: string) => url.includes('/.well-known/')
 
@@ -8,7 +13,7 @@ describe('a challenge whose resource_metadata leads to nothing (F3)', () => {
   const challenges = [
     ['a 404', 'resource_metadata="https://mcp.example/nowhere"'],
     ['no scheme', 'resource_metadata="mcp.example/.well-known/oauth-protected-resource"'],
-    ['the first of two', `resource_metadata="/nowhere", resource_metadata="${wellKnown}"`],
+    ['the first of two', `resource_metadata="/nowhere", resource_metadata="${resourceMetadata}"`],
     ['no address at all', 'resource_metadata="https://"'],
     ['half a pair of quotes', "resource_metadata='https://mcp.example/nowhere"],
   ]
@@ -22,9 +27,9 @@ describe('a challenge whose resource_metadata leads to nothing (F3)', () => {
       setup.answer = (_, index) => (index === 0 ? unauthorized(`Bearer ${parameters}`) : undefined)
       expect((await setup.fetch(resource)).status).toBe(200)
       expect(setup.exchanges).toBe(1)
-      setup.valid.clear()
-      setup.answer = ({ token }) =>
-        token !== undefined && setup.valid.has(token) ? undefined : unauthorized(`Bearer ${parameters}`)
+      setup.acme.revokeTokens()
+      const sends = setup.sent.length
+      setup.answer = (_, index) => (index === sends ? unauthorized(`Bearer ${parameters}`) : undefined)
       expect((await setup.fetch(resource)).status).toBe(200)
       expect(setup.exchanges).toBe(2)
     },
@@ -35,7 +40,7 @@ describe('a challenge whose resource_metadata leads to nothing (F3)', () => {
     async (_, parameters) => {
       const setup = await new Setup().prime()
       setup.answerBack = (url) => (url.startsWith('https://mcp.example/') ? notFound() : undefined)
-      setup.valid.clear()
+      setup.acme.revokeTokens()
       setup.answer = (_, index) => (index === 0 ? unauthorized(`Bearer ${parameters}`) : undefined)
       expect((await setup.fetch(resource)).status).toBe(200)
     },
@@ -43,7 +48,7 @@ describe('a challenge whose resource_metadata leads to nothing (F3)', () => {
 
   it('is a mismatch on another origin, whatever is in memory', async () => {
     const setup = await new Setup().prime()
-    setup.valid.clear()
+    setup.acme.revokeTokens()
     setup.answer = () => unauthorized('Bearer resource_metadata="https://evil.example/meta"')
     await expect(setup.fetch(resource)).rejects.toMatchObject({ code: 'metadata_mismatch' })
     expect(setup.backChannel.join(' ')).not.toContain('evil')
@@ -52,10 +57,11 @@ describe('a challenge whose resource_metadata leads to nothing (F3)', () => {
   it('of a resource with a query is found where the route knows none', async () => {
     const setup = new Setup({ resources: [`${resource}?tools=x`] })
     setup.answerBack = (url) => (url.includes('?') ? notFound() : undefined)
+    setup.answer = (_, index) => (index === 0 ? unauthorized() : undefined)
     expect((await setup.fetch(`${resource}?tools=x`)).status).toBe(200)
     expect(setup.backChannel.filter((url) => url.includes('mcp.example'))).toEqual([
-      `${wellKnown}?tools=x`,
-      wellKnown,
+      `${resourceMetadata}?tools=x`,
+      resourceMetadata,
     ])
   })
 })
@@ -63,21 +69,22 @@ describe('a challenge whose resource_metadata leads to nothing (F3)', () => {
 describe('a document that was fetched for one user (E0)', () => {
   const users = () => {
     const setup = new Setup({ resources: [{ url: resource, match: 'origin' }] })
-    setup.answerBack = (url) =>
-      url === 'https://mcp.example/.well-known/oauth-protected-resource' ? notFound() : undefined
-    const as = (name: string) => setup.xaa.forSubject(name, () => `id-token-${name}`).middleware(setup.next)
+    const as = (name: string) =>
+      setup.xaa.forSubject(name, () => setup.acme.idToken(name)).middleware(setup.next)
     const documents = () => setup.backChannel.filter((url) => url.startsWith('https://mcp.example/')).length
     return { setup, alice: as('alice'), bob: as('bob'), mallory: as('mallory'), documents }
   }
 
   it('is checked for the URL of each: what Mallory asks for beside it is her error, and no other’s', async () => {
-    const { bob, mallory, documents } = users()
+    const { setup, bob, mallory, documents } = users()
     expect((await bob(resource)).status).toBe(200)
     const asked = documents()
     for (let i = 0; i < 20; i++)
       await expect(mallory('https://mcp.example/elsewhere')).rejects.toMatchObject({
         code: 'metadata_mismatch',
       })
+    // Nor is hers sent with the token of another.
+    expect(setup.sent.map(({ input }) => input)).not.toContain('https://mcp.example/elsewhere')
     expect((await bob(resource)).status).toBe(200)
     expect(documents()).toBe(asked)
   })
@@ -98,7 +105,10 @@ describe('a document that was fetched for one user (E0)', () => {
     await alice(resource)
     setup.answerBack = (url) =>
       url.endsWith('/hers')
-        ? json({ resource: 'https://mcp.example/elsewhere', authorization_servers: ['https://as.example'] })
+        ? Response.json({
+            resource: 'https://mcp.example/elsewhere',
+            authorization_servers: [authorizationServer.issuer],
+          })
         : undefined
     setup.answer = ({ input }) =>
       input === resource ? undefined : unauthorized('Bearer resource_metadata="/hers"')
@@ -116,29 +126,27 @@ describe('a document that cannot be fetched again (F4)', () => {
     ['a 404', notFound],
     ['a web page', () => new Response('<html>', { headers: { 'content-type': 'text/html' } })],
   ])('serves for a day: %s', async (_, answer) => {
-    let now = 0
-    const setup = await new Setup({ clock: { now: () => now, monotonic: () => now } }).prime()
+    const setup = await new Setup().prime()
     setup.answerBack = (url) => (isWellKnown(url) ? answer() : undefined)
-    now += 10 * 3_600_000
-    setup.valid.clear()
+    setup.acme.clock.advance(10 * 3_600_000)
+    setup.acme.revokeTokens()
     expect((await setup.fetch(resource)).status).toBe(200)
-    now += 16 * 3_600_000
-    setup.valid.clear()
+    setup.acme.clock.advance(16 * 3_600_000)
+    setup.acme.revokeTokens()
     await expect(setup.fetch(resource)).rejects.toMatchObject({ step: 'discovery' })
   })
 
   it('does not serve if the new one is refused', async () => {
-    let now = 0
-    const setup = await new Setup({ clock: { now: () => now, monotonic: () => now } }).prime()
+    const setup = await new Setup().prime()
     setup.answerBack = (url) =>
       isWellKnown(url)
-        ? json({
+        ? Response.json({
             issuer: 'https://evil.example',
             token_endpoint: 'https://evil.example/',
             resource: 'https://evil.example',
           })
         : undefined
-    now += 10 * 3_600_000
+    setup.acme.clock.advance(10 * 3_600_000)
     await expect(setup.fetch(resource)).rejects.toMatchObject({ code: 'metadata_mismatch' })
   })
 })

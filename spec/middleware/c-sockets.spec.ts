@@ -1,28 +1,30 @@
 import { createServer } from 'node:http'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { text } from 'node:stream/consumers'
 import { Agent, fetch as undiciFetch } from 'undici'
 import { withCrossAppAccess } from '../../lib/index.ts'
+import { createTestEnterprise } from '../../lib/testing/index.ts'
+import type { TestEnterprise } from '../../lib/testing/index.ts'
+import { authorizationServer, idp, tokenEndpoints } from './harness.ts'
 
-/**
- * A server that is everything at once: MCP server, authorization server and identity provider, on one origin. It takes
- * only the newest token, and only once.
- */
+/** The test enterprise on one origin: its MCP server, and the token endpoints of the other two. */
 class OneServer {
   readonly origin: string
+  readonly acme: TestEnterprise
   connections = 0
   requests: string[] = []
   /** What a refused request gets instead of a plain 401. */
   refuse: (res: ServerResponse) => void = (res) => void res.writeHead(401, bearer).end('no')
   readonly #server: Server
-  #issued = 0
-  #usable: string | undefined
 
   private constructor(server: Server) {
     this.#server = server
     this.origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+    this.acme = createTestEnterprise({ mcpServers: [`${this.origin}/mcp`] })
+    this.acme.respond(() => new Response('served'))
     server.on('connection', () => this.connections++)
-    server.on('request', (req: IncomingMessage, res: ServerResponse) => this.#serve(req, res))
+    server.on('request', (req: IncomingMessage, res: ServerResponse) => void this.#serve(req, res))
   }
 
   static async start(): Promise<OneServer> {
@@ -31,48 +33,28 @@ class OneServer {
     return new OneServer(server)
   }
 
-  revoke(): void {
-    this.#usable = undefined
-  }
-
   async close(): Promise<void> {
     this.#server.closeAllConnections()
     await new Promise((resolve) => this.#server.close(resolve))
   }
 
-  #serve(req: IncomingMessage, res: ServerResponse): void {
-    this.requests.push(`${req.method} ${req.url}`)
-    const path = req.url ?? ''
-    req.resume()
-    if (path === '/mcp') this.#mcp(req, res)
-    else if (path.includes('oauth-protected-resource'))
-      json(res, { resource: `${this.origin}/mcp`, authorization_servers: [`${this.origin}/as`] })
-    else if (path.includes('.well-known')) json(res, this.#describe(path))
-    else if (path === '/idp/token')
-      json(res, { access_token: 'id-jag', issued_token_type: idJag, token_type: 'N_A' })
-    else {
-      this.#usable = `token-${++this.#issued}`
-      json(res, { access_token: this.#usable, token_type: 'Bearer', expires_in: 60 })
-    }
-  }
-
-  #describe(path: string): object {
-    const issuer = `${this.origin}/${path.endsWith('/as') ? 'as' : 'idp'}`
-    return { issuer, token_endpoint: `${issuer}/token` }
-  }
-
-  #mcp(req: IncomingMessage, res: ServerResponse): void {
-    if (req.headers.authorization === `Bearer ${this.#usable}`) res.end('served')
-    else this.refuse(res)
+  async #serve(req: IncomingMessage, res: ServerResponse): Promise<void> {
+    const { method = 'GET', url = '/' } = req
+    this.requests.push(`${method} ${url}`)
+    const body = await text(req)
+    const answer = await this.acme.fetch(moved[url] ?? this.origin + url, {
+      method,
+      // None of them comes twice.
+      headers: req.headers as Record<string, string>,
+      ...(body !== '' && { body }),
+    })
+    if (answer.status === 401) this.refuse(res)
+    else res.writeHead(answer.status, Object.fromEntries(answer.headers)).end(await answer.text())
   }
 }
 
+const moved: Record<string, string> = { '/idp/token': tokenEndpoints.idp, '/as/token': tokenEndpoints.server }
 const bearer = { 'www-authenticate': 'Bearer' }
-const idJag = 'urn:ietf:params:oauth:token-type:id-jag'
-
-function json(res: ServerResponse, body: object): void {
-  res.setHeader('content-type', 'application/json').end(JSON.stringify(body))
-}
 
 describe('(C4) through a pool of one connection', () => {
   let server: OneServer
@@ -91,11 +73,11 @@ describe('(C4) through a pool of one connection', () => {
     const next = (input: string, init?: Parameters<typeof undiciFetch>[1]) =>
       undiciFetch(input, { ...init, dispatcher: agent })
     const { origin } = server
+    const { fetch: __, ...options } = server.acme.optionsFor('alice')
     return withCrossAppAccess({
-      idp: { issuer: `${origin}/idp`, clientId: 'x' },
-      authorizationServers: [{ issuer: `${origin}/as`, clientId: 'y' }],
-      resources: [`${origin}/mcp`],
-      getIdToken: () => 'id-token',
+      ...options,
+      idp: { ...idp, tokenEndpoint: `${origin}/idp/token` },
+      authorizationServers: [{ ...authorizationServer, tokenEndpoint: `${origin}/as/token` }],
     })(next)
   }
 
@@ -118,7 +100,7 @@ describe('(C4) through a pool of one connection', () => {
       server.refuse = refusals[name]!
       const xaaFetch = wrap()
       for (let round = 0; round < 2; round++) {
-        server.revoke()
+        server.acme.revokeTokens()
         const answer = await xaaFetch(`${server.origin}/mcp`, { method: 'POST', body: 'x' })
         expect([answer.status, await answer.text()]).toEqual([200, 'served'])
       }
@@ -130,7 +112,7 @@ describe('(C4) through a pool of one connection', () => {
   it('the socket of a small 401 is used again', async () => {
     const xaaFetch = wrap()
     for (let round = 0; round < 5; round++) {
-      server.revoke()
+      server.acme.revokeTokens()
       await (await xaaFetch(`${server.origin}/mcp`)).text()
     }
     expect(server.connections).toBe(1)
@@ -140,7 +122,7 @@ describe('(C4) through a pool of one connection', () => {
     server.refuse = refusals['with a body of 100 KB']!
     const xaaFetch = wrap()
     await (await xaaFetch(`${server.origin}/mcp`)).text()
-    server.revoke()
+    server.acme.revokeTokens()
     const answers = await Promise.all(
       Array.from({ length: 10 }, async () => (await xaaFetch(`${server.origin}/mcp`)).text()),
     )

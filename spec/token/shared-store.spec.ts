@@ -7,35 +7,29 @@ import type {
   StoredToken,
   TokenStore,
 } from '../../lib/index.ts'
+import { createTestEnterprise } from '../../lib/testing/index.ts'
+import type { TestEnterprise } from '../../lib/testing/index.ts'
+import { authorizationServer, idp, resource, tokenEndpoints } from '../middleware/harness.ts'
 
-const resource = 'https://mcp.example/mcp'
-const idp = { issuer: 'https://idp.example', clientId: 'a', tokenEndpoint: 'https://idp.example/token' }
 const hang = () => new Promise<never>(() => undefined)
 const caught = (work: Promise<unknown>): Promise<unknown> => work.catch((error: unknown) => error)
 
-/** Servers that answer at once; tokens are numbered. */
-function enterprise() {
-  const sent: string[] = []
-  const answer = (body: object) => new Response(JSON.stringify(body))
-  const send = async (input: unknown) => {
-    sent.push(new URL(String(input)).host)
-    if (String(input).startsWith(idp.issuer))
-      return answer({ access_token: 'jag', issued_token_type: 'urn:ietf:params:oauth:token-type:id-jag' })
-    return answer({ access_token: `token-${sent.length}`, token_type: 'Bearer', expires_in: 3600 })
-  }
-  return { sent, fetch: send as unknown as typeof fetch }
-}
+const oneToken = { exchanges: 1, grants: 1, calls: 0 }
 
-function processOf(fetch: typeof globalThis.fetch, overrides: Partial<CrossAppAccessOptions>) {
+let acme: TestEnterprise
+beforeEach(() => {
+  acme = createTestEnterprise({ mcpServers: [resource], accessTokenLifetime: 3600 })
+})
+
+/** A process that has nothing to discover, with the clock of the machine. */
+function processOf(overrides: Partial<CrossAppAccessOptions>) {
   const events: CrossAppAccessEvent[] = []
   const xaa = createCrossAppAccess({
-    idp,
-    authorizationServers: [
-      { issuer: 'https://as.example', clientId: 'b', tokenEndpoint: 'https://as.example/token' },
-    ],
-    resources: [{ url: resource, authorizationServer: 'https://as.example' }],
-    getIdToken: () => 'id-token',
-    fetch,
+    idp: { ...idp, tokenEndpoint: tokenEndpoints.idp },
+    authorizationServers: [{ ...authorizationServer, tokenEndpoint: tokenEndpoints.server }],
+    resources: [{ url: resource, authorizationServer: authorizationServer.issuer }],
+    getIdToken: () => acme.idToken('alice'),
+    fetch: acme.fetch,
     onEvent: (event) => events.push(event),
     ...overrides,
   })
@@ -88,17 +82,16 @@ describe('a flight that waits for another process', () => {
   afterEach(() => jest.useRealTimers())
 
   it('is temporarily_unavailable when its time is over, and nobody is told to sign in (E4)', async () => {
-    const { sent, fetch } = enterprise()
     let asked = 0
-    const getIdToken = () => (asked++, 'id-token')
+    const getIdToken = () => (asked++, acme.idToken('alice'))
     let looks = 0
     const get = async () => (looks++, undefined)
     const store = storeWith({ exclusively: heldByAnother, get })
-    const xaa = processOf(fetch, { store, getIdToken, timeouts: { acquireMs: 3_000 } })
+    const xaa = processOf({ store, getIdToken, timeouts: { acquireMs: 3_000 } })
     const outcome = timed(xaa)
     await jest.advanceTimersByTimeAsync(3_500)
     expect(outcome.result).toMatchObject({ code: 'temporarily_unavailable', step: 'id_token', retryAfter: 1 })
-    expect([outcome.after, asked, sent, xaa.failures()]).toEqual([3_000, 0, [], []])
+    expect([outcome.after, asked, acme.requests, xaa.failures()]).toEqual([3_000, 0, [], []])
     // Once before it waited, and each half second; not once more when the time was over.
     expect(looks).toBe(6)
     // As after any failure that passes, the next one tries again a second later (G1).
@@ -108,13 +101,13 @@ describe('a flight that waits for another process', () => {
     store.exclusively = async (_, work) => work()
     const next = timed(xaa)
     await until(() => next.result !== undefined)
-    expect(next.result).toMatchObject({ value: 'token-2' })
+    expect(next.result).toMatchObject({ tokenType: 'Bearer' })
+    expect(acme.counts).toEqual(oneToken)
   })
 
   it('takes no silence for a failure while the store shows that it is alive, and waits on (G6)', async () => {
-    const { sent, fetch } = enterprise()
     const store = storeWith({ exclusively: heldByAnother })
-    const xaa = processOf(fetch, { store, timeouts: { requestMs: 1_000 } })
+    const xaa = processOf({ store, timeouts: { requestMs: 1_000 } })
     const outcome = timed(xaa)
     await jest.advanceTimersByTimeAsync(20_000)
     store.kept.push({
@@ -125,7 +118,7 @@ describe('a flight that waits for another process', () => {
     })
     await jest.advanceTimersByTimeAsync(1_000)
     expect(outcome.result).toMatchObject({ value: 'theirs' })
-    expect([sent, xaa.failures()]).toEqual([[], []])
+    expect([acme.requests, xaa.failures()]).toEqual([[], []])
   })
 
   it('has what was found at once, though the store ignores it, waits on and then gives a turn (G6)', async () => {
@@ -163,19 +156,24 @@ describe('a flight that waits for another process', () => {
       write: async () => '1',
       exclusively: heldByAnother,
     }
-    const { sent, fetch } = enterprise()
-    const refreshing = idTokenFromRefreshToken({ idp, refreshToken: 'r', session: 's', store, fetch })
+    const refreshing = idTokenFromRefreshToken({
+      idp,
+      refreshToken: acme.refreshToken('alice'),
+      session: 's',
+      store,
+      fetch: acme.fetch,
+    })
     // Applications wrap it.
-    const xaa = processOf(fetch, {
+    const xaa = processOf({
       getIdToken: async (context) => refreshing(context),
       timeouts: { acquireMs: 3_000 },
     })
     const outcome = timed(xaa)
     await jest.advanceTimersByTimeAsync(3_500)
     expect(outcome.result).toMatchObject({ code: 'temporarily_unavailable', step: 'id_token' })
-    expect(sent).toEqual([])
+    expect(acme.requests).toEqual([])
     // The application's own code that takes too long stays what it is.
-    const slow = timed(processOf(fetch, { getIdToken: hang, timeouts: { acquireMs: 3_000 } }))
+    const slow = timed(processOf({ getIdToken: hang, timeouts: { acquireMs: 3_000 } }))
     await jest.advanceTimersByTimeAsync(3_500)
     expect(slow.result).toMatchObject({ code: 'id_token_unavailable' })
   })
@@ -212,7 +210,6 @@ describe('a store that is slow or hangs', () => {
       ['set'],
     ],
   ])('delays no request by more than one requestMs, all in all: one that %s (G6)', async (_, how, failed) => {
-    const { fetch } = enterprise()
     let busy = 0
     const watched = <T>(work: Promise<T>): Promise<T> => (busy++, work.finally(() => busy--))
     const store = storeWith(how)
@@ -237,7 +234,7 @@ describe('a store that is slow or hangs', () => {
         )
         return turn
       }
-    const xaa = processOf(fetch, { store, timeouts: { requestMs: 1_000 } })
+    const xaa = processOf({ store, timeouts: { requestMs: 1_000 } })
     const outcome = timed(xaa)
     // Time passes only while the store is being asked, and no more than there may.
     for (let spent = 0; outcome.result === undefined && spent < 1_000;)
@@ -249,18 +246,17 @@ describe('a store that is slow or hangs', () => {
   })
 
   it('keeps nobody waiting when the work under its lock is done: one that never takes the turn back (G6)', async () => {
-    const { fetch } = enterprise()
     const store = storeWith({ exclusively: async (_, work) => (await work(), hang()) })
-    const xaa = processOf(fetch, { store })
+    const xaa = processOf({ store })
     const outcome = timed(xaa)
     // No time passes.
     await until(() => outcome.result !== undefined)
-    expect(outcome.result).toMatchObject({ value: 'token-2' })
+    expect(outcome.result).toMatchObject({ tokenType: 'Bearer' })
+    expect(acme.counts).toEqual(oneToken)
     expect(xaa.failures()).toEqual([])
   })
 
   it('has a rest after a failure, with pauses that double, and then is tried by one: events for both (G6)', async () => {
-    const { fetch } = enterprise()
     let down = true
     let asked = 0
     const get = async () => {
@@ -268,10 +264,12 @@ describe('a store that is slow or hangs', () => {
       if (down) throw new Error('down')
       return undefined
     }
-    const xaa = processOf(fetch, { store: storeWith({ get }) })
+    const xaa = processOf({ store: storeWith({ get }) })
     let users = 0
     const obtain = async () => {
-      const crowd = Array.from({ length: 5 }, () => xaa.forSubject(String(users++), () => 'id-token'))
+      const crowd = Array.from({ length: 5 }, () =>
+        xaa.forSubject(String(users++), () => acme.idToken('alice')),
+      )
       await Promise.all(crowd.map((user) => user.getAccessToken(resource)))
     }
     await obtain()
@@ -299,25 +297,23 @@ describe('a store that is slow or hangs', () => {
 
 describe('an entry that cannot be read', () => {
   it('is reported, and no reason to leave the store alone: it is overwritten', async () => {
-    const { fetch } = enterprise()
     let asked = 0
     const get = async () => {
       asked++
       throw Object.assign(new Error('damaged'), { code: 'unreadable_entry' })
     }
     const store = storeWith({ get, exclusively: async (_, work) => work() })
-    const xaa = processOf(fetch, { store })
+    const xaa = processOf({ store })
     await xaa.getAccessToken(resource)
     // Before the lock, and under it.
     expect([asked, store.kept.length, xaa.failures()]).toEqual([2, 1, ['get', 'get']])
-    await xaa.forSubject('alice', () => 'id-token').getAccessToken(resource)
+    await xaa.forSubject('alice', () => acme.idToken('alice')).getAccessToken(resource)
     expect([asked, store.kept.length]).toEqual([4, 2])
   })
 })
 
 describe('the work under the lock', () => {
   it('looks once more: another process may have been at it between the look and the lock', async () => {
-    const { sent, fetch } = enterprise()
     const theirs: StoredToken = {
       value: 'theirs',
       tokenType: 'Bearer',
@@ -327,20 +323,16 @@ describe('the work under the lock', () => {
     const store: ReturnType<typeof storeWith> = storeWith({
       exclusively: async (_, work) => (store.kept.push(theirs), work()),
     })
-    expect((await processOf(fetch, { store }).getAccessToken(resource)).value).toBe('theirs')
-    expect(sent).toEqual([])
+    expect((await processOf({ store }).getAccessToken(resource)).value).toBe('theirs')
+    expect(acme.requests).toEqual([])
   })
 
   it('that fails is told as it is, and not tried again without the store', async () => {
-    const { sent, fetch } = enterprise()
-    const refusing = (async (input: unknown) => {
-      await fetch(String(input))
-      return new Response(JSON.stringify({ error: 'access_denied' }), { status: 400 })
-    }) as typeof globalThis.fetch
+    acme.deny('alice')
     const store = storeWith({ exclusively: async (_, work) => work() })
-    const xaa = processOf(refusing, { store })
+    const xaa = processOf({ store })
     expect(await caught(xaa.getAccessToken(resource))).toMatchObject({ code: 'policy_denied' })
-    expect([sent, xaa.failures()]).toEqual([['idp.example'], []])
+    expect([acme.counts, xaa.failures()]).toEqual([{ ...oneToken, grants: 0 }, []])
   })
 })
 
@@ -348,10 +340,9 @@ describe('a store that tells of a sign-out', () => {
   it.each(['', 'null', '5', '{}', 'alice', undefined])(
     'breaks nothing if it names %j, which is no account (G6)',
     async (account) => {
-      const { fetch } = enterprise()
       let tell: (account: string) => void = () => undefined
       const store = storeWith({ onForget: (listener) => ((tell = listener), () => undefined) })
-      const xaa = processOf(fetch, { store })
+      const xaa = processOf({ store })
       const { value } = await xaa.getAccessToken(resource)
       expect(() => tell(account as string)).not.toThrow()
       expect((await xaa.getAccessToken(resource)).value).toBe(value)
@@ -369,9 +360,8 @@ describe('clocks that differ', () => {
   it.each([-10 * hour, -600_000, 0, 600_000, 10 * hour])(
     'of a process by %d ms change nothing in how long a store is to keep its token',
     async (ahead) => {
-      const { fetch } = enterprise()
       const store = storeWith()
-      await processOf(fetch, { store, clock: clockAhead(ahead) }).getAccessToken(resource)
+      await processOf({ store, clock: clockAhead(ahead) }).getAccessToken(resource)
       const { leftMs = 0, expiresAt } = store.kept[0]
       expect(leftMs).toBeLessThanOrEqual(hour)
       expect(leftMs).toBeGreaterThan(hour - 60_000)
@@ -380,7 +370,6 @@ describe('clocks that differ', () => {
   )
 
   it('give no token more time than the clock of the store says (E5)', async () => {
-    const { fetch } = enterprise()
     const store = storeWith()
     store.kept.push({
       value: 'theirs',
@@ -389,10 +378,10 @@ describe('clocks that differ', () => {
       lifetimeMs: hour,
       leftMs: 600_000,
     })
-    const { value, expiresAt = Infinity } = await processOf(fetch, { store }).getAccessToken(resource)
+    const { value, expiresAt = Infinity } = await processOf({ store }).getAccessToken(resource)
     expect(value).toBe('theirs')
     expect(expiresAt).toBeLessThanOrEqual(Date.now() + 600_000)
     store.kept.push({ ...store.kept[0], leftMs: 5_000 })
-    expect((await processOf(fetch, { store }).getAccessToken(resource)).value).not.toBe('theirs')
+    expect((await processOf({ store }).getAccessToken(resource)).value).not.toBe('theirs')
   })
 })

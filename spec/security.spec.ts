@@ -7,10 +7,12 @@ import {
   Setup,
   authorizationServer,
   idp,
+  primed,
   resource,
   resourceMetadata,
   tokenEndpoints,
   unauthorized,
+  wanting,
 } from './middleware/harness.ts'
 
 const looksLikeAJwt = 'eyJhbGciOiJub25lIn0'
@@ -62,10 +64,9 @@ describe('an MCP server that wants the identity provider to be asked again and a
   })
 
   it('is not asked for a scope that grows without end (D3)', async () => {
-    const setup = await new Setup().prime()
+    const setup = await primed()
     let step = 0
-    setup.answer = (_, index) =>
-      index % 2 === 0 ? forbidden(`step${step++}-${'x'.repeat(3_900)}`) : undefined
+    setup.answer = (_, index) => (index % 2 === 0 ? wanting(`step${step++}-${'x'.repeat(3_900)}`) : undefined)
     let asked = 0
     for (let request = 0; request < 5; request++) {
       setup.sent.length = 0
@@ -137,7 +138,7 @@ describe('further parameters of token requests', () => {
 
 describe('an MCP server that gives the token back as the address of its metadata', () => {
   it('finds it in no event and no error, now or later (G5)', async () => {
-    const setup = await new Setup().prime()
+    const setup = await primed()
     const { value } = await setup.xaa.getAccessToken(resource)
     setup.answerBack = (url) =>
       url.includes('protected-resource') || url.includes(value)
@@ -188,7 +189,7 @@ describe('texts of servers do not hold up the process:', () => {
 
 describe('what was looked at is what is sent (A1):', () => {
   it('an input that reads otherwise the second time', async () => {
-    const setup = await new Setup().prime()
+    const setup = await primed()
     let reads = 0
     const input = { toString: () => (reads++ === 0 ? resource : 'https://elsewhere.example/') }
     // Boundary: callers without types.
@@ -203,13 +204,13 @@ describe('what was looked at is what is sent (A1):', () => {
         return this.reads++ === 0 ? this.href : 'https://elsewhere.example/'
       }
     }
-    const setup = await new Setup().prime()
+    const setup = await primed()
     await setup.fetch(new Changing(resource))
     expect(setup.sent.map(({ args: [sent] }) => String(sent))).toEqual([resource])
   })
 
   it('the URL of a caller as a string, which nobody can change while `next` waits (B3)', async () => {
-    const setup = await new Setup().prime()
+    const setup = await primed()
     const url = new URL(resource)
     await setup.fetch(url)
     expect(setup.sent[0]?.args[0]).toBe(resource)
@@ -281,7 +282,7 @@ describe('what was looked at is what is sent (A1):', () => {
     })
 
     it('a Request of the platform is handed on itself', async () => {
-      const setup = await new Setup().prime()
+      const setup = await primed()
       const request = new Request(resource)
       await setup.fetch(request)
       expect(setup.sent[0]?.input).toBe(request)
@@ -308,7 +309,7 @@ describe('what was looked at is what is sent (A1):', () => {
       },
     }
     it.each(Object.entries(headers))('%s', async (_, make) => {
-      const setup = await new Setup().prime()
+      const setup = await primed()
       await setup.fetch(resource, { headers: make() as HeadersInit })
       expect(setup.sent.map(({ headers: sent }) => sent.get('authorization'))).toEqual([
         `Bearer ${(await setup.xaa.getAccessToken(resource)).value}`,
@@ -316,7 +317,7 @@ describe('what was looked at is what is sent (A1):', () => {
     })
 
     it('pairs may be of any iterables, as native fetch takes them (B1)', async () => {
-      const setup = await new Setup().prime()
+      const setup = await primed()
       // Boundary: the types know arrays alone.
       const pairs = [new Set(['a', 'b']), [1, 2]] as unknown as [string, string][]
       await setup.fetch(resource, { headers: pairs })
@@ -327,7 +328,7 @@ describe('what was looked at is what is sent (A1):', () => {
   })
 
   it('headers of an init that has an Authorization of its own only later: there are never two (A2)', async () => {
-    const setup = await new Setup().prime()
+    const setup = await primed()
     for (let change = 1; change < 5; change++) {
       let reads = 0
       const init = {
@@ -351,7 +352,7 @@ describe('what was looked at is what is sent (A1):', () => {
     })
 
     it('whose base element leads to another origin', async () => {
-      const setup = await new Setup({ resources: [{ url: 'https://mcp.example/mcp' }] }).prime()
+      const setup = await primed({ resources: [{ url: 'https://mcp.example/mcp' }] })
       page.location = { href: 'https://mcp.example/' }
       page.document = { baseURI: 'https://elsewhere.example/' }
       await setup.fetch('mcp')
@@ -359,7 +360,7 @@ describe('what was looked at is what is sent (A1):', () => {
     })
 
     it('that goes from one address to another', async () => {
-      const setup = await new Setup().prime()
+      const setup = await primed()
       page.location = { href: 'https://mcp.example/mcp/' }
       await setup.fetch('tools')
       page.location = { href: 'https://mcp.example/public/' }
@@ -439,8 +440,3 @@ it('the flow does not wait for itself where a discovered token endpoint lies und
     globalThis.fetch = before
   }
 })
-
-function forbidden(scope: string): Response {
-  const challenge = `Bearer error="insufficient_scope", scope="${scope}"`
-  return new Response('', { status: 403, headers: { 'www-authenticate': challenge } })
-}

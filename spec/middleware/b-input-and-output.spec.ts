@@ -4,9 +4,7 @@ import { withCrossAppAccess } from '../../lib/index.ts'
 import { startEnterprise } from '../support/enterprise.ts'
 import type { Enterprise } from '../support/enterprise.ts'
 import type { RawEcho } from '../support/raw-endpoints.ts'
-import { Setup, resource, streamOf, unauthorized } from './harness.ts'
-
-const primed = (...options: ConstructorParameters<typeof Setup>) => new Setup(...options).prime()
+import { Setup, primed, resource, streamOf, unauthorized } from './harness.ts'
 
 /**
  * The three ways of a first request: bare and then with a token, with a new token, and with one in memory; where it

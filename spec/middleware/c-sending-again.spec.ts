@@ -1,21 +1,13 @@
 import { Readable, PassThrough } from 'node:stream'
-import { Setup, resource, streamOf, unauthorized } from './harness.ts'
+import { Setup, primed, resource, streamOf, unauthorized, wanting } from './harness.ts'
 import type { Sent } from './harness.ts'
 
-const primed = (...options: ConstructorParameters<typeof Setup>) => new Setup(...options).prime()
-
 /** A setup with a token in memory that has been revoked. */
-const revoked = async (...options: ConstructorParameters<typeof Setup>) => {
+const revoked = async (...options: Parameters<typeof primed>) => {
   const setup = await primed(...options)
   setup.acme.revokeTokens()
   return setup
 }
-
-const wanting = (scope: string) =>
-  new Response('too narrow', {
-    status: 403,
-    headers: { 'www-authenticate': `Bearer error="insufficient_scope", scope="${scope}"` },
-  })
 
 describe('how often a request is sent', () => {
   it('(C1) once, where it is served', async () => {

@@ -1,13 +1,14 @@
 import * as fc from 'fast-check'
-import { Setup, resource, resourceMetadata, tokenEndpoints, unauthorized } from './harness.ts'
-
-const primed = (...options: ConstructorParameters<typeof Setup>) => new Setup(...options).prime()
-
-const refusing = (status: number, challenge?: string) =>
-  new Response('no', {
-    status,
-    ...(challenge !== undefined && { headers: { 'www-authenticate': challenge } }),
-  })
+import {
+  Setup,
+  primed,
+  refusing,
+  resource,
+  resourceMetadata,
+  tokenEndpoints,
+  unauthorized,
+  wanting,
+} from './harness.ts'
 
 describe('what starts a renewal', () => {
   it.each<[string, string | undefined]>([
@@ -115,7 +116,6 @@ describe('(D3) a 403 with insufficient_scope', () => {
   const grantingRead = (setup: Setup) => {
     setup.says[tokenEndpoints.server] = { scope: 'read' }
   }
-  const wanting = (scope: string) => refusing(403, `Bearer error="insufficient_scope", scope="${scope}"`)
 
   it('asks for the union of what the token was asked for and what the challenge names', async () => {
     const setup = await primed({ resources: [{ url: resource, scope: 'read list' }] })

@@ -1,9 +1,7 @@
 import { inspect } from 'node:util'
 import { CrossAppAccessError, isCrossAppAccessError } from '../../lib/index.ts'
 import type { TokenStore } from '../../lib/index.ts'
-import { Setup, authorizationServer, resource, tokenEndpoints, unauthorized } from './harness.ts'
-
-const primed = (...options: ConstructorParameters<typeof Setup>) => new Setup(...options).prime()
+import { Setup, authorizationServer, primed, resource, tokenEndpoints, unauthorized } from './harness.ts'
 
 /** Answers that are handed out when told to. */
 class Held {

@@ -1,11 +1,5 @@
 import { decodeJwt } from 'jose'
-import { Setup, authorizationServer, resource, resourceMetadata, tokenEndpoints } from './harness.ts'
-
-const insufficient = (scope: string) =>
-  new Response(null, {
-    status: 403,
-    headers: { 'www-authenticate': `Bearer error="insufficient_scope", scope="${scope}"` },
-  })
+import { Setup, authorizationServer, resource, resourceMetadata, tokenEndpoints, wanting } from './harness.ts'
 
 describe('the token that is kept', () => {
   /** Whatever is asked for, the identity provider grants one scope, and the authorization server states none. */
@@ -36,7 +30,7 @@ describe('the token that is kept', () => {
 
   it('is not sent again after a step-up that the identity provider granted no wider scope for (D3)', async () => {
     const setup = await narrowed('files:read').prime()
-    setup.answer = () => insufficient('files:write')
+    setup.answer = () => wanting('files:write')
     const response = await setup.fetch(resource)
     expect(response.status).toBe(403)
     expect(setup.sent).toHaveLength(1)

@@ -136,15 +136,20 @@ export class Setup {
   }
 }
 
-export function unauthorized(
-  challenge: string | undefined = 'Bearer',
-  body: BodyInit | null = 'no',
-): Response {
-  return new Response(body, {
-    status: 401,
-    ...(challenge !== '' && { headers: { 'www-authenticate': challenge } }),
+/** A setup with a token in memory. */
+export const primed = (options?: Options): Promise<Setup> => new Setup(options).prime()
+
+export const refusing = (status: number, challenge?: string, body = 'no'): Response =>
+  new Response(body, {
+    status,
+    ...(challenge !== undefined && { headers: { 'www-authenticate': challenge } }),
   })
-}
+
+export const unauthorized = (challenge = 'Bearer', body?: string): Response => refusing(401, challenge, body)
+
+/** A `403` that asks for a wider scope. */
+export const wanting = (scope: string): Response =>
+  refusing(403, `Bearer error="insufficient_scope", scope="${scope}"`)
 
 /** A body of several chunks that can be read once. */
 export function streamOf(...chunks: string[]): ReadableStream<Uint8Array> {

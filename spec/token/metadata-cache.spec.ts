@@ -1,6 +1,7 @@
 import {
   Setup,
   authorizationServer,
+  primed,
   resource,
   resourceMetadata,
   unauthorized,
@@ -38,7 +39,7 @@ describe('a challenge whose resource_metadata leads to nothing (F3)', () => {
   it.each(challenges)(
     'does not cost the document in memory, if no place has one any more: %s',
     async (_, parameters) => {
-      const setup = await new Setup().prime()
+      const setup = await primed()
       setup.answerBack = (url) => (url.startsWith('https://mcp.example/') ? notFound() : undefined)
       setup.acme.revokeTokens()
       setup.answer = (_, index) => (index === 0 ? unauthorized(`Bearer ${parameters}`) : undefined)
@@ -47,7 +48,7 @@ describe('a challenge whose resource_metadata leads to nothing (F3)', () => {
   )
 
   it('is a mismatch on another origin, whatever is in memory', async () => {
-    const setup = await new Setup().prime()
+    const setup = await primed()
     setup.acme.revokeTokens()
     setup.answer = () => unauthorized('Bearer resource_metadata="https://evil.example/meta"')
     await expect(setup.fetch(resource)).rejects.toMatchObject({ code: 'metadata_mismatch' })
@@ -126,7 +127,7 @@ describe('a document that cannot be fetched again (F4)', () => {
     ['a 404', notFound],
     ['a web page', () => new Response('<html>', { headers: { 'content-type': 'text/html' } })],
   ])('serves for a day: %s', async (_, answer) => {
-    const setup = await new Setup().prime()
+    const setup = await primed()
     setup.answerBack = (url) => (isWellKnown(url) ? answer() : undefined)
     setup.acme.clock.advance(10 * 3_600_000)
     setup.acme.revokeTokens()
@@ -137,7 +138,7 @@ describe('a document that cannot be fetched again (F4)', () => {
   })
 
   it('does not serve if the new one is refused', async () => {
-    const setup = await new Setup().prime()
+    const setup = await primed()
     setup.answerBack = (url) =>
       isWellKnown(url)
         ? Response.json({

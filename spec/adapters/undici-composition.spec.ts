@@ -3,10 +3,12 @@ import { createServer } from 'node:http'
 import type { IncomingMessage, RequestListener } from 'node:http'
 import { createRequire } from 'node:module'
 import { pathToFileURL } from 'node:url'
+import { decodeJwt } from 'jose'
 import type { Dispatcher } from 'undici'
 import { crossAppAccessInterceptor } from '../../lib/adapters/undici/index.ts'
 import { createCrossAppAccess, isCrossAppAccessError } from '../../lib/index.ts'
 import type { CrossAppAccessOptions } from '../../lib/index.ts'
+import { createTestEnterprise } from '../../lib/testing/index.ts'
 import { startEnterprise } from '../support/enterprise.ts'
 import { versions } from './undici-clients.ts'
 import { backChannel, listen, optionsFor, refuses } from './undici-raw.ts'
@@ -210,27 +212,15 @@ describe.each(versions)('order of interceptors (H1), %s', (name, undici) => {
     // All are answered when all are there: as many as it takes for users.
     const waiting: (() => void)[] = []
     serve = (request, response) => {
-      const [, user] = request.headers.authorization?.split(' ') ?? []
-      waiting.push(() => response.end(user))
+      const [, token = ''] = request.headers.authorization?.split(' ') ?? []
+      waiting.push(() => response.end(decodeJwt(token).sub))
       if (waiting.length === new Set(expected).size) for (const answer of waiting) answer()
     }
-    const answer = (body: object) => new Response(JSON.stringify(body))
-    // Issues the subject token itself as the access token.
-    const channel = async (input: unknown, init: { body: string }) =>
-      String(input).endsWith('/exchange')
-        ? answer({
-            access_token: new URLSearchParams(init.body).get('subject_token'),
-            issued_token_type: 'urn:ietf:params:oauth:token-type:id-jag',
-          })
-        : answer({
-            access_token: new URLSearchParams(init.body).get('assertion'),
-            token_type: 'Bearer',
-            expires_in: 60,
-          })
-    const xaa = createCrossAppAccess(optionsFor(`${origin}/mcp`, channel))
+    const acme = createTestEnterprise({ mcpServers: [`${origin}/mcp`] })
+    const xaa = createCrossAppAccess({ ...acme.optionsFor('alice'), acquire: 'eager' })
     const deduplicate = undici.interceptors.deduplicate()
     const answers = ['alice', 'bob'].map(async (user) => {
-      const own = crossAppAccessInterceptor(xaa.forSubject(user, () => user))
+      const own = crossAppAccessInterceptor(xaa.forSubject(user, () => acme.idToken(user)))
       const dispatcher = where === 'inside' ? base.compose(deduplicate, own) : base.compose(own, deduplicate)
       return (await get(dispatcher)).body.text()
     })

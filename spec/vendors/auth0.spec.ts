@@ -53,12 +53,12 @@ describe('Auth0 as authorization server', () => {
     const { xaa, fetch } = world.start({ ...world.options(), reuseIdJag: true })
     await world.use(fetch)
     world.traffic()
-    world.clock.advance(240)
+    world.clock.advance(240_000)
     world.server.revokeAll()
     await world.use(fetch)
     expect(world.traffic()).toEqual({ exchanges: 0, grants: 1, calls: [401, 200], decoy: 0 })
 
-    world.clock.advance(61)
+    world.clock.advance(61_000)
     xaa.invalidate()
     await world.use(fetch)
     expect(world.traffic()).toMatchObject({ exchanges: 1, grants: 1 })
@@ -115,7 +115,7 @@ describe('Auth0 as authorization server', () => {
     expect(await failureOf(world.call(fetch))).toMatchObject({ cached: true })
     expect(world.traffic()).toMatchObject({ exchanges: 0, grants: 0 })
 
-    world.clock.advance(60)
+    world.clock.advance(60_000)
     world.server.resetRateLimit()
     await world.use(fetch)
     expect(world.traffic()).toMatchObject({ exchanges: 1, grants: 1 })

@@ -62,7 +62,7 @@ describe('the org authorization server of Okta', () => {
     const world = await stage(okta)
     const { fetch } = world.start()
     await world.use(fetch)
-    world.clock.advance(30 * 86_400)
+    world.clock.advance(30 * 86_400_000)
     await world.use(fetch)
     expect(world.session.reasons).toEqual(['initial', 'initial'])
 

@@ -11,7 +11,7 @@ describe('PingFederate', () => {
     const { fetch } = world.start()
     for (let month = 0; month < 3; month++) {
       await world.use(fetch)
-      world.clock.advance(30 * 86_400)
+      world.clock.advance(30 * 86_400_000)
     }
     expect(world.session.reasons).toEqual(['initial', 'initial', 'initial'])
     expect(world.forms.exchanges).toHaveLength(3)

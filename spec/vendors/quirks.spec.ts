@@ -78,11 +78,11 @@ describe('Q-02: the lifetime', () => {
     const { fetch } = world.start({ ...world.options(), reuseIdJag: true })
     await world.use(fetch)
     world.traffic()
-    world.clock.advance(30)
+    world.clock.advance(30_000)
     world.server.revokeAll()
     await world.use(fetch)
     expect(world.traffic()).toMatchObject({ exchanges: 0, grants: 1 })
-    world.clock.advance(31)
+    world.clock.advance(31_000)
     world.server.revokeAll()
     await world.use(fetch)
     expect(world.traffic()).toMatchObject({ exchanges: 1, grants: 1 })
@@ -395,12 +395,12 @@ describe('Q-16: a server that limits requests', () => {
       )
       expect(world.traffic()).toMatchObject({ exchanges: 1, grants: place === 'server' ? 1 : 0 })
 
-      world.clock.advance(119)
+      world.clock.advance(119_000)
       expect(await failureOf(world.call(fetch))).toMatchObject({ cached: true })
       expect(world.traffic()).toMatchObject({ exchanges: 0, grants: 0 })
 
       lift()
-      world.clock.advance(2)
+      world.clock.advance(2_000)
       await world.use(fetch)
       expect(world.traffic()).toMatchObject({ exchanges: 1, grants: 1 })
     },
@@ -414,7 +414,7 @@ describe('Q-17: a refresh token from the authorization server', () => {
     )
     const { fetch } = world.start()
     await world.use(fetch)
-    world.clock.advance(3660)
+    world.clock.advance(3_660_000)
     await world.use(fetch)
     expect(world.traffic()).toMatchObject({ exchanges: 2, grants: 2 })
     const everything = Object.values(world.listeners).flatMap(({ requests }) =>

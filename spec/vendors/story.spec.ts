@@ -61,7 +61,7 @@ describe.each(vendors)('the story, told of $name:', (vendor) => {
 
   it('an expired token is replaced before the call, which is never refused (E5)', async () => {
     const fetch = await underway()
-    world.clock.advance(server.accessToken.value.seconds + 60)
+    world.clock.advance((server.accessToken.value.seconds + 60) * 1000)
     await world.use(fetch)
     expect(world.traffic()).toEqual({ exchanges: 1, grants: 1, calls: [200], decoy: 0 })
   })
@@ -69,7 +69,7 @@ describe.each(vendors)('the story, told of $name:', (vendor) => {
   it('a user whose subject token has expired meanwhile is asked for a new one, once (F9)', async () => {
     const fetch = await underway()
     const expires = world.session.type === 'id_token'
-    world.clock.advance(Math.max(idp.idTokenSeconds.value, server.accessToken.value.seconds) + 60)
+    world.clock.advance((Math.max(idp.idTokenSeconds.value, server.accessToken.value.seconds) + 60) * 1000)
     await world.use(fetch)
     expect(world.session.reasons).toEqual(
       expires ? ['initial', 'initial', 'expired'] : ['initial', 'initial'],
@@ -142,7 +142,7 @@ describe.each(vendors)('the story, told of $name:', (vendor) => {
     expect(world.traffic()).toMatchObject(quiet)
 
     users.add(user)
-    world.clock.advance(31)
+    world.clock.advance(31_000)
     await world.use(fetch)
     expect(world.traffic()).toMatchObject({ exchanges: 1, grants: 1, decoy: 0 })
   })

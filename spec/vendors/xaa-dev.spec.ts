@@ -1,4 +1,5 @@
 import { decodeJwt } from 'jose'
+import { secondsOf } from '../../lib/testing/test-clock.ts'
 import { failureOf } from './support/failure.ts'
 import { atIdp, atServer, closeStage, forResource, stage } from './support/stage.ts'
 import { xaaDev } from './xaa-dev.ts'
@@ -36,7 +37,7 @@ describe('xaa.dev', () => {
     xaa.invalidate()
     world.traffic()
     // Expired at the identity provider, and within the tolerance of the client.
-    world.clock.advance(605)
+    world.clock.advance(605_000)
     await world.use(fetch)
     expect(world.session.reasons).toEqual(['initial', 'initial', 'rejected'])
     expect(world.traffic()).toMatchObject({ exchanges: 2, grants: 1 })
@@ -48,7 +49,7 @@ describe('xaa.dev', () => {
     await world.use(fetch)
     xaa.invalidate()
     world.traffic()
-    world.clock.advance(660)
+    world.clock.advance(660_000)
     await world.use(fetch)
     expect(world.session.reasons).toEqual(['initial', 'initial', 'expired'])
     expect(world.traffic()).toMatchObject({ exchanges: 1, grants: 1 })
@@ -60,7 +61,7 @@ describe('xaa.dev', () => {
     await world.use(fetch)
     xaa.invalidate()
     world.session.canSignIn = false
-    world.clock.advance(605)
+    world.clock.advance(605_000)
     world.traffic()
     const error = await failureOf(world.call(fetch))
     expect(error).toMatchObject({ code: 'login_required', oauthError: { error: 'invalid_request' } })
@@ -82,7 +83,7 @@ describe('xaa.dev', () => {
     await world.use(world.start().fetch)
     const claims = decodeJwt(world.forms.grants[0]?.['assertion'] ?? '')
     expect(claims.aud).toEqual([world.server.endpoint.issuer])
-    expect(claims.nbf).toBe(world.clock.seconds())
+    expect(claims.nbf).toBe(secondsOf(world.clock))
   })
 
   it('makes up the client id at the authorization server: {client_id}-at-{resource_id}', async () => {

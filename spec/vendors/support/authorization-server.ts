@@ -8,9 +8,10 @@ import {
 } from 'jose'
 import type { JSONWebKeySet, JWTPayload } from 'jose'
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { secondsOf } from '../../../lib/testing/test-clock.ts'
+import type { TestClock } from '../../../lib/testing/test-clock.ts'
 import type { RegisteredClient } from '../../support/client.ts'
 import { jwtBearer } from '../../support/urns.ts'
-import type { ManualClock } from './clock.ts'
 import type { AuthorizationServerProfile, GrantRefusal } from './profile.ts'
 import { commonScope, Refused, TokenEndpoint } from './token-endpoint.ts'
 import type { Form } from './token-endpoint.ts'
@@ -50,7 +51,7 @@ export class VendorAuthorizationServer {
   /** Identifiers of the MCP servers it issues tokens for. */
   readonly resources = new Set<string>()
   readonly #profile: AuthorizationServerProfile
-  readonly #clock: ManualClock
+  readonly #clock: TestClock
   readonly #idp: TrustedIssuer
   readonly #privateKey: CryptoKey
   readonly #keys: JSONWebKeySet
@@ -60,7 +61,7 @@ export class VendorAuthorizationServer {
   private constructor(
     origin: string,
     profile: AuthorizationServerProfile,
-    clock: ManualClock,
+    clock: TestClock,
     parts: { idp: TrustedIssuer; privateKey: CryptoKey; keys: JSONWebKeySet },
   ) {
     this.endpoint = new TokenEndpoint(origin, profile, clock)
@@ -74,7 +75,7 @@ export class VendorAuthorizationServer {
   static async start(
     origin: string,
     profile: AuthorizationServerProfile,
-    clock: ManualClock,
+    clock: TestClock,
     idp: TrustedIssuer,
   ): Promise<VendorAuthorizationServer> {
     const { privateKey, publicKey } = await generateKeyPair('ES256')
@@ -95,7 +96,7 @@ export class VendorAuthorizationServer {
   /** The token, where it is valid for the resource at this moment. */
   introspect(value: string, resource: string): IssuedToken | undefined {
     const token = this.issued.find((each) => each.value === value)
-    if (token === undefined || token.revoked || token.expiresAt <= this.#clock.seconds()) return undefined
+    if (token === undefined || token.revoked || token.expiresAt <= secondsOf(this.#clock)) return undefined
     return token.resource === undefined || token.resource === resource ? token : undefined
   }
 
@@ -151,7 +152,7 @@ export class VendorAuthorizationServer {
     )
     const { exp = 0, iat = 0, aud } = claims
     const { futureIdJag } = this.#profile
-    if (futureIdJag !== undefined && iat > this.#clock.seconds()) throw new Refused(futureIdJag.value)
+    if (futureIdJag !== undefined && iat > secondsOf(this.#clock)) throw new Refused(futureIdJag.value)
     const tooLong = exp - iat > this.#profile.longestIdJag.value
     if (tooLong || (Array.isArray(aud) && aud.length > 1)) this.#refuse('assertion')
     return claims
@@ -185,7 +186,7 @@ export class VendorAuthorizationServer {
     about: Pick<IssuedToken, 'user' | 'clientId' | 'resource' | 'scope'>,
   ): Promise<Record<string, unknown>> {
     const { seconds, form } = this.#profile.accessToken.value
-    const expiresAt = this.#clock.seconds() + seconds
+    const expiresAt = secondsOf(this.#clock) + seconds
     const value =
       form === 'jwt' ? await this.#jwt(about, expiresAt) : `${about.user}:grant:${crypto.randomUUID()}`
     this.issued.push({ ...about, value, expiresAt, revoked: false })
@@ -201,7 +202,7 @@ export class VendorAuthorizationServer {
       .setIssuer(this.endpoint.issuer)
       .setSubject(user)
       .setJti(crypto.randomUUID())
-      .setIssuedAt(this.#clock.seconds())
+      .setIssuedAt(secondsOf(this.#clock))
       .setExpirationTime(expiresAt)
       .sign(this.#privateKey)
   }

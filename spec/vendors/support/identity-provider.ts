@@ -1,9 +1,10 @@
 import { createLocalJWKSet, exportJWK, generateKeyPair, jwtVerify, SignJWT } from 'jose'
 import type { JSONWebKeySet, JWTPayload } from 'jose'
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { secondsOf } from '../../../lib/testing/test-clock.ts'
+import type { TestClock } from '../../../lib/testing/test-clock.ts'
 import type { RegisteredClient } from '../../support/client.ts'
 import { idJagType, idTokenType, refreshTokenType, saml2Type, tokenExchange } from '../../support/urns.ts'
-import type { ManualClock } from './clock.ts'
 import type { ExchangeRefusal, IdentityProviderProfile, SubjectTokenName } from './profile.ts'
 import { Refused, scopeList, TokenEndpoint } from './token-endpoint.ts'
 import type { Form } from './token-endpoint.ts'
@@ -43,7 +44,7 @@ export class VendorIdentityProvider {
   /** Changed by the administrator while it runs. */
   readonly connections: Connection[] = []
   readonly #profile: IdentityProviderProfile
-  readonly #clock: ManualClock
+  readonly #clock: TestClock
   readonly #privateKey: CryptoKey
   readonly #handles = new Map<string, Handle>()
   readonly #sealed = new Map<string, string>()
@@ -53,7 +54,7 @@ export class VendorIdentityProvider {
   private constructor(
     origin: string,
     profile: IdentityProviderProfile,
-    clock: ManualClock,
+    clock: TestClock,
     key: { privateKey: CryptoKey; keys: JSONWebKeySet },
   ) {
     this.endpoint = new TokenEndpoint(origin, profile, clock)
@@ -66,7 +67,7 @@ export class VendorIdentityProvider {
   static async start(
     origin: string,
     profile: IdentityProviderProfile,
-    clock: ManualClock,
+    clock: TestClock,
   ): Promise<VendorIdentityProvider> {
     const { alg } = profile.idJag.value
     const { privateKey, publicKey } = await keyPairFor(alg)
@@ -198,7 +199,7 @@ export class VendorIdentityProvider {
         jti: prefix + crypto.randomUUID(),
         scope,
         ...(resource && { resource: connection.resource }),
-        ...(notBefore && { nbf: this.#clock.seconds() }),
+        ...(notBefore && { nbf: secondsOf(this.#clock) }),
       },
       seconds,
     )
@@ -212,7 +213,7 @@ export class VendorIdentityProvider {
   }
 
   async #sign(typ: string, claims: JWTPayload, seconds: number): Promise<string> {
-    const now = this.#clock.seconds()
+    const now = secondsOf(this.#clock)
     return await new SignJWT({ ...claims, iat: now, exp: now + seconds })
       .setProtectedHeader({ alg: this.#profile.idJag.value.alg, typ, kid: 'idp-key' })
       .sign(this.#privateKey)

@@ -1,8 +1,9 @@
 import { createLocalJWKSet, jwtVerify } from 'jose'
 import type { JSONWebKeySet } from 'jose'
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { secondsOf } from '../../../lib/testing/test-clock.ts'
+import type { TestClock } from '../../../lib/testing/test-clock.ts'
 import type { RegisteredClient } from '../../support/client.ts'
-import type { ManualClock } from './clock.ts'
 import type { MetadataLocation, Method, Refusal, TokenEndpointProfile } from './profile.ts'
 
 /** Thrown where a server says no; becomes an OAuth error response. */
@@ -25,10 +26,10 @@ export class TokenEndpoint {
   readonly url: string
   readonly clients = new Map<string, RegisteredClient>()
   readonly #profile: TokenEndpointProfile
-  readonly #clock: ManualClock
+  readonly #clock: TestClock
   readonly #seenAssertions = new Set<string>()
 
-  constructor(origin: string, profile: TokenEndpointProfile, clock: ManualClock) {
+  constructor(origin: string, profile: TokenEndpointProfile, clock: TestClock) {
     this.#profile = profile
     this.#clock = clock
     this.issuer = origin + profile.issuerPath.value
@@ -143,7 +144,7 @@ export class TokenEndpoint {
         : jwtVerify(assertion, new TextEncoder().encode(client.secret), options)
     return verified.then(
       ({ payload: { jti = '', exp = 0, aud } }) =>
-        typeof aud === 'string' && exp <= this.#clock.seconds() + 3600 && this.#isFirstUse(jti),
+        typeof aud === 'string' && exp <= secondsOf(this.#clock) + 3600 && this.#isFirstUse(jti),
       () => false,
     )
   }

@@ -7,12 +7,13 @@ import type {
   ServerRegistration,
   SubjectTokenContext,
 } from '../../../lib/index.ts'
+import { createTestClock } from '../../../lib/testing/test-clock.ts'
+import type { TestClock } from '../../../lib/testing/test-clock.ts'
 import { registerClient } from '../../support/client.ts'
 import type { RegisteredClient } from '../../support/client.ts'
 import { Listener } from '../../support/listener.ts'
 import { idJagType, jwtBearer, tokenExchange } from '../../support/urns.ts'
 import { isIdJag, VendorAuthorizationServer } from './authorization-server.ts'
-import { ManualClock } from './clock.ts'
 import { VendorIdentityProvider } from './identity-provider.ts'
 import type { Connection } from './identity-provider.ts'
 import { VendorMcpServer } from './mcp-server.ts'
@@ -65,7 +66,7 @@ export class Session {
 
 /** A vendor's servers, an application that uses them, and everything that passed between them. */
 export class World {
-  readonly clock: ManualClock
+  readonly clock: TestClock
   readonly idp: VendorIdentityProvider
   readonly server: VendorAuthorizationServer
   readonly mcp: VendorMcpServer
@@ -80,7 +81,7 @@ export class World {
 
   constructor(parts: {
     vendor: Vendor
-    clock: ManualClock
+    clock: TestClock
     idp: VendorIdentityProvider
     server: VendorAuthorizationServer
     mcp: VendorMcpServer
@@ -229,7 +230,9 @@ export async function startWorld(vendor: Vendor): Promise<World> {
   const { identityProvider: idpProfile = standardIdentityProvider } = vendor
   const { authorizationServer: serverProfile = standardAuthorizationServer } = vendor
   const { mcpServer: mcpProfile = standardMcpServer } = vendor
-  const clock = new ManualClock()
+  const clock = createTestClock()
+  // On a whole second, as JWTs count: what they say is compared with it.
+  clock.advance(1000 - (clock.now() % 1000))
   const crashes: unknown[] = []
   const listeners = await listen(mcpProfile.sharesOrigin.value)
 
@@ -330,7 +333,7 @@ interface Server {
 }
 
 interface Stage {
-  clock: ManualClock
+  clock: TestClock
   /** Exceptions that no server should have. */
   crashes: unknown[]
 }

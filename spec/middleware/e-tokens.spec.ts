@@ -52,7 +52,6 @@ describe('the proof of possession', () => {
 
   it('names the nonce that the server gave last, and remembers none of any length (G8, D5)', async () => {
     const setup = new Setup({ dpop: true, acquire: 'eager' })
-    setup.granted = { token_type: 'DPoP' }
     const nonces = () => setup.sent.map(({ headers }) => decodeJwt(headers.get('dpop') ?? '')['nonce'])
     const [long, longer] = ['n'.repeat(2_048), 'n'.repeat(2_049)]
     const wanting = (nonce: string) =>

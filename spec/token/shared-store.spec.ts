@@ -122,7 +122,6 @@ describe('a flight that waits for another process', () => {
   })
 
   it('has what was found at once, though the store ignores it, waits on and then gives a turn (G6)', async () => {
-    const { sent, fetch } = enterprise()
     const store = storeWith({
       exclusively: async (_key, work, _signal, look) => {
         for (let looks = 0; looks < 40; looks++) {
@@ -134,7 +133,7 @@ describe('a flight that waits for another process', () => {
     })
     let asked = 0
     store.get = async () => (asked++, store.kept.at(-1))
-    const xaa = processOf(fetch, { store })
+    const xaa = processOf({ store })
     const outcome = timed(xaa)
     await jest.advanceTimersByTimeAsync(400)
     store.kept.push({
@@ -147,7 +146,7 @@ describe('a flight that waits for another process', () => {
     expect(outcome).toMatchObject({ after: 500, result: { value: 'theirs' } })
     // Nothing more is asked or sent for a store that was left behind.
     await jest.advanceTimersByTimeAsync(25_000)
-    expect([asked, sent, xaa.failures()]).toEqual([2, [], []])
+    expect([asked, acme.requests, xaa.failures()]).toEqual([2, [], []])
   })
 
   it('is temporarily_unavailable too when idTokenFromRefreshToken waits for another process', async () => {

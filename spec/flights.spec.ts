@@ -170,7 +170,7 @@ describe('a flight (E4)', () => {
       onForget: (listener) => ((signOut = listener), () => undefined),
     }
     const rig = new Rig({ reuseIdJag: true, store })
-    Object.assign(rig.servers.behaviour, { readableIdJags: true, reusableIdJag: true })
+    rig.servers.behaviour.reusableIdJag = true
     expect(await rig.call()).toBe(200)
     rig.servers.revokeAll()
     hears = true

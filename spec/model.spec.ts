@@ -1,16 +1,10 @@
 import { createHash } from 'node:crypto'
 import * as fc from 'fast-check'
-import {
-  World,
-  calmSetups,
-  calmSteps,
-  denseSetups,
-  denseSteps,
-  setups,
-  steps,
-  stormSteps,
-} from './model/world.ts'
-import type { Setup, Step } from './model/world.ts'
+import { calmSteps, denseSteps, steps, stormSteps } from './model/script.ts'
+import type { Step } from './model/script.ts'
+import { calmSetups, denseSetups, setups } from './model/setup.ts'
+import type { Setup } from './model/setup.ts'
+import { World } from './model/world.ts'
 
 // A failing run is printed with its seed and path: give them here to see it again.
 const seed = Number(process.env['FAST_CHECK_SEED'] ?? 20_261_121)

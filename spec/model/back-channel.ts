@@ -8,18 +8,12 @@ export interface BackChannelBehaviour {
   revokePrevious: boolean
   /** Milliseconds of the servers' clock. Tokens end by it. */
   now: () => number
-  /** Whether challenges name the protected-resource metadata. */
-  namesMetadata: boolean
   /** Bytes of the body of a `401`, beside its error. */
   refusalBytes: number
   /** Whether an ID-JAG may be redeemed more than once. */
   reusableIdJag: boolean
-  /** Whether ID-JAGs are JWTs, whose claims a client looks at, and which it may keep. */
-  readableIdJags: boolean
   /** What becomes of the metadata of an MCP server before they are served. */
   describe: (document: ResourceDocument) => Response
-  /** The scope that a `401` names, by what was asked for. */
-  challengeScope: (url: URL) => string | undefined
   /** Whether the identity provider lets a user have a scope. */
   grants: (subjectToken: string, scope: string) => boolean
 }
@@ -39,6 +33,16 @@ export interface IssuedToken {
   readonly scope: string
   readonly expiresAt: number
   revoked: boolean
+}
+
+/** An ID-JAG as the identity provider remembers it. */
+export interface IssuedIdJag {
+  readonly subjectToken: string
+  readonly audience: string
+  readonly resource: string
+  readonly scope: string
+  /** Whether it has been redeemed. */
+  spent: boolean
 }
 
 /** One request that reached a server. */
@@ -79,21 +83,14 @@ export class BackChannel {
     takenFor: undefined,
     revokePrevious: false,
     now: () => 0,
-    namesMetadata: true,
     reusableIdJag: false,
     refusalBytes: 0,
-    readableIdJags: false,
     describe: (document) => json(document),
-    challengeScope: () => undefined,
     grants: () => true,
   }
   readonly arrivals: Arrival[] = []
   readonly issued: IssuedToken[] = []
-  /** ID-JAGs issued, and whether they have been redeemed. */
-  readonly idJags = new Map<
-    string,
-    { subjectToken: string; audience: string; resource: string; scope: string; spent: boolean }
-  >()
+  readonly idJags = new Map<string, IssuedIdJag>()
   /** Requests that carried something to a server that it was not made for. */
   readonly strays: string[] = []
   /** Called for every request before it is served. */
@@ -101,11 +98,19 @@ export class BackChannel {
   readonly origins: Origins
   #issuedTokens = 0
   #issuedIdJags = 0
-  readonly #byValue = new Map<string, IssuedToken>()
-  readonly #latest = new Map<string, IssuedToken>()
 
   constructor(origins: Origins = { idp: idpIssuer, as: asIssuer, mcp: mcpOrigin, as2: as2Issuer }) {
     this.origins = origins
+  }
+
+  /** This client's registrations at the servers, as its options want them. */
+  get registrations() {
+    const { idp, as, as2 } = this.origins
+    const issuers = as2 === undefined ? [as] : [as, as2]
+    return {
+      idp: { issuer: idp, clientId: 'wiki' },
+      authorizationServers: issuers.map((issuer) => ({ issuer, clientId: 'wiki-at-as' })),
+    }
   }
 
   /** Counts what arrived. */
@@ -122,8 +127,6 @@ export class BackChannel {
   forget(): void {
     this.issued.length = 0
     this.idJags.clear()
-    this.#byValue.clear()
-    this.#latest.clear()
   }
 
   revokeAll(): void {
@@ -131,18 +134,18 @@ export class BackChannel {
   }
 
   find(value: string): IssuedToken | undefined {
-    return this.#byValue.get(value)
+    return this.issued.find((token) => token.value === value)
   }
 
   isLive(value: string): boolean {
-    const token = this.#byValue.get(value)
+    const token = this.find(value)
     return token !== undefined && !token.revoked && this.behaviour.now() < token.expiresAt
   }
 
   readonly fetch = async (input: string | URL | Request, init?: RequestInit): Promise<Response> => {
     const url = typeof input === 'string' ? input : 'href' in input ? input.href : input.url
     const headers = new Headers(init?.headers ?? (input instanceof Request ? input.headers : undefined))
-    return await this.receive(url, headers.get('authorization'), init?.body, init?.signal ?? undefined)
+    return await this.receive(url, headers.get('authorization'), init?.body, init?.signal)
   }
 
   /** Serves one request. */
@@ -150,12 +153,12 @@ export class BackChannel {
     url: string,
     authorization: string | null,
     body: unknown,
-    signal?: AbortSignal,
+    signal?: AbortSignal | null,
   ): Promise<Response> {
     const arrival = this.arrivalOf(url, authorization, body)
     this.arrivals.push(arrival)
     signal?.throwIfAborted()
-    return (await this.interfere?.(arrival, signal)) ?? this.serve(arrival)
+    return (await this.interfere?.(arrival, signal ?? undefined)) ?? this.serve(arrival)
   }
 
   /** What a request is, before anything is done about it. */
@@ -205,7 +208,7 @@ export class BackChannel {
 
   #serveResource({ url, authorization }: Arrival): Response {
     const token = this.find(/^Bearer (.+)$/.exec(authorization ?? '')?.[1] ?? '')
-    const { origin, pathname } = new URL(url)
+    const { origin, pathname, searchParams } = new URL(url)
     const metadata = `resource_metadata="${origin}/.well-known/oauth-protected-resource${pathname}"`
     if (token !== undefined && this.isLive(token.value) && this.#isFor(token, pathname)) {
       const sufficient = !pathname.endsWith('/write') || token.scope.split(' ').includes('write')
@@ -215,11 +218,12 @@ export class BackChannel {
       })
     }
     const error = authorization === null ? '' : ', error="invalid_token"'
-    const scope = this.behaviour.challengeScope(new URL(url))
-    const named = `${error}${scope === undefined ? '' : `, scope="${scope}"`}`
-    const challenge = this.behaviour.namesMetadata ? `Bearer ${metadata}${named}` : 'Bearer'
+    const scope = searchParams.get('scope')
+    const named = scope === null ? '' : `, scope="${scope}"`
     const padding = ' '.repeat(this.behaviour.refusalBytes)
-    return json({ error: 'unauthorized', padding }, 401, { 'www-authenticate': challenge })
+    return json({ error: 'unauthorized', padding }, 401, {
+      'www-authenticate': `Bearer ${metadata}${error}${named}`,
+    })
   }
 
   /** A token is for the resource it was issued for, and for what lies below it. */
@@ -229,32 +233,26 @@ export class BackChannel {
 
   #exchange(form: URLSearchParams): Response {
     const field = (name: string) => form.get(name) ?? ''
-    const asked = {
-      subjectToken: field('subject_token'),
-      audience: field('audience'),
-      resource: field('resource'),
-      scope: field('scope'),
+    const [subjectToken, scope] = [field('subject_token'), field('scope')]
+    const [audience, resource] = [field('audience'), field('resource')]
+    if (!this.behaviour.grants(subjectToken, scope)) return json({ error: 'invalid_scope' }, 400)
+    // A JWT, since a client looks at its claims, and keeps none that it cannot read.
+    const claims = {
+      jti: ++this.#issuedIdJags,
+      aud: audience,
+      client_id: this.registrations.authorizationServers[0].clientId,
+      resource,
+      exp: Math.floor(this.behaviour.now() / 1000) + 300,
     }
-    if (!this.behaviour.grants(asked.subjectToken, asked.scope)) return json({ error: 'invalid_scope' }, 400)
-    const idJag = this.#nameOf(++this.#issuedIdJags, asked, field('client_id'))
-    this.idJags.set(idJag, { ...asked, spent: false })
+    const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url')
+    const idJag = `${part({ alg: 'none', typ: 'oauth-id-jag+jwt' })}.${part(claims)}.x`
+    this.idJags.set(idJag, { subjectToken, audience, resource, scope, spent: false })
     return json({
       access_token: idJag,
       issued_token_type: 'urn:ietf:params:oauth:token-type:id-jag',
       token_type: 'N_A',
       expires_in: 300,
     })
-  }
-
-  #nameOf(number: number, asked: { audience: string; resource: string }, client: string): string {
-    if (!this.behaviour.readableIdJags) return `id-jag-${number}`
-    const { audience, resource } = asked
-    const claims = {
-      ...{ jti: number, aud: audience, client_id: `${client}-at-as`, resource },
-      exp: Math.floor(this.behaviour.now() / 1000) + 300,
-    }
-    const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url')
-    return `${part({ alg: 'none', typ: 'oauth-id-jag+jwt' })}.${part(claims)}.x`
   }
 
   #grant(form: URLSearchParams, origin: string): Response {
@@ -264,29 +262,16 @@ export class BackChannel {
     if (idJag === undefined || (idJag.spent && !this.behaviour.reusableIdJag))
       return json({ error: 'invalid_grant' }, 400)
     idJag.spent = true
-    return json(this.issue(idJag))
+    return json(this.#issue(idJag))
   }
 
-  /** Issues an access token, as the token endpoint would. */
-  issue({
-    subjectToken,
-    resource,
-    scope,
-  }: {
-    subjectToken: string
-    resource: string
-    scope: string
-  }): object {
+  #issue({ subjectToken, resource, scope }: IssuedIdJag): object {
     const { expiresIn, takenFor = Number(expiresIn ?? 300) || 0, revokePrevious, now } = this.behaviour
-    const owner = JSON.stringify([subjectToken, resource])
-    const previous = this.#latest.get(owner)
-    if (revokePrevious && previous !== undefined) previous.revoked = true
+    for (const token of revokePrevious ? this.issued : [])
+      if (token.subjectToken === subjectToken && token.resource === resource) token.revoked = true
     const expiresAt = now() + takenFor * 1000
     const value = `token-${++this.#issuedTokens}`
-    const token: IssuedToken = { value, subjectToken, resource, scope, expiresAt, revoked: false }
-    this.issued.push(token)
-    this.#byValue.set(value, token)
-    this.#latest.set(owner, token)
+    this.issued.push({ value, subjectToken, resource, scope, expiresAt, revoked: false })
     return {
       access_token: value,
       token_type: 'Bearer',
@@ -301,5 +286,16 @@ export function json(body: unknown, status = 200, headers: Record<string, string
   return new Response(JSON.stringify(body), {
     status,
     headers: { 'content-type': 'application/json', ...headers },
+  })
+}
+
+/** Work that ends when its signal does, as that of a fetch. */
+export function abortable<T>(work: Promise<T>, signal: AbortSignal | null | undefined): Promise<T> {
+  if (signal == null) return work
+  return new Promise<T>((resolve, reject) => {
+    const abort = () => reject(signal.reason as Error)
+    if (signal.aborted) return abort()
+    signal.addEventListener('abort', abort, { once: true })
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
   })
 }

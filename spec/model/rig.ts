@@ -1,33 +1,9 @@
 import { createCrossAppAccess, isCrossAppAccessError } from '../../lib/index.ts'
 import type { CrossAppAccess, CrossAppAccessEvent, CrossAppAccessOptions } from '../../lib/index.ts'
-import { BackChannel, asIssuer, idpIssuer, mcpOrigin } from './back-channel.ts'
+import { BackChannel, asIssuer, mcpOrigin } from './back-channel.ts'
+import { SetClock } from './clocks.ts'
 
 export const resource = `${mcpOrigin}/mcp`
-
-/** Two clocks set by hand, which only move when they are told to. */
-export class SetClock {
-  #wall = 1_800_000_000_000
-  #monotonic = 5_000_000
-
-  readonly now = (): number => this.#wall
-  readonly monotonic = (): number => this.#monotonic
-
-  /** Time goes by. */
-  pass(ms: number): void {
-    this.#wall += ms
-    this.#monotonic += ms
-  }
-
-  /** The machine sleeps: the monotonic clock stands still. */
-  sleep(ms: number): void {
-    this.#wall += ms
-  }
-
-  /** Somebody sets the wall clock back. */
-  setBack(ms: number): void {
-    this.#wall -= ms
-  }
-}
 
 const turn = () => new Promise((resolve) => setImmediate(resolve))
 
@@ -45,8 +21,7 @@ export class Rig {
   constructor(options: Partial<CrossAppAccessOptions> = {}) {
     this.servers.behaviour.now = this.clock.now
     this.xaa = createCrossAppAccess({
-      idp: { issuer: idpIssuer, clientId: 'wiki' },
-      authorizationServers: [{ issuer: asIssuer, clientId: 'wiki-at-as' }],
+      ...this.servers.registrations,
       resources: [{ url: resource, authorizationServer: asIssuer }],
       getIdToken: ({ reason }) => {
         this.reasons.push(reason)

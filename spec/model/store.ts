@@ -1,10 +1,26 @@
 import type { StoredToken, TokenStore } from '../../lib/index.ts'
+import { abortable } from './back-channel.ts'
 
 /** How a store behaves. What cannot be told to it while it is away is made up for when it is back. */
-export type StoreMood = 'well' | 'fails' | 'hangs' | 'lies'
+export const moods = ['well', 'fails', 'hangs', 'lies'] as const
 
-/** What a store gives in place of what it keeps. */
-export type Lie = (kept: StoredToken | undefined, others: readonly StoredToken[]) => unknown
+export type StoreMood = (typeof moods)[number]
+
+const forged = { value: 'forged', tokenType: 'Bearer' as const, lifetimeMs: 60_000 }
+
+/** What a store gives, in place of what it keeps, that must not be believed. */
+export const lies = {
+  shape: (kept, _, now) => ({ expiresAt: now + 60_000, ...(kept ?? forged), scope: ['admin'] }),
+  times: (kept, _, now) => ({ ...(kept ?? forged), expiresAt: now + 1e12, lifetimeMs: 1e12 }),
+  header: (kept, _, now) => ({ expiresAt: now + 60_000, ...(kept ?? forged), value: 'two\nlines' }),
+  ended: (kept, _, now) => ({ ...(kept ?? forged), expiresAt: now - 86_400_000 }),
+  of_another: (_, others) => others[0],
+  // As own members they would be a token.
+  polluted: (_, others, now) => Object.create(others[0] ?? { ...forged, expiresAt: now + 60_000 }) as unknown,
+} satisfies Record<
+  string,
+  (kept: StoredToken | undefined, others: readonly StoredToken[], now: number) => unknown
+>
 
 /** When an operation is done, and when its answer is back: the scheduler of a run says so. */
 export type Passage = (what: string) => Promise<void>
@@ -29,7 +45,8 @@ export class SharedMemory {
  */
 export class MoodyStore implements TokenStore {
   mood: StoreMood = 'well'
-  lie: Lie = (kept) => kept
+  /** What it gives while it lies. */
+  lie: (kept: StoredToken | undefined, others: readonly StoredToken[]) => unknown = (kept) => kept
   /** Called with each token that it gives, as far as it is one. */
   onGiven: (value: string) => void = () => undefined
   /** Called when it is told of another's sign-out. */
@@ -97,11 +114,14 @@ export class MoodyStore implements TokenStore {
       const before = this.#memory.turns.get(key)
       if (before === undefined) break
       // What comes first: the end of another's work, or of this one's time.
-      await Promise.race([before.catch(() => undefined), rejected(signal)])
+      await abortable(
+        before.catch(() => undefined),
+        signal,
+      )
       const found = await look?.()
       if (found !== undefined) return found
     }
-    const turn = Promise.race([work(), rejected(signal)])
+    const turn = abortable(work(), signal)
     this.#memory.turns.set(key, turn)
     const end = () => this.#memory.turns.delete(key)
     turn.then(end, end)
@@ -161,12 +181,4 @@ export class MoodyStore implements TokenStore {
     await this.#pass(`<- store ${what}`)
     return answer
   }
-}
-
-function rejected(signal: AbortSignal): Promise<never> {
-  return new Promise((_, reject) => {
-    const abort = () => reject(signal.reason as Error)
-    if (signal.aborted) abort()
-    signal.addEventListener('abort', abort, { once: true })
-  })
 }

@@ -3,7 +3,8 @@ import { json } from '../model/back-channel.ts'
 import type { Arrival } from '../model/back-channel.ts'
 import { wait } from '../../lib/protocol/context.ts'
 import type { PatientClock } from '../../lib/protocol/context.ts'
-import { Rig, SetClock, resource } from '../model/rig.ts'
+import { SetClock } from '../model/clocks.ts'
+import { Rig, resource } from '../model/rig.ts'
 
 type Kind = Arrival['kind']
 

@@ -1,28 +1,20 @@
-/** How the three servers of a {@link BackChannel} behave. Everything may be changed while it is in use. */
-export interface BackChannelBehaviour {
-  /** Lifetime of access tokens in seconds, as `expires_in`; of any type, for what servers send. */
-  expiresIn: unknown
-  /** For how many seconds tokens are taken, where that is not what `expiresIn` says. */
-  takenFor: number | undefined
-  /** Whether issuing a token revokes the one before, of the same user and resource. */
-  revokePrevious: boolean
-  /** Milliseconds of the servers' clock. Tokens end by it. */
-  now: () => number
-  /** Bytes of the body of a `401`, beside its error. */
-  refusalBytes: number
-  /** Whether an ID-JAG may be redeemed more than once. */
-  reusableIdJag: boolean
-  /** What becomes of the metadata of an MCP server before they are served. */
-  describe: (document: ResourceDocument) => Response
-  /** Whether the identity provider lets a user have a scope. */
-  grants: (subjectToken: string, scope: string) => boolean
-}
-
 /** Metadata of an MCP server. */
 export interface ResourceDocument {
   resource: string
   authorization_servers: string[]
   scopes_supported: string[]
+}
+
+/** What an exchange asked for, and the ID-JAG is good for. */
+export interface IssuedIdJag {
+  readonly subjectToken: string
+  readonly audience: string
+  readonly resource: string
+  readonly scope: string
+  /** The request that it was issued for. */
+  readonly form: URLSearchParams
+  /** Whether it has been redeemed. */
+  spent: boolean
 }
 
 /** An access token as the authorization server remembers it. */
@@ -31,18 +23,11 @@ export interface IssuedToken {
   readonly subjectToken: string
   readonly resource: string
   readonly scope: string
+  /** What was redeemed for it, and the request that did so. */
+  readonly idJag: IssuedIdJag
+  readonly form: URLSearchParams
   readonly expiresAt: number
   revoked: boolean
-}
-
-/** An ID-JAG as the identity provider remembers it. */
-export interface IssuedIdJag {
-  readonly subjectToken: string
-  readonly audience: string
-  readonly resource: string
-  readonly scope: string
-  /** Whether it has been redeemed. */
-  spent: boolean
 }
 
 /** One request that reached a server. */
@@ -59,7 +44,7 @@ export type Interference = (
   signal: AbortSignal | undefined,
 ) => Response | undefined | Promise<Response | undefined>
 
-/** Where the three servers are; the issuers are the same. */
+/** Where the servers are; the issuers are the same. */
 export interface Origins {
   readonly idp: string
   readonly as: string
@@ -74,19 +59,31 @@ export const as2Issuer = 'https://as2.example'
 export const mcpOrigin = 'https://mcp.example'
 
 /**
- * An identity provider, an authorization server and MCP servers behind one fetch, in memory: nothing is signed, and
- * tokens are numbered. The MCP servers are all paths of one origin that begin with `/mcp`.
+ * An identity provider, authorization servers and MCP servers behind one fetch, in memory: nothing is signed, and tokens
+ * are numbered. The MCP servers are all paths of one origin that begin with `/mcp`.
+ *
+ * For specs that need every turn of the event loop to be theirs. The servers of `xaa-fetch/testing` check as real ones
+ * do, and sign their tokens: when the platform's cryptography is done is nobody's to say.
  */
 export class BackChannel {
-  readonly behaviour: BackChannelBehaviour = {
-    expiresIn: 3600,
-    takenFor: undefined,
+  /** How the servers behave. Everything may be changed while they are in use. */
+  readonly behaviour = {
+    /** Lifetime of access tokens in seconds, as `expires_in`; of any type, for what servers send. */
+    expiresIn: 3600 as unknown,
+    /** For how many seconds tokens are taken, where that is not what `expiresIn` says. */
+    takenFor: undefined as number | undefined,
+    /** Whether issuing a token revokes those before, of the same user and resource. */
     revokePrevious: false,
+    /** Milliseconds of the servers' clock. Tokens end by it. */
     now: () => 0,
-    reusableIdJag: false,
+    /** Bytes of the body of a `401`, beside its error. */
     refusalBytes: 0,
-    describe: (document) => json(document),
-    grants: () => true,
+    /** Whether an ID-JAG may be redeemed more than once. */
+    reusableIdJag: false,
+    /** What becomes of the metadata of an MCP server before they are served. */
+    describe: (document: ResourceDocument) => json(document),
+    /** Whether the identity provider lets a user have a scope. */
+    grants: (_subjectToken: string, _scope: string) => true,
   }
   readonly arrivals: Arrival[] = []
   readonly issued: IssuedToken[] = []
@@ -163,17 +160,17 @@ export class BackChannel {
 
   /** What a request is, before anything is done about it. */
   arrivalOf(url: string, authorization: string | null, body: unknown): Arrival {
-    const form = typeof body === 'string' && url.endsWith('/token') ? new URLSearchParams(body) : undefined
-    return { kind: this.#kindOf(url), url, authorization, form }
+    return { kind: this.#kindOf(url), url, authorization, form: formOf(url, body) }
   }
 
   /** Does what a request asks for, whatever becomes of the answer. */
   serve(arrival: Arrival): Response {
+    const { origin, pathname } = new URL(arrival.url)
     switch (arrival.kind) {
       case 'resource':
         return this.#serveResource(arrival)
       case 'resource_metadata': {
-        const path = new URL(arrival.url).pathname.replace('/.well-known/oauth-protected-resource', '')
+        const path = pathname.replace('/.well-known/oauth-protected-resource', '')
         // Nothing at the root: it belongs to none of the MCP servers.
         if (path === '') return json({}, 404)
         return this.behaviour.describe({
@@ -182,14 +179,12 @@ export class BackChannel {
           scopes_supported: ['read'],
         })
       }
-      case 'server_metadata': {
-        const { origin } = new URL(arrival.url)
+      case 'server_metadata':
         return json({ issuer: origin, token_endpoint: `${origin}/token` })
-      }
       case 'exchange':
         return this.#exchange(arrival.form!)
       case 'grant':
-        return this.#grant(arrival.form!, new URL(arrival.url).origin)
+        return this.#grant(arrival.form!, origin)
     }
   }
 
@@ -206,6 +201,7 @@ export class BackChannel {
     return origin === this.origins.idp ? 'exchange' : 'grant'
   }
 
+  /** The query `scope` says which one a `401` names. */
   #serveResource({ url, authorization }: Arrival): Response {
     const token = this.find(/^Bearer (.+)$/.exec(authorization ?? '')?.[1] ?? '')
     const { origin, pathname, searchParams } = new URL(url)
@@ -213,17 +209,12 @@ export class BackChannel {
     if (token !== undefined && this.isLive(token.value) && this.#isFor(token, pathname)) {
       const sufficient = !pathname.endsWith('/write') || token.scope.split(' ').includes('write')
       if (sufficient) return json({ subject: token.subjectToken })
-      return json({ error: 'insufficient_scope' }, 403, {
-        'www-authenticate': `Bearer error="insufficient_scope", scope="write", ${metadata}`,
-      })
+      return challenge(403, `error="insufficient_scope", scope="write", ${metadata}`)
     }
     const error = authorization === null ? '' : ', error="invalid_token"'
     const scope = searchParams.get('scope')
     const named = scope === null ? '' : `, scope="${scope}"`
-    const padding = ' '.repeat(this.behaviour.refusalBytes)
-    return json({ error: 'unauthorized', padding }, 401, {
-      'www-authenticate': `Bearer ${metadata}${error}${named}`,
-    })
+    return challenge(401, metadata + error + named, ' '.repeat(this.behaviour.refusalBytes))
   }
 
   /** A token is for the resource it was issued for, and for what lies below it. */
@@ -233,20 +224,26 @@ export class BackChannel {
 
   #exchange(form: URLSearchParams): Response {
     const field = (name: string) => form.get(name) ?? ''
-    const [subjectToken, scope] = [field('subject_token'), field('scope')]
-    const [audience, resource] = [field('audience'), field('resource')]
-    if (!this.behaviour.grants(subjectToken, scope)) return json({ error: 'invalid_scope' }, 400)
+    const asked: IssuedIdJag = {
+      subjectToken: field('subject_token'),
+      audience: field('audience'),
+      resource: field('resource'),
+      scope: field('scope'),
+      form,
+      spent: false,
+    }
+    if (!this.behaviour.grants(asked.subjectToken, asked.scope)) return json({ error: 'invalid_scope' }, 400)
     // A JWT, since a client looks at its claims, and keeps none that it cannot read.
     const claims = {
       jti: ++this.#issuedIdJags,
-      aud: audience,
+      aud: asked.audience,
       client_id: this.registrations.authorizationServers[0].clientId,
-      resource,
+      resource: asked.resource,
       exp: Math.floor(this.behaviour.now() / 1000) + 300,
     }
     const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url')
     const idJag = `${part({ alg: 'none', typ: 'oauth-id-jag+jwt' })}.${part(claims)}.x`
-    this.idJags.set(idJag, { subjectToken, audience, resource, scope, spent: false })
+    this.idJags.set(idJag, asked)
     return json({
       access_token: idJag,
       issued_token_type: 'urn:ietf:params:oauth:token-type:id-jag',
@@ -262,23 +259,27 @@ export class BackChannel {
     if (idJag === undefined || (idJag.spent && !this.behaviour.reusableIdJag))
       return json({ error: 'invalid_grant' }, 400)
     idJag.spent = true
-    return json(this.#issue(idJag))
-  }
-
-  #issue({ subjectToken, resource, scope }: IssuedIdJag): object {
+    const { subjectToken, resource, scope } = idJag
     const { expiresIn, takenFor = Number(expiresIn ?? 300) || 0, revokePrevious, now } = this.behaviour
     for (const token of revokePrevious ? this.issued : [])
       if (token.subjectToken === subjectToken && token.resource === resource) token.revoked = true
-    const expiresAt = now() + takenFor * 1000
     const value = `token-${++this.#issuedTokens}`
-    this.issued.push({ value, subjectToken, resource, scope, expiresAt, revoked: false })
-    return {
+    const expiresAt = now() + takenFor * 1000
+    this.issued.push({ value, subjectToken, resource, scope, idJag, form, expiresAt, revoked: false })
+    return json({
       access_token: value,
       token_type: 'Bearer',
       ...(expiresIn !== undefined && { expires_in: expiresIn }),
       ...(scope !== '' && { scope }),
-    }
+    })
   }
+}
+
+/** The parameters of a request to a token endpoint; nothing of any other. */
+export function formOf(url: string, body: unknown): URLSearchParams | undefined {
+  if (!url.endsWith('/token')) return undefined
+  if (body instanceof URLSearchParams) return body
+  return typeof body === 'string' ? new URLSearchParams(body) : undefined
 }
 
 /** A JSON answer. */
@@ -287,6 +288,12 @@ export function json(body: unknown, status = 200, headers: Record<string, string
     status,
     headers: { 'content-type': 'application/json', ...headers },
   })
+}
+
+/** A refusal that asks for something. */
+export function challenge(status: 401 | 403, parameters: string, padding = ''): Response {
+  const error = status === 401 ? 'unauthorized' : 'insufficient_scope'
+  return json({ error, padding }, status, { 'www-authenticate': `Bearer ${parameters}` })
 }
 
 /** Work that ends when its signal does, as that of a fetch. */

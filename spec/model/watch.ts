@@ -1,15 +1,14 @@
 import { isCrossAppAccessError } from '../../lib/index.ts'
 import type { CrossAppAccessError, CrossAppAccessEvent } from '../../lib/index.ts'
 import type { TokenCache } from '../../lib/token/token-cache.ts'
-import type { BackChannel } from './back-channel.ts'
+import type { BackChannel, IssuedToken } from './back-channel.ts'
 import type { Call, Send } from './call.ts'
 import type { FakeClock, Moment } from './clocks.ts'
-import { asideOf, isNotOurs } from './interference.ts'
+import { asideOf, isFine, isNotOurs } from './interference.ts'
 import type { Interference } from './interference.ts'
 import type { ObservedClient } from './observed-client.ts'
 import { indexOf, nobody, placeIn, placeOf, placeOfToken, resources, userOf } from './places.ts'
 import { lifetimeOf } from './setup.ts'
-import { SignOuts } from './sign-outs.ts'
 
 /** What a watch looks at. */
 interface Watched {
@@ -20,34 +19,24 @@ interface Watched {
   readonly calls: readonly Call[]
 }
 
-/** Where a token comes from. */
-interface Origin {
-  /** What had happened when the exchange began that led to it. */
-  readonly begun: number
-  /** When its grant was asked for. */
-  readonly requestedAt: Moment
-}
-
-/** One request to a token endpoint. */
-interface TokenRequest {
-  /** Lets the servers do it, once it has arrived. */
-  serve(receive: () => Promise<Response>): Promise<Response>
-  /** It is over. `fine`: with the answer that it should have. */
-  end(fine: boolean): void
+/** A request to a token endpoint, as it was sent. */
+interface Asked {
+  /** What had happened by then. */
+  readonly at: number
+  readonly moment: Moment
 }
 
 /** Is told everything that happens in a run, and knows what must not. */
 export class Watch {
   readonly #watched: Watched
   readonly #violations: string[] = []
-  readonly #signOuts = new SignOuts()
+  /** Users forgotten at resources by one client, and when each client heard of it, in order of what happened. */
+  readonly #signOuts: { place: string; by: number; at: number; knownAt: Map<number, number> }[] = []
   /** Exchanges under way, by what they ask for. */
   readonly #exchanges = new Map<string, number>()
   /** ID-JAGs that were sent to be redeemed. */
   readonly #redeemed = new Set<string>()
-  /** When the exchange of each ID-JAG began. */
-  readonly #begun = new Map<string, number>()
-  readonly #origins = new Map<string, Origin>()
+  readonly #asked = new WeakMap<URLSearchParams, Asked>()
   #happened = 0
 
   constructor(watched: Watched) {
@@ -103,11 +92,11 @@ export class Watch {
       this.violate(`call ${number} carries the token of another user (E0, E1, H6)`)
     if (indexOf(issued.resource) !== resource)
       this.violate(`call ${number} carries the token of another resource (E1)`)
-    const { begun, requestedAt } = this.#origins.get(token)!
     const place = placeOf(user, resource)
     // After a sign-out no older token goes out, in no client that has heard of it.
-    for (const { at, known } of this.#signOuts.knownTo(client.number, place)) {
-      if (known < madeAt && begun < at)
+    for (const { at, knownAt } of this.#signOutsAt(place)) {
+      const known = knownAt.get(client.number)
+      if (known !== undefined && known < madeAt && this.#begun(issued) < at)
         this.violate(`call ${number} carries a token from before a sign-out (H8)`)
     }
     if (client.refused.has(token)) {
@@ -117,7 +106,7 @@ export class Watch {
       return
     }
     if (!inOwnTick) return
-    const { now, monotonic } = client.givenAt.get(token) ?? requestedAt
+    const { now, monotonic } = client.givenAt.get(token) ?? this.#asked.get(issued.form)!.moment
     const age = Math.max(clock.now() - now, clock.monotonic() - monotonic)
     if (age >= lifetimeOf(servers.behaviour.expiresIn))
       this.violate(`call ${number} took a dead token from memory (E5)`)
@@ -176,40 +165,24 @@ export class Watch {
 
   // ---- Token endpoints -----------------------------------------------------------------------------------------------
 
-  /** A request to a token endpoint is sent. */
+  /** A request to a token endpoint is sent. Gives what is to be called at its end, with the answer that it had. */
   asking(
     client: ObservedClient,
     form: URLSearchParams,
     signal: AbortSignal | null | undefined,
-  ): TokenRequest {
+  ): (answer: Response | undefined) => void {
     const assertion = form.get('assertion')
-    const requestedAt = this.#watched.clock.moment()
-    if (assertion !== null) this.#checkRedemption(assertion)
+    if (assertion !== null && this.#redeemed.has(assertion) && !this.#watched.servers.behaviour.reusableIdJag)
+      this.violate('an ID-JAG was redeemed twice (F8)')
+    if (assertion !== null) this.#redeemed.add(assertion)
     const release = form.has('subject_token') ? this.#checkExchange(client, form) : () => undefined
     signal?.addEventListener('abort', release, { once: true })
-    const begun = this.next()
-    return {
-      serve: async (receive) => {
-        const { issued, idJags } = this.#watched.servers
-        const [tokensBefore, idJagsBefore] = [issued.length, idJags.size]
-        const response = await receive()
-        if (assertion !== null && issued.length > tokensBefore)
-          this.#origins.set(issued.at(-1)!.value, { begun: this.#begun.get(assertion)!, requestedAt })
-        if (idJags.size > idJagsBefore) this.#begun.set([...idJags.keys()].at(-1)!, begun)
-        if (form.has('subject_token') && response.status === 400) client.at(placeIn(form)).scopeRefused = true
-        return response
-      },
-      end: (fine) => {
-        release()
-        if (!fine) this.#failed(client, form)
-      },
+    this.#asked.set(form, { at: this.next(), moment: this.#watched.clock.moment() })
+    return (answer) => {
+      release()
+      if (form.has('subject_token') && answer?.status === 400) client.at(placeIn(form)).scopeRefused = true
+      if (answer === undefined || !isFine(answer)) this.#failed(client, form)
     }
-  }
-
-  #checkRedemption(assertion: string): void {
-    if (this.#redeemed.has(assertion) && !this.#watched.servers.behaviour.reusableIdJag)
-      this.violate('an ID-JAG was redeemed twice (F8)')
-    this.#redeemed.add(assertion)
   }
 
   /** Gives what is to be called when the exchange is over. */
@@ -224,7 +197,7 @@ export class Watch {
     this.#exchanges.set(key, atOnce)
     // Who comes after a sign-out waits for no flight from before it (H8). What is done without a refused scope may come
     // to the same as what was asked for without it (F6).
-    if (atOnce > 1 + this.#signOuts.count(name) && !place.scopeRefused)
+    if (atOnce > 1 + this.#signOutsAt(name).length && !place.scopeRefused)
       this.violate(`two exchanges at once for ${key} (E3)`)
     let over = false
     return () => {
@@ -288,14 +261,25 @@ export class Watch {
 
   /** A client is told to forget a user at a resource. */
   forgetting(client: ObservedClient, place: string): void {
-    this.#signOuts.add(client.number, place, this.next())
+    const at = this.next()
+    this.#signOuts.push({ place, by: client.number, at, knownAt: new Map([[client.number, at]]) })
     this.allow(place, 1)
   }
 
   /** A client is told by the store what another has forgotten. */
   hearing(client: ObservedClient, account: string): void {
     const [subject, , , url] = JSON.parse(account) as string[]
-    this.#signOuts.hear(client.number, `${subject} ${url}`, this.next())
+    for (const { knownAt } of this.#signOutsAt(`${subject} ${url}`))
+      if (!knownAt.has(client.number)) knownAt.set(client.number, this.next())
+  }
+
+  #signOutsAt(place: string) {
+    return this.#signOuts.filter((signOut) => signOut.place === place)
+  }
+
+  /** What had happened when the exchange began that led to a token. */
+  #begun({ idJag }: IssuedToken): number {
+    return this.#asked.get(idJag.form)!.at
   }
 
   // ---- What clients tell, and keep -----------------------------------------------------------------------------------
@@ -357,7 +341,8 @@ export class Watch {
     cache.removeOf = (owner) => {
       const removed = removeOf(owner)
       const place = `${owner.subject} ${resources[owner.resource]}`
-      const isOrdered = client.invalidating || this.#signOuts.knownTo(client.number, place).length > 0
+      const isOrdered =
+        client.invalidating || this.#signOutsAt(place).some(({ knownAt }) => knownAt.has(client.number))
       if (removed.length > 0 && !isOrdered) this.violate('tokens were removed without invalidate()')
       return removed
     }
@@ -369,11 +354,12 @@ export class Watch {
     const { lastWritten } = client
     client.lastWritten = undefined
     if (lastWritten === undefined) return
-    // One that nobody issued is told of elsewhere.
-    const { begun = Infinity } = this.#origins.get(lastWritten.value) ?? {}
-    for (const { at, known, isOwn } of this.#signOuts.knownTo(client.number, place)) {
+    const issued = this.#watched.servers.find(lastWritten.value)
+    for (const { by, at, knownAt } of this.#signOutsAt(place)) {
+      const known = knownAt.get(client.number)
+      if (known === undefined || known <= startedAt) continue
       // After somebody else's, a flight may have looked into the store again before it went on.
-      if (known > startedAt && (isOwn || begun < at))
+      if (by === client.number || (issued !== undefined && this.#begun(issued) < at))
         this.violate('a token was kept that had been invalidated while it was under way (E3, H8)')
     }
   }

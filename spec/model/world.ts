@@ -3,12 +3,12 @@ import type * as fc from 'fast-check'
 import { createCrossAppAccess } from '../../lib/index.ts'
 import type { CrossAppAccess } from '../../lib/index.ts'
 import { usersOf } from '../../lib/cross-app-access.ts'
-import { BackChannel, abortable } from './back-channel.ts'
+import { BackChannel, abortable, formOf } from './back-channel.ts'
 import type { Call, Send } from './call.ts'
 import { FakeClock } from './clocks.ts'
 import { openFace } from './faces.ts'
 import type { Face } from './faces.ts'
-import { Interference, asideOf, isFine } from './interference.ts'
+import { Interference, asideOf } from './interference.ts'
 import { ObservedClient } from './observed-client.ts'
 import { indexOf, nobody, placeIn, placeOf, privileged, resources, userOf, users } from './places.ts'
 import type { Step } from './script.ts'
@@ -297,20 +297,18 @@ export class World {
     { body, signal }: RequestInit,
     authorization: string | null,
   ): Promise<Response> {
-    const isFlow = typeof body === 'string' && url.endsWith('/token')
-    const request = isFlow ? this.#watch.asking(client, new URLSearchParams(body), signal) : undefined
-    const receive = () => this.servers.receive(url, authorization, body, signal)
+    const form = formOf(url, body)
+    const end = form && this.#watch.asking(client, form, signal)
     const whenScheduled = (what: string) =>
       abortable(this.#scheduler.schedule(Promise.resolve(), what), signal)
-    let fine = false
+    let answer: Response | undefined
     try {
       await whenScheduled(`-> ${url}`)
-      const response = await abortable(request?.serve(receive) ?? receive(), signal)
+      const served = await abortable(this.servers.receive(url, authorization, form ?? body, signal), signal)
       await whenScheduled(`<- ${url}`)
-      fine = isFine(response)
-      return response
+      return (answer = served)
     } finally {
-      request?.end(fine)
+      end?.(answer)
     }
   }
 }

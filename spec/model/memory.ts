@@ -1,25 +1,17 @@
 // Run in a process of its own, with --expose-gc: prints how much memory is kept, as JSON.
-import { createCrossAppAccess } from '../../lib/index.ts'
-import { BackChannel, asIssuer, idpIssuer, mcpOrigin } from './back-channel.ts'
+import { Rig, resource } from './rig.ts'
 
-const servers = new BackChannel()
-let ahead = 0
-let grants = 0
-const clock = { now: () => Date.now() + ahead, monotonic: () => performance.now() + ahead }
-servers.behaviour.now = clock.now
-const resource = `${mcpOrigin}/mcp`
-const xaa = createCrossAppAccess({
-  idp: { issuer: idpIssuer, clientId: 'wiki' },
-  authorizationServers: [{ issuer: asIssuer, clientId: 'wiki-at-as' }],
+const { clock, servers, xaa } = new Rig({
   resources: [resource],
-  getIdToken: () => 'user.1',
-  fetch: (url: string, init?: RequestInit) => {
-    if (url === `${asIssuer}/token`) grants++
-    return servers.fetch(url, init)
-  },
   cache: { maxEntries: 1000 },
-  clock,
+  getIdToken: () => 'user.1',
+  onEvent: undefined,
 })
+let grants = 0
+servers.interfere = ({ kind }) => {
+  if (kind === 'grant') grants++
+  return undefined
+}
 const served = new Response(null)
 let refuses = false
 const fetch = xaa.middleware(async (_url: string, _init?: RequestInit) =>
@@ -67,7 +59,7 @@ const calls = await growth(100_000, () => fetch(resource, init))
 const grantsBefore = grants
 const renewals = await growth(3000, () => {
   // After a minute without a refusal the next is answered at once again (G2).
-  ahead += 60_000
+  clock.pass(60_000)
   refuses = true
   return fetch(resource, init)
 })

@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { createCrossAppAccess } from '../lib/index.ts'
 import { usersOf } from '../lib/cross-app-access.ts'
+import { challenge, json, mcpOrigin } from './model/back-channel.ts'
 import { Loopback } from './model/loopback.ts'
 import { Rig, resource } from './model/rig.ts'
 
@@ -15,8 +16,7 @@ const memoryScript = fileURLToPath(new URL('model/memory.ts', `file://${__filena
 describe('what is kept', () => {
   it('is no more than the tokens that the options allow, all users together, the least recently used first (E1)', async () => {
     const rig = new Rig({ cache: { maxEntries: 3 } })
-    const users = Array.from({ length: 5 }, (_, i) => rig.xaa.forSubject(`user-${i}`, () => `user-${i}.1`))
-    const fetches = users.map(({ middleware }) => middleware(rig.servers.fetch))
+    const fetches = Array.from({ length: 5 }, (_, i) => rig.as(`user-${i}`))
     for (const fetch of fetches.slice(0, 3)) await fetch(resource)
     await fetches[0](resource)
     await fetches[3](resource)
@@ -31,9 +31,7 @@ describe('what is kept', () => {
 
   it('loses expired tokens before live ones, however recently they were used (E1)', async () => {
     const rig = new Rig({ cache: { maxEntries: 2 } })
-    const [a, b, c] = ['a', 'b', 'c'].map((name) =>
-      rig.xaa.forSubject(name, () => `${name}.1`).middleware(rig.servers.fetch),
-    )
+    const [a, b, c] = ['a', 'b', 'c'].map((name) => rig.as(name))
     await a(resource)
     rig.servers.behaviour.expiresIn = 60
     await b(resource)
@@ -68,27 +66,13 @@ describe('what is kept', () => {
 
   it('is one document for each server and resource, however often challenges point elsewhere', async () => {
     const rig = new Rig({ resources: [resource] })
-    rig.servers.interfere = ({ kind, authorization }) => {
-      if (kind !== 'resource' || authorization !== null) return undefined
-      const metadata = `https://mcp.example/.well-known/oauth-protected-resource/mcp?${Math.random()}`
-      return new Response(null, {
-        status: 401,
-        headers: { 'www-authenticate': `Bearer resource_metadata="${metadata}"` },
-      })
-    }
+    const elsewhere = (query: number) => () =>
+      challenge(401, `resource_metadata="${mcpOrigin}/.well-known/oauth-protected-resource/mcp?${query}"`)
+    rig.instead('resource', elsewhere(Math.random()), 1)
     await rig.call()
-    rig.servers.interfere = undefined
     for (let i = 0; i < 200; i++) {
       rig.clock.pass(quietMs)
-      rig.servers.interfere = ({ kind }) => {
-        if (kind !== 'resource') return undefined
-        rig.servers.interfere = undefined
-        const metadata = `https://mcp.example/.well-known/oauth-protected-resource/mcp?${i}`
-        return new Response(null, {
-          status: 401,
-          headers: { 'www-authenticate': `Bearer resource_metadata="${metadata}"` },
-        })
-      }
+      rig.instead('resource', elsewhere(i), 1)
       expect(await rig.call()).toBe(200)
     }
     const before = rig.servers.count('resource_metadata')
@@ -136,8 +120,7 @@ describe('listeners on a signal that lives long', () => {
   it('are none after a thousand calls that failed', async () => {
     const rig = new Rig()
     const { signal } = new AbortController()
-    rig.servers.interfere = ({ kind }) =>
-      kind === 'exchange' ? Response.json({ error: 'access_denied' }, { status: 400 }) : undefined
+    rig.instead('exchange', () => json({ error: 'access_denied' }, 400))
     for (let i = 0; i < 1000; i++) await rig.call({ signal })
     expect(getEventListeners(signal, 'abort')).toHaveLength(0)
   })
@@ -152,8 +135,7 @@ describe('sockets', () => {
       servers.behaviour.refusalBytes = 40 * 1024
       let ahead = 0
       const xaa = createCrossAppAccess({
-        idp: { issuer: servers.origins.idp, clientId: 'wiki' },
-        authorizationServers: [{ issuer: servers.origins.as, clientId: 'wiki-at-as' }],
+        ...servers.registrations,
         resources: [`${servers.origins.mcp}/mcp`],
         getIdToken: () => 'user.1',
         clock: { now: () => Date.now() + ahead, monotonic: () => performance.now() + ahead },

@@ -87,8 +87,7 @@ it('survives everything that servers and networks do, and serves again at once w
     const flights = new Set<number>()
     let landed = () => {}
     const options: CrossAppAccessOptions = {
-      idp: { issuer: servers.origins.idp, clientId: 'wiki' },
-      authorizationServers: [{ issuer: servers.origins.as, clientId: 'wiki-at-as' }],
+      ...servers.registrations,
       resources,
       fetch,
       // Long enough for a busy machine; only what stalls waits them out.

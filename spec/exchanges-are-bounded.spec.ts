@@ -1,4 +1,5 @@
 import type { CrossAppAccessOptions } from '../lib/index.ts'
+import { challenge } from './model/back-channel.ts'
 import type { Arrival } from './model/back-channel.ts'
 import { Rig, resource } from './model/rig.ts'
 
@@ -8,10 +9,6 @@ const backOff = { minMs: 1000, maxMs: 60_000, terminalMs: 30_000 }
 
 /** What the MCP server answers to a request that came with a token. */
 type Answer = (arrival: Arrival, n: number) => Response | undefined
-
-function challenge(status: 401 | 403, parameters: string): Response {
-  return new Response(null, { status, headers: { 'www-authenticate': `Bearer ${parameters}` } })
-}
 
 /** A thousand requests, so many milliseconds apart, to an MCP server that is never content. */
 async function thousand(
@@ -29,8 +26,7 @@ async function thousand(
   const rig = new Rig({ backOff, ...options })
   prepare(rig)
   let n = 0
-  rig.servers.interfere = (arrival) =>
-    arrival.kind === 'resource' && arrival.authorization !== null ? answer?.(arrival, n) : undefined
+  rig.instead('resource', (arrival) => (arrival.authorization === null ? undefined : answer?.(arrival, n)))
   let served = 0
   for (; n < requests; n++) {
     // A user who signs in again whenever that is wanted.
@@ -74,13 +70,12 @@ describe('a thousand requests to a server that is never content', () => {
     'that refuses every token on one path while it takes it on another, a pair each %i ms: %i (G2)',
     async (everyMs, most) => {
       const rig = new Rig({ backOff })
-      rig.servers.interfere = async ({ kind, url }) => {
-        if (kind !== 'resource') return undefined
+      rig.instead('resource', async ({ url }) => {
         if (url.endsWith('/good')) return Response.json({})
         // The token has proved good by the time it is refused.
         for (let turns = 0; turns < 5; turns++) await new Promise((resolve) => setImmediate(resolve))
         return challenge(401, 'error="invalid_token"')
-      }
+      })
       for (let pair = 0; pair < 100; pair++) {
         await Promise.all([rig.fetch(`${resource}/good`), rig.fetch(`${resource}/bad`)])
         rig.clock.pass(everyMs)

@@ -1,5 +1,6 @@
 import { base64url } from 'jose'
 import { isCrossAppAccessError } from '../lib/index.ts'
+import { json } from './model/back-channel.ts'
 import { Rig, resource } from './model/rig.ts'
 
 const minute = 60_000
@@ -10,21 +11,15 @@ function jwt(rig: Rig, seconds: number): string {
   return `${part({ alg: 'none' })}.${part({ exp: rig.clock.now() / 1000 + seconds })}.signature`
 }
 
-/** Answers the next grant with these members. */
-function grantOnce(rig: Rig, members: Record<string, unknown>): void {
-  rig.servers.interfere = ({ kind }) => {
-    if (kind !== 'grant') return undefined
-    rig.servers.interfere = undefined
-    return Response.json({ access_token: 'given', token_type: 'Bearer', ...members })
-  }
-}
+const denied = () => json({ error: 'access_denied' }, 400)
 
 /** A lifetime as it was understood: milliseconds from now to the end of the token. */
 async function understood(
   members: Record<string, unknown> | ((rig: Rig) => Record<string, unknown>),
 ): Promise<number | string> {
   const rig = new Rig()
-  grantOnce(rig, typeof members === 'function' ? members(rig) : members)
+  const own = typeof members === 'function' ? members(rig) : members
+  rig.instead('grant', () => json({ access_token: 'given', token_type: 'Bearer', ...own }), 1)
   try {
     const { expiresAt } = await rig.xaa.getAccessToken(resource)
     return expiresAt! - rig.clock.now()
@@ -97,10 +92,10 @@ describe('the lifetime of a token (E5)', () => {
   it('counts from before the token request was sent', async () => {
     const rig = new Rig()
     rig.servers.behaviour.expiresIn = 600
-    rig.servers.interfere = ({ kind }) => {
-      if (kind === 'grant') rig.clock.pass(5000)
+    rig.instead('grant', () => {
+      rig.clock.pass(5000)
       return undefined
-    }
+    })
     const { expiresAt } = await rig.xaa.getAccessToken(resource)
     expect(expiresAt! - rig.clock.now()).toBe(595_000)
   })
@@ -192,8 +187,7 @@ describe('a token in memory', () => {
     const rig = new Rig()
     await rig.call()
     rig.clock.pass(3_500_000)
-    rig.servers.interfere = ({ kind }) =>
-      kind === 'exchange' ? Response.json({ error: 'access_denied' }, { status: 400 }) : undefined
+    rig.instead('exchange', denied)
     expect([await rig.call(), await rig.call()]).toEqual([200, 200])
     await rig.settle()
     expect(await rig.call()).toBe(200)
@@ -212,10 +206,7 @@ describe('a token in memory', () => {
     async (_, status, headers) => {
       const rig = new Rig()
       await rig.call()
-      const refuse = () => {
-        rig.servers.interfere = ({ kind }) =>
-          kind === 'exchange' ? Response.json({ error: 'access_denied' }, { status, headers }) : undefined
-      }
+      const refuse = () => rig.instead('exchange', () => json({ error: 'access_denied' }, status, headers))
       refuse()
       rig.clock.pass(3_569_000)
       expect(await rig.call()).toBe(200)
@@ -241,13 +232,7 @@ describe('a token in memory', () => {
     await rig.call()
     rig.clock.pass(3_569_000)
     let refuse: () => void = () => undefined
-    rig.servers.interfere = ({ kind }) => {
-      if (kind !== 'exchange') return undefined
-      rig.servers.interfere = undefined
-      return new Promise((resolve) => {
-        refuse = () => resolve(Response.json({ error: 'access_denied' }, { status: 400 }))
-      })
-    }
+    rig.instead('exchange', () => new Promise((resolve) => (refuse = () => resolve(denied()))), 1)
     expect(await rig.call()).toBe(200)
     await rig.until(() => rig.exchanges === 2)
     rig.clock.pass(2000)

@@ -1,5 +1,5 @@
 import type { TokenStore } from '../lib/index.ts'
-import { asIssuer, idpIssuer } from './model/back-channel.ts'
+import { asIssuer, challenge, idpIssuer } from './model/back-channel.ts'
 import { Rig, resource } from './model/rig.ts'
 
 const never = () => new Promise<never>(() => undefined)
@@ -22,7 +22,7 @@ function pass(rig: Rig, ms: number): void {
 describe('a flight (E4)', () => {
   it('gives each request of its own 10 s, and tries again while there is time', async () => {
     const rig = new Rig()
-    rig.servers.interfere = ({ kind }, signal) => (kind === 'exchange' ? untilAborted(signal) : undefined)
+    rig.instead('exchange', (_, signal) => untilAborted(signal))
     const call = rig.failure()
     for (let attempt = 1; attempt <= 2; attempt++) {
       await rig.until(() => rig.exchanges === attempt)
@@ -42,7 +42,7 @@ describe('a flight (E4)', () => {
 
   it('is bounded also where the fetch listens to no signal', async () => {
     const rig = new Rig({ timeouts: { requestMs: 1000, acquireMs: 1500 } })
-    rig.servers.interfere = ({ kind }) => (kind === 'exchange' ? never() : undefined)
+    rig.instead('exchange', never)
     const call = rig.failure()
     await rig.until(() => rig.exchanges === 1)
     pass(rig, 1000)
@@ -65,7 +65,7 @@ describe('a flight (E4)', () => {
     const rig = new Rig({ timeouts: { requestMs: 1000, acquireMs: 3000 } })
     // Frozen: its request gets no answer, and its time limits never fire.
     const freeze = jest.spyOn(globalThis, 'setTimeout').mockImplementation(() => 0 as never)
-    rig.servers.interfere = ({ kind }) => (kind === 'exchange' ? never() : undefined)
+    rig.instead('exchange', never)
     const frozen = rig.call()
     void frozen
     await rig.until(() => rig.exchanges === 1)
@@ -87,7 +87,7 @@ describe('a flight (E4)', () => {
   it('that is overdue is not joined at all', async () => {
     const rig = new Rig({ timeouts: { requestMs: 1000, acquireMs: 3000 } })
     const freeze = jest.spyOn(globalThis, 'setTimeout').mockImplementation(() => 0 as never)
-    rig.servers.interfere = ({ kind }) => (kind === 'exchange' ? never() : undefined)
+    rig.instead('exchange', never)
     void rig.call()
     await rig.until(() => rig.exchanges === 1)
     freeze.mockRestore()
@@ -101,8 +101,7 @@ describe('a flight (E4)', () => {
     const rig = new Rig({ timeouts: { requestMs: 1000, acquireMs: 3000 } })
     const answers: ((answer: undefined) => void)[] = []
     const freeze = jest.spyOn(globalThis, 'setTimeout').mockImplementation(() => 0 as never)
-    rig.servers.interfere = ({ kind }) =>
-      kind === 'exchange' ? new Promise((resolve) => answers.push(resolve)) : undefined
+    rig.instead('exchange', () => new Promise((resolve) => answers.push(resolve)))
     const frozen = rig.call()
     await rig.until(() => answers.length === 1)
     freeze.mockRestore()
@@ -123,8 +122,7 @@ describe('a flight (E4)', () => {
   it('from before a sign-out serves those who wait for it, and nobody who comes after (H8)', async () => {
     const rig = new Rig()
     const answers: ((answer: undefined) => void)[] = []
-    rig.servers.interfere = ({ kind }) =>
-      kind === 'grant' ? new Promise((resolve) => answers.push(resolve)) : undefined
+    rig.instead('grant', () => new Promise((resolve) => answers.push(resolve)))
     const first = rig.call()
     await rig.until(() => answers.length === 1)
     rig.xaa.invalidate()
@@ -188,14 +186,13 @@ describe('a flight (E4)', () => {
     await rig.call()
     rig.servers.reset()
     rig.xaa.invalidate()
-    rig.servers.interfere = ({ kind, form }) =>
-      kind === 'exchange' && form!.get('subject_token') === 'user.1' && form!.get('resource') === resource
-        ? never()
-        : undefined
+    rig.instead('exchange', ({ form }) =>
+      form!.get('subject_token') === 'user.1' && form!.get('resource') === resource ? never() : undefined,
+    )
     let hangs = true
     void rig.call().finally(() => (hangs = false))
     await rig.until(() => rig.exchanges === 1)
-    const bob = rig.xaa.forSubject('bob', () => 'bob.1').middleware(rig.servers.fetch)
+    const bob = rig.as('bob')
     const others = [rig.fetch(`${resource}/b`), bob(resource), bob(`${resource}/b`)]
     for (const answer of await Promise.all(others)) expect(answer.status).toBe(200)
     expect(hangs).toBe(true)
@@ -204,8 +201,7 @@ describe('a flight (E4)', () => {
   it('is shared by requests with different signals, and none of them ends it', async () => {
     const rig = new Rig()
     let answer: ((served: undefined) => void) | undefined
-    rig.servers.interfere = ({ kind }) =>
-      kind === 'exchange' ? new Promise((resolve) => (answer = resolve)) : undefined
+    rig.instead('exchange', () => new Promise((resolve) => (answer = resolve)))
     const controllers = [new AbortController(), new AbortController()]
     const calls = controllers.map(({ signal }) => rig.fetch(resource, { signal }))
     const ends = Promise.allSettled(calls)
@@ -250,12 +246,7 @@ describe('a flight (E4)', () => {
     const rig = new Rig({ resources: [resource] })
     await rig.call()
     const { value } = await rig.xaa.getAccessToken(resource)
-    rig.servers.interfere = ({ kind }) => {
-      if (kind !== 'resource') return undefined
-      rig.servers.interfere = undefined
-      const challenge = `Bearer error="invalid_token", scope="read ${value}"`
-      return new Response(null, { status: 401, headers: { 'www-authenticate': challenge } })
-    }
+    rig.instead('resource', () => challenge(401, `error="invalid_token", scope="read ${value}"`), 1)
     for (let i = 0; i < 3; i++) expect(await rig.call()).toBe(200)
     expect(rig.exchanges).toBe(2)
     expect(JSON.stringify(rig.events)).not.toContain(value)

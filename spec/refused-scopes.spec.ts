@@ -1,4 +1,4 @@
-import { json } from './model/back-channel.ts'
+import { challenge, json } from './model/back-channel.ts'
 import { Rig, resource } from './model/rig.ts'
 
 /** An MCP server whose challenges name a scope, and a server that refuses a part of it. */
@@ -7,13 +7,12 @@ function refusing(
   at: 'exchange' | 'grant',
   options: { scope?: string; challenge?: string } = {},
 ) {
-  const { scope, challenge } = options
+  const { scope, challenge: named } = options
   const rig = new Rig({ resources: [{ url: resource, ...(scope !== undefined && { scope }) }] })
   const asked: (string | null)[] = []
   rig.servers.interfere = ({ kind, form, authorization }) => {
     if (kind === 'resource' && !rig.servers.isLive(authorization?.slice('Bearer '.length) ?? '')) {
-      const parameter = challenge === undefined ? '' : ` scope="${challenge}"`
-      return new Response(null, { status: 401, headers: { 'www-authenticate': `Bearer${parameter}` } })
+      return challenge(401, named === undefined ? '' : `scope="${named}"`)
     }
     if (kind !== at) return undefined
     asked.push(form!.get('scope'))
@@ -57,7 +56,7 @@ describe('a scope that a challenge or the metadata added, and a server refuses (
     const challenge = 'mcp:read admin'
     const { rig, asked } = refusing('admin', 'exchange', { scope: 'mcp:read', challenge })
     await rig.call()
-    const bob = rig.xaa.forSubject('bob', () => 'bob.1').middleware(rig.servers.fetch)
+    const bob = rig.as('bob')
     const { interfere } = rig.servers
     rig.servers.interfere = (arrival, signal) =>
       arrival.form?.get('subject_token') === 'bob.1' ? undefined : interfere!(arrival, signal)
@@ -100,8 +99,7 @@ it('a token that is refused with a scope nobody grants is not sent again afterwa
   rig.servers.interfere = ({ kind, authorization }) => {
     if (kind === 'exchange') return json({ error: 'access_denied' }, 400)
     if (kind !== 'resource' || authorization !== 'Bearer token-1') return undefined
-    const headers = { 'www-authenticate': 'Bearer error="invalid_token", scope="admin"' }
-    return new Response(null, { status: 401, headers })
+    return challenge(401, 'error="invalid_token", scope="admin"')
   }
   rig.servers.reset()
   // What the challenge taught is forgotten with the failure; its refusal is not.

@@ -1,6 +1,7 @@
 import { createCrossAppAccess, isCrossAppAccessError } from '../../lib/index.ts'
 import type { CrossAppAccess, CrossAppAccessEvent, CrossAppAccessOptions } from '../../lib/index.ts'
 import { BackChannel, asIssuer, mcpOrigin } from './back-channel.ts'
+import type { Arrival, Interference } from './back-channel.ts'
 import { SetClock } from './clocks.ts'
 
 export const resource = `${mcpOrigin}/mcp`
@@ -52,6 +53,18 @@ export class Rig {
       () => undefined,
       (error: unknown) => error,
     )
+  }
+
+  /** The fetch of another user. */
+  as(user: string): Rig['fetch'] {
+    return this.xaa.forSubject(user, () => `${user}.1`).middleware(this.servers.fetch)
+  }
+
+  /** Answers requests of a kind in place of the servers: so often, or until that is taken off. */
+  instead(kind: Arrival['kind'], answer: Interference, times = Infinity): void {
+    let left = times
+    this.servers.interfere = (arrival, signal) =>
+      arrival.kind === kind && left-- > 0 ? answer(arrival, signal) : undefined
   }
 
   get exchanges(): number {

@@ -1,5 +1,5 @@
 import { isCrossAppAccessError } from '../../lib/index.ts'
-import { json } from '../model/back-channel.ts'
+import { challenge, json } from '../model/back-channel.ts'
 import type { Arrival } from '../model/back-channel.ts'
 import { wait } from '../../lib/protocol/context.ts'
 import type { PatientClock } from '../../lib/protocol/context.ts'
@@ -7,12 +7,6 @@ import { SetClock } from '../model/clocks.ts'
 import { Rig, resource } from '../model/rig.ts'
 
 type Kind = Arrival['kind']
-
-/** Lets requests of a kind fail, until it is told to stop. */
-function failAt(rig: Rig, kind: Kind, answer: () => Response): () => void {
-  rig.servers.interfere = (arrival) => (arrival.kind === kind ? answer() : undefined)
-  return () => (rig.servers.interfere = undefined)
-}
 
 const unavailable = (headers?: Record<string, string>) => () => json({}, 503, headers)
 const refusal =
@@ -38,7 +32,7 @@ describe('a failure that may pass (G1)', () => {
     ['temporarily_unavailable in words', 'exchange', refusal('temporarily_unavailable')],
   ])('%s is tried three times in all', async (_, kind, answer) => {
     const rig = new Rig()
-    failAt(rig, kind, answer)
+    rig.instead(kind, answer)
     expect(await rig.failure()).toMatchObject({ code: 'temporarily_unavailable', cached: false })
     const urls = rig.servers.arrivals.flatMap((arrival) => (arrival.kind === kind ? [arrival.url] : []))
     // The metadata of both servers are asked for side by side: the first to fail for good ends the flight.
@@ -48,7 +42,7 @@ describe('a failure that may pass (G1)', () => {
 
   it('of a grant is tried twice, each time with an ID-JAG of its own', async () => {
     const rig = new Rig()
-    failAt(rig, 'grant', unavailable())
+    rig.instead('grant', unavailable())
     expect(await rig.failure()).toMatchObject({ code: 'temporarily_unavailable', step: 'access_token' })
     expect([rig.exchanges, rig.grants]).toEqual([2, 2])
     const assertions = rig.servers.arrivals.flatMap(({ form }) => form?.get('assertion') ?? [])
@@ -57,8 +51,7 @@ describe('a failure that may pass (G1)', () => {
 
   it('that passes within the flight is seen by nobody', async () => {
     const rig = new Rig()
-    let left = 2
-    rig.servers.interfere = ({ kind }) => (kind === 'exchange' && left-- > 0 ? json({}, 503) : undefined)
+    rig.instead('exchange', unavailable(), 2)
     expect(await rig.call()).toBe(200)
     expect(rig.of('acquire_failed')).toHaveLength(0)
     expect(rig.exchanges).toBe(3)
@@ -66,7 +59,7 @@ describe('a failure that may pass (G1)', () => {
 
   it('is remembered: nobody is asked until the gate opens', async () => {
     const rig = new Rig()
-    failAt(rig, 'exchange', unavailable())
+    rig.instead('exchange', unavailable())
     const error = await rig.failure()
     const before = asked(rig)
     const again = await rig.failure()
@@ -82,7 +75,7 @@ describe('a failure that may pass (G1)', () => {
 
   it('closes the gate for twice as long each time, up to the limit', async () => {
     const rig = new Rig()
-    failAt(rig, 'exchange', unavailable())
+    rig.instead('exchange', unavailable())
     const pauses: number[] = []
     for (let i = 0; i < 6; i++) {
       await rig.failure()
@@ -97,7 +90,7 @@ describe('a failure that may pass (G1)', () => {
 
   it('closes it for a second at first, where the options say nothing else', async () => {
     const rig = new Rig({ backOff: {} })
-    failAt(rig, 'exchange', unavailable())
+    rig.instead('exchange', unavailable())
     await rig.failure()
     expect(rig.of('gate_closed')[0].until - rig.clock.now()).toBe(1000)
   })
@@ -106,7 +99,7 @@ describe('a failure that may pass (G1)', () => {
     const rig = new Rig()
     const pause = () => rig.of('gate_closed').at(-1)!.until - rig.clock.now()
     const failTwice = async (kind: Kind) => {
-      failAt(rig, kind, unavailable())
+      rig.instead(kind, unavailable())
       for (let i = 0; i < 2; i++) {
         rig.clock.pass(1000)
         await rig.failure()
@@ -114,7 +107,7 @@ describe('a failure that may pass (G1)', () => {
     }
     await failTwice('exchange')
     expect(pause()).toBe(16)
-    failAt(rig, 'grant', unavailable())
+    rig.instead('grant', unavailable())
     rig.clock.pass(1000)
     await rig.failure()
     expect(pause()).toBe(8)
@@ -123,14 +116,14 @@ describe('a failure that may pass (G1)', () => {
     rig.clock.pass(1000)
     expect(await rig.call()).toBe(200)
     rig.xaa.invalidate()
-    failAt(rig, 'exchange', unavailable())
+    rig.instead('exchange', unavailable())
     await rig.failure()
     expect(pause()).toBe(8)
   })
 
   it('is not got round by another subject token: the server has not seen the first one', async () => {
     const rig = new Rig()
-    failAt(rig, 'exchange', unavailable())
+    rig.instead('exchange', unavailable())
     await rig.failure()
     const before = asked(rig)
     rig.idToken = 'user.2'
@@ -140,9 +133,9 @@ describe('a failure that may pass (G1)', () => {
 
   it('opens the gate with an event when its time is over, and is forgotten by a success', async () => {
     const rig = new Rig()
-    const stop = failAt(rig, 'exchange', unavailable())
+    rig.instead('exchange', unavailable())
     await rig.failure()
-    stop()
+    rig.servers.interfere = undefined
     rig.clock.pass(8)
     expect(await rig.call()).toBe(200)
     expect(rig.of('gate_opened')).toEqual([expect.objectContaining({ reason: 'time' })])
@@ -150,7 +143,7 @@ describe('a failure that may pass (G1)', () => {
 
   it('is shared by all who wait for the flight, as an error of each', async () => {
     const rig = new Rig()
-    failAt(rig, 'exchange', unavailable())
+    rig.instead('exchange', unavailable())
     const codes = await Promise.all(Array.from({ length: 50 }, () => rig.call()))
     expect(new Set(codes)).toEqual(new Set(['temporarily_unavailable']))
     expect(rig.exchanges).toBe(3)
@@ -158,10 +151,10 @@ describe('a failure that may pass (G1)', () => {
 
   it('of one user closes no gate for another', async () => {
     const rig = new Rig()
-    const stop = failAt(rig, 'exchange', unavailable())
+    rig.instead('exchange', unavailable())
     await rig.failure()
-    stop()
-    const bob = rig.xaa.forSubject('bob', () => 'bob.1').middleware(rig.servers.fetch)
+    rig.servers.interfere = undefined
+    const bob = rig.as('bob')
     expect((await bob(resource)).status).toBe(200)
     expect(await rig.call()).toBe('temporarily_unavailable')
   })
@@ -174,7 +167,7 @@ describe('Retry-After (G1)', () => {
     ['more than a day, which is not believed', () => '999999999', 86_400],
   ])('as %s closes the gate until then', async (_, header, seconds) => {
     const rig = new Rig()
-    failAt(rig, 'exchange', () => json({}, 429, { 'retry-after': header(rig) }))
+    rig.instead('exchange', () => json({}, 429, { 'retry-after': header(rig) }))
     expect(await rig.failure()).toMatchObject({ code: 'temporarily_unavailable', status: 429 })
     // It would not fit into the flight: nothing is tried again.
     expect(rig.exchanges).toBe(1)
@@ -189,9 +182,7 @@ describe('Retry-After (G1)', () => {
 
   it('that fits into the flight is waited for', async () => {
     const rig = new Rig()
-    let left = 1
-    rig.servers.interfere = ({ kind }) =>
-      kind === 'exchange' && left-- > 0 ? json({}, 503, { 'retry-after': '2' }) : undefined
+    rig.instead('exchange', unavailable({ 'retry-after': '2' }), 1)
     jest.useFakeTimers({ doNotFake: ['setImmediate', 'queueMicrotask', 'nextTick', 'performance', 'Date'] })
     try {
       const call = rig.call()
@@ -218,9 +209,7 @@ describe('Retry-After (G1)', () => {
       [wait]: (ms) => (waited.push(ms), Promise.resolve(waits)),
     }
     const rig = new Rig({ clock })
-    let left = 1
-    rig.servers.interfere = ({ kind }) =>
-      kind === 'exchange' && left-- > 0 ? json({}, 503, headers) : undefined
+    rig.instead('exchange', unavailable(headers), 1)
     return { rig, waited }
   }
 
@@ -241,8 +230,7 @@ describe('Retry-After (G1)', () => {
     Object.defineProperty(Object.prototype, wait, { value: waitForNobody, configurable: true })
     try {
       const rig = new Rig()
-      let left = 1
-      rig.servers.interfere = ({ kind }) => (kind === 'exchange' && left-- > 0 ? json({}, 503) : undefined)
+      rig.instead('exchange', unavailable(), 1)
       expect(await rig.call()).toBe(200)
     } finally {
       Reflect.deleteProperty(Object.prototype, wait)
@@ -254,7 +242,7 @@ describe('Retry-After (G1)', () => {
     'as %p leaves no gate open',
     async (header) => {
       const rig = new Rig()
-      failAt(rig, 'exchange', () => json({}, 503, { 'retry-after': header }))
+      rig.instead('exchange', () => json({}, 503, { 'retry-after': header }))
       await rig.failure()
       const before = rig.exchanges
       expect(before).toBe(3)
@@ -277,7 +265,7 @@ describe('a decision of a server (G1, G3)', () => {
     ['unsupported_grant_type', 'grant', 'flow_unsupported'],
   ])('%s at the %s is %s: asked once, remembered for 30 s', async (error, kind, code) => {
     const rig = new Rig()
-    failAt(rig, kind, refusal(error))
+    rig.instead(kind, refusal(error))
     expect(await rig.failure()).toMatchObject({ code, cached: false })
     const before = asked(rig)
     expect(rig.servers.count(kind)).toBe(1)
@@ -293,7 +281,7 @@ describe('a decision of a server (G1, G3)', () => {
 
   it('is not put off by being asked for again: the time runs from the refusal', async () => {
     const rig = new Rig()
-    failAt(rig, 'exchange', refusal('access_denied'))
+    rig.instead('exchange', refusal('access_denied'))
     await rig.failure()
     for (let i = 0; i < 29; i++) {
       rig.clock.pass(1000)
@@ -306,7 +294,7 @@ describe('a decision of a server (G1, G3)', () => {
 
   it('getIdToken is still asked behind the gate, and the same token again changes nothing', async () => {
     const rig = new Rig()
-    failAt(rig, 'exchange', refusal('access_denied'))
+    rig.instead('exchange', refusal('access_denied'))
     await rig.failure()
     await rig.failure()
     await rig.failure()
@@ -316,9 +304,9 @@ describe('a decision of a server (G1, G3)', () => {
 
   it('another subject token opens the gate at once', async () => {
     const rig = new Rig()
-    const stop = failAt(rig, 'exchange', refusal('access_denied'))
+    rig.instead('exchange', refusal('access_denied'))
     await rig.failure()
-    stop()
+    rig.servers.interfere = undefined
     expect(await rig.call()).toBe('policy_denied')
     rig.idToken = 'user.2'
     expect(await rig.call()).toBe(200)
@@ -327,7 +315,7 @@ describe('a decision of a server (G1, G3)', () => {
 
   it('of one that is refused too, the gate remembers the newer', async () => {
     const rig = new Rig()
-    failAt(rig, 'exchange', refusal('access_denied'))
+    rig.instead('exchange', refusal('access_denied'))
     await rig.failure()
     rig.idToken = 'user.2'
     expect(await rig.failure()).toMatchObject({ cached: false })
@@ -337,7 +325,7 @@ describe('a decision of a server (G1, G3)', () => {
 
   it('before any subject token was asked for, asks for none', async () => {
     const rig = new Rig()
-    failAt(rig, 'server_metadata', () =>
+    rig.instead('server_metadata', () =>
       json({ issuer: 'https://other.example', token_endpoint: 'https://other.example/t' }),
     )
     expect(await rig.failure()).toMatchObject({ code: 'metadata_mismatch' })
@@ -348,7 +336,7 @@ describe('a decision of a server (G1, G3)', () => {
 
   it('of many at once behind the gate, getIdToken is asked once', async () => {
     const rig = new Rig()
-    failAt(rig, 'exchange', refusal('access_denied'))
+    rig.instead('exchange', refusal('access_denied'))
     await rig.failure()
     await Promise.all(Array.from({ length: 20 }, () => rig.failure()))
     expect(rig.reasons).toHaveLength(2)
@@ -374,7 +362,7 @@ describe('getIdToken that has none (G1)', () => {
   it('does not open or prolong a gate that is closed', async () => {
     let given: string | undefined = 'user.1'
     const rig = new Rig({ getIdToken: () => given! })
-    failAt(rig, 'exchange', refusal('access_denied'))
+    rig.instead('exchange', refusal('access_denied'))
     expect(await rig.failure()).toMatchObject({ code: 'policy_denied' })
     given = undefined
     expect(await rig.failure()).toMatchObject({ code: 'id_token_unavailable' })
@@ -388,12 +376,10 @@ describe('a freshly minted token that is refused (G2)', () => {
   /** A server that takes no token, until it is told to. */
   function refusing(): { rig: Rig; accept: () => void; sent: () => (string | null)[] } {
     const rig = new Rig({ backOff: { minMs: 1000, maxMs: 4000 } })
-    let refuses = true
-    rig.servers.interfere = ({ kind }) =>
-      kind === 'resource' && refuses ? new Response(null, { status: 401 }) : undefined
+    rig.instead('resource', () => new Response(null, { status: 401 }))
     const sent = () =>
       rig.servers.arrivals.flatMap(({ kind, authorization }) => (kind === 'resource' ? [authorization] : []))
-    return { rig, accept: () => (refuses = false), sent }
+    return { rig, accept: () => (rig.servers.interfere = undefined), sent }
   }
 
   it('is not replaced: its 401 is returned', async () => {
@@ -466,7 +452,7 @@ describe('a freshly minted token that is refused (G2)', () => {
     const { rig, accept } = refusing()
     await rig.call()
     accept()
-    const bob = rig.xaa.forSubject('bob', () => 'bob.1').middleware(rig.servers.fetch)
+    const bob = rig.as('bob')
     expect((await bob(resource)).status).toBe(200)
     expect(rig.grants).toBe(2)
   })
@@ -486,10 +472,9 @@ describe('a challenge that points to nowhere', () => {
     ['what is no URL', 'https://', 'discovery_failed'],
   ])('(%s) is followed no longer than its failure is remembered', async (_, location, code) => {
     const rig = new Rig({ resources: [resource] })
-    const challenge = { 'www-authenticate': `Bearer resource_metadata="${location}"` }
     // Nor is there anything at the well-known places, which are asked next (F3).
     rig.servers.interfere = ({ kind }) => {
-      if (kind === 'resource') return json({}, 401, challenge)
+      if (kind === 'resource') return challenge(401, `resource_metadata="${location}"`)
       return kind === 'resource_metadata' ? json({}, 404) : undefined
     }
     expect(await rig.call()).toBe(code)
@@ -504,10 +489,9 @@ describe('a challenge that points to nowhere', () => {
     ['what is no URL', 'https://'],
   ])('(%s) is no failure where a well-known place has the metadata (F3)', async (_, location) => {
     const rig = new Rig({ resources: [resource] })
-    const challenge = { 'www-authenticate': `Bearer resource_metadata="${location}"` }
     let left = 1
     rig.servers.interfere = ({ kind, url }) => {
-      if (kind === 'resource' && left-- > 0) return json({}, 401, challenge)
+      if (kind === 'resource' && left-- > 0) return challenge(401, `resource_metadata="${location}"`)
       return url === location ? json({}, 404) : undefined
     }
     expect(await rig.call()).toBe(200)
@@ -519,10 +503,9 @@ describe('a challenge that points to nowhere', () => {
     const rig = new Rig({ resources: [resource] })
     expect(await rig.call()).toBe(200)
     rig.servers.reset()
-    const challenge = { 'www-authenticate': 'Bearer resource_metadata="https://evil.example/metadata"' }
-    const stop = failAt(rig, 'resource', () => json({}, 401, challenge))
+    rig.instead('resource', () => challenge(401, 'resource_metadata="https://evil.example/metadata"'))
     expect(await rig.call()).toBe('metadata_mismatch')
-    stop()
+    rig.servers.interfere = undefined
     rig.clock.pass(30_000)
     expect(await rig.call()).toBe(200)
     expect(rig.servers.count('resource_metadata')).toBe(0)

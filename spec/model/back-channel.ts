@@ -39,7 +39,7 @@ export interface Arrival {
 }
 
 /** What a server does with a request before, or instead of, serving it. */
-export type Interference = (
+export type Interception = (
   arrival: Arrival,
   signal: AbortSignal | undefined,
 ) => Response | undefined | Promise<Response | undefined>
@@ -91,7 +91,7 @@ export class BackChannel {
   /** Requests that carried something to a server that it was not made for. */
   readonly strays: string[] = []
   /** Called for every request before it is served. */
-  interfere: Interference | undefined
+  interfere: Interception | undefined
   readonly origins: Origins
   #issuedTokens = 0
   #issuedIdJags = 0

@@ -93,14 +93,11 @@ class MemoryDispatcher extends Dispatcher {
   ): Promise<void> {
     try {
       // Here as undici's own fetch and the interceptor write them: a record, or names and values in turn.
+      const list = Array.isArray(headers) ? headers : Object.entries(headers ?? {}).flat()
       const sent = new Headers()
-      const list = Array.isArray(headers)
-        ? headers.map(String)
-        : Object.entries(headers ?? {})
-            .flat()
-            .map(String)
-      for (let at = 0; at < list.length; at += 2) sent.append(list[at], list[at + 1])
-      const text = body === null || body === undefined ? undefined : await textOf(body)
+      for (let at = 0; at < list.length; at += 2) sent.append(String(list[at]), String(list[at + 1]))
+      // Boundary: like a dispatcher, a Response takes iterables too.
+      const text = body == null ? undefined : await new Response(body as BodyInit).text()
       const init = { method, headers: sent, signal, ...(text !== undefined && { body: text }) }
       const response = await this.#send(String(origin) + path, init)
       signal.throwIfAborted()
@@ -113,12 +110,4 @@ class MemoryDispatcher extends Dispatcher {
       handler.onResponseError?.(controller, error as Error)
     }
   }
-}
-
-async function textOf(body: unknown): Promise<string> {
-  if (typeof body === 'string') return body
-  if (ArrayBuffer.isView(body)) return Buffer.from(body as Uint8Array).toString()
-  let text = ''
-  for await (const chunk of body as AsyncIterable<Uint8Array>) text += Buffer.from(chunk).toString()
-  return text
 }

@@ -1,7 +1,7 @@
 import { createCrossAppAccess, isCrossAppAccessError } from '../../lib/index.ts'
 import type { CrossAppAccess, CrossAppAccessEvent, CrossAppAccessOptions } from '../../lib/index.ts'
 import { BackChannel, asIssuer, mcpOrigin } from './back-channel.ts'
-import type { Arrival, Interference } from './back-channel.ts'
+import type { Arrival, Interception } from './back-channel.ts'
 import { SetClock } from './clocks.ts'
 
 export const resource = `${mcpOrigin}/mcp`
@@ -61,7 +61,7 @@ export class Rig {
   }
 
   /** Answers requests of a kind in place of the servers: so often, or until that is taken off. */
-  instead(kind: Arrival['kind'], answer: Interference, times = Infinity): void {
+  instead(kind: Arrival['kind'], answer: Interception, times = Infinity): void {
     let left = times
     this.servers.interfere = (arrival, signal) =>
       arrival.kind === kind && left-- > 0 ? answer(arrival, signal) : undefined

@@ -30,8 +30,10 @@ const storage = new AsyncLocalStorage<string>()
 /**
  * One run: servers in memory, several users and clients, and a watch on everything that must not happen.
  *
- * The servers are a {@link BackChannel} and not those of `xaa-fetch/testing`: these sign their tokens, and when the
- * platform's cryptography is done is nobody's to say, so that the scheduler could not play a run again.
+ * What can happen is in `script.ts`, what is the same throughout in `setup.ts`; what servers do instead of serving is in
+ * `interference.ts`, and what must not happen in `watch.ts`. Here it is done. A run can be played again, since nothing
+ * is done unless the scheduler or the fake timers say so: therefore the servers are a {@link BackChannel}, and not those
+ * of `xaa-fetch/testing`, which sign their tokens with the platform's cryptography.
  */
 export class World {
   readonly servers = new BackChannel()

@@ -2,6 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import { createCrossAppAccess, isCrossAppAccessError } from '../lib/index.ts'
 import type { CrossAppAccess, CrossAppAccessOptions } from '../lib/index.ts'
 import { Deck, dice, faultNames } from './chaos/sabotage.ts'
+import { ManualClock } from './integration/harness.ts'
 import type { Arrival } from './model/back-channel.ts'
 import { Loopback } from './model/loopback.ts'
 import { MoodyStore, SharedMemory } from './model/store.ts'
@@ -46,7 +47,7 @@ const count = (tally: Record<string, number>, name: string) => (tally[name] = (t
 const afterMs = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 
 it('survives everything that servers and networks do, and serves again at once when they are well', async () => {
-  const loopback = await Loopback.start()
+  await using loopback = await Loopback.start()
   const unhandled: unknown[] = []
   const note = (reason: unknown) => void unhandled.push(reason)
   process.on('unhandledRejection', note)
@@ -58,7 +59,7 @@ it('survives everything that servers and networks do, and serves again at once w
     const tally: Tally = { outcomes: {}, violations: [] }
     const outcomesDiffer = () => ['200', 'temporarily_unavailable'].every((name) => name in tally.outcomes)
     const redeemed: string[] = []
-    let ahead = 0
+    const clock = new ManualClock()
     let wellAgain = false
     loopback.sabotage = (req, res, { kind, form }) => {
       redeemed.push(...(form?.getAll('assertion') ?? []))
@@ -93,7 +94,7 @@ it('survives everything that servers and networks do, and serves again at once w
       // Long enough for a busy machine; only what stalls waits them out.
       timeouts: { requestMs: 1500, acquireMs: 4000 },
       backOff: { minMs: 2, maxMs: 20, terminalMs: 10 },
-      clock: { now: () => Date.now() + ahead, monotonic: () => performance.now() + ahead },
+      clock,
       onEvent: ({ type, flight }) => {
         if (type === 'acquire_started') flights.add(flight!)
         if (type !== 'token_acquired' && type !== 'acquire_failed') return
@@ -218,7 +219,7 @@ it('survives everything that servers and networks do, and serves again at once w
     loopback.sabotage = undefined
     wellAgain = true
     if (flights.size > 0) await new Promise<void>((resolve) => (landed = resolve))
-    ahead += 10_000
+    clock.advance(10_000)
     // The first call of everybody is served.
     for (const [user] of users.entries()) {
       for (const resource of resources) expect([user, await call(-1, user, resource)]).toEqual([user, '200'])
@@ -228,7 +229,7 @@ it('survives everything that servers and networks do, and serves again at once w
       for (const way of [1, 2]) {
         await call(-1, user, resources[0], way)
         // A token that was refused although it was new to this member is remembered for a while (G2).
-        ahead += 10_000
+        clock.advance(10_000)
         expect([user, way, await call(-1, user, resources[0], way)]).toEqual([user, way, '200'])
       }
     }
@@ -236,6 +237,5 @@ it('survives everything that servers and networks do, and serves again at once w
     expect(unhandled).toEqual([])
   } finally {
     process.off('unhandledRejection', note)
-    await loopback[Symbol.asyncDispose]()
   }
 }, 300_000)

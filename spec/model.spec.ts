@@ -71,49 +71,40 @@ async function run(scheduler: fc.Scheduler, setup: Setup, script: Step[]): Promi
   return world
 }
 
+/** Runs so many scripts, and looks at each world at its end. */
+async function explore(
+  numRuns: number,
+  setups: fc.Arbitrary<Setup>,
+  steps: fc.Arbitrary<Step[]>,
+  check: (world: World) => void = () => undefined,
+): Promise<void> {
+  const property = fc.asyncProperty(fc.scheduler(), setups, steps, async (...drawn) =>
+    check(await run(...drawn)),
+  )
+  await fc.assert(property, { numRuns: Math.ceil(numRuns), seed, ...quickly })
+}
+
 it('keeps its promises in whatever order things happen (A5, C1, D1, E0 to E5, F7, F8, G2, G4, G6, H2, H3, H6, H8)', async () => {
   const unhandled: unknown[] = []
   const note = (reason: unknown) => void unhandled.push(reason)
   process.on('unhandledRejection', note)
   try {
-    await fc.assert(
-      fc.asyncProperty(fc.scheduler(), setups, steps, async (scheduler, setup, script) => {
-        await run(scheduler, setup, script)
-        expect(unhandled).toEqual([])
-      }),
-      { numRuns: runs, seed, ...quickly },
-    )
+    await explore(runs, setups, steps, () => expect(unhandled).toEqual([]))
   } finally {
     process.off('unhandledRejection', note)
   }
 })
 
 it('forgets, replaces and shares one user’s tokens as it says (E0, E2, F7, G2, H8)', async () => {
-  await fc.assert(
-    fc.asyncProperty(fc.scheduler(), denseSetups, denseSteps, async (scheduler, setup, script) => {
-      await run(scheduler, setup, script)
-    }),
-    { numRuns: runs, seed, ...quickly },
-  )
+  await explore(runs, denseSetups, denseSteps)
 })
 
 it('spends no more than it may on servers that are never content (G2)', async () => {
-  await fc.assert(
-    fc.asyncProperty(fc.scheduler(), setups, stormSteps, async (scheduler, setup, script) => {
-      await run(scheduler, setup, script)
-    }),
-    { numRuns: Math.ceil(runs / 3), seed, ...quickly },
-  )
+  await explore(runs / 3, setups, stormSteps)
 })
 
 it('answers every call, and asks for no token without a cause, while servers work (E2, E3)', async () => {
-  await fc.assert(
-    fc.asyncProperty(fc.scheduler(), calmSetups, calmSteps, async (scheduler, setup, script) => {
-      const world = await run(scheduler, setup, script)
-      for (const [place, exchanges] of world.exchanges) {
-        expect(exchanges).toBeLessThanOrEqual((world.causes.get(place) ?? 0) + 1)
-      }
-    }),
-    { numRuns: Math.ceil(runs / 3), seed, ...quickly },
-  )
+  await explore(runs / 3, calmSetups, calmSteps, ({ exchanges, causes }) => {
+    for (const [place, count] of exchanges) expect(count).toBeLessThanOrEqual((causes.get(place) ?? 0) + 1)
+  })
 })

@@ -1,6 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { createCrossAppAccess, isCrossAppAccessError } from '../lib/index.ts'
-import type { CrossAppAccess, CrossAppAccessOptions } from '../lib/index.ts'
+import type { CrossAppAccessOptions } from '../lib/index.ts'
 import { Deck, dice, faultNames } from './chaos/sabotage.ts'
 import { ManualClock } from './integration/harness.ts'
 import type { Arrival } from './model/back-channel.ts'
@@ -123,21 +123,14 @@ it('survives everything that servers and networks do, and serves again at once w
     const users = Array.from({ length: 10 }, (_, i) =>
       alone.forSubject(`user-${i}`, () => `user-${i}.${signIns()}`),
     )
-    /** Each way to make a request as a user: alone, and as a member of the fleet. */
-    const ways: ((user: number) => CrossAppAccess)[] = [
-      (user) => users[user],
-      ...fleet.map(
-        ({ xaa }) =>
-          () =>
-            xaa,
-      ),
-    ]
+    /** Each way to make a request, by user: alone, and as a member of the fleet. */
+    const ways = [users, ...fleet.map(({ xaa }) => users.map(() => xaa))]
     /** By way and user: how many tokens had been issued when the user signed out there. */
     const signedOut = new Map<string, number>()
     const signOut = (way: number, user: number) =>
       asUser.run(`user-${user}`, () => {
         signedOut.set(`${way} ${user}`, servers.issued.length)
-        ways[way](user).invalidate()
+        ways[way][user].invalidate()
       })
 
     const call = async (number: number, user: number, resource: string, way = 0): Promise<string> => {
@@ -168,7 +161,7 @@ it('survives everything that servers and networks do, and serves again at once w
       }
       const init = number % 3 === 0 ? { signal } : { signal, method: 'POST', body: `{"id":${number}}` }
       try {
-        const response = await asUser.run(`user-${user}`, () => ways[way](user).middleware(next)(url, init))
+        const response = await asUser.run(`user-${user}`, () => ways[way][user].middleware(next)(url, init))
         answered = true
         if (sends > (widened ? 3 : 2)) tally.violations.push(`call ${number} was sent ${sends} times`)
         const text = await response.text()

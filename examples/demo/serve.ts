@@ -1,8 +1,7 @@
-import { createServer } from 'node:http'
-import type { IncomingMessage, Server, ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Enterprise } from '../../spec/support/enterprise.ts'
+import { listen } from '../../spec/support/listen.ts'
 import type { LoggedRequest } from '../../spec/support/listener.ts'
 import { partiesOf } from './story.ts'
 import type { Hop, Tell } from './events.ts'
@@ -91,30 +90,15 @@ interface Desk extends AsyncDisposable {
 /** Opens the place where a client's author gets what only a user, or an administrator, could give. */
 async function openDesk(enterprise: Enterprise, tell: Tell, port: number): Promise<Desk> {
   const switches = new Switches(enterprise)
-  const server = createServer((req, res) => {
-    void answer(req, res, { server, enterprise, switches, tell }).catch(() => res.writeHead(500).end())
-  })
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject)
-    server.listen(port, '127.0.0.1', resolve)
-  })
-  return {
-    origin: originOf(server),
-    [Symbol.asyncDispose]: async () => {
-      server.closeAllConnections()
-      await new Promise((resolve) => server.close(resolve))
-    },
-  }
-}
-
-function originOf(server: Server): string {
-  // Boundary: a server that listens on a port has an address of this kind.
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const { origin, close } = await listen((req, res) => {
+    void answer(req, res, { origin, enterprise, switches, tell }).catch(() => res.writeHead(500).end())
+  }, port)
+  return { origin, [Symbol.asyncDispose]: close }
 }
 
 /** What the desk works with. */
 interface DeskContext {
-  readonly server: Server
+  readonly origin: string
   readonly enterprise: Enterprise
   readonly switches: Switches
   readonly tell: Tell
@@ -130,9 +114,8 @@ const overview = [
 async function answer(
   req: IncomingMessage,
   res: ServerResponse,
-  { server, enterprise, switches, tell }: DeskContext,
+  { origin, enterprise, switches, tell }: DeskContext,
 ): Promise<void> {
-  const origin = originOf(server)
   const url = new URL(req.url ?? '/', origin)
   const send = (status: number, body: string): void => {
     res

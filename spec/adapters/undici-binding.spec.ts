@@ -1,12 +1,13 @@
 import { once } from 'node:events'
-import { createServer } from 'node:http'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { setImmediate } from 'node:timers/promises'
 import type { Dispatcher } from 'undici'
 import { crossAppAccessInterceptor } from '../../lib/adapters/undici/index.ts'
 import type { AnyDispatch } from '../../lib/adapters/undici/index.ts'
+import { listen } from '../support/listen.ts'
+import type { Listening } from '../support/listen.ts'
 import { versions } from './undici-clients.ts'
-import { backChannel, listen, optionsFor } from './undici-raw.ts'
+import { backChannel, optionsFor } from './undici-raw.ts'
 
 type Dispatch = Dispatcher['dispatch']
 
@@ -15,28 +16,23 @@ const wanted = /bound to .*, and cannot reach .*: give `fetch` in the options/
 describe.each(versions)('a dispatcher that reaches one origin alone (H7), %s', (_, undici) => {
   let origin: string
   let seen: string[]
-  let connections: number
+  let server: Listening
   let serve: (request: IncomingMessage, response: ServerResponse) => void
-  let close: () => Promise<void>
   let opened: { destroy: () => Promise<void> }[]
 
   beforeEach(async () => {
     seen = []
-    connections = 0
     opened = []
     serve = (__, response) => response.end('served')
-    const server = createServer((request, response) => {
+    server = await listen((request, response) => {
       seen.push(`${request.method ?? ''} ${request.url ?? ''}`)
       serve(request, response)
     })
-    server.on('connection', () => connections++)
-    const listening = await listen(server)
-    origin = `http://127.0.0.1:${listening.port}`
-    close = listening.close
+    origin = server.origin
   })
   afterEach(async () => {
     await Promise.all(opened.map((dispatcher) => dispatcher.destroy()))
-    await close()
+    await server.close()
   })
 
   function opening<D extends Dispatcher>(dispatcher: D): D {
@@ -95,7 +91,7 @@ describe.each(versions)('a dispatcher that reaches one origin alone (H7), %s', (
     expect(() => dispatcher.compose(ownInterceptor())).toThrow(wanted)
     expect(() => dispatcher.compose(ownInterceptor())).toThrow(TypeError)
     await setImmediate()
-    expect([connections, seen]).toEqual([0, []])
+    expect([server.connections, seen]).toEqual([0, []])
     const { body } = await dispatcher.request({ origin, path: '/', method: 'GET' })
     expect(await body.text()).toBe('served')
   })
@@ -140,7 +136,7 @@ describe.each(versions)('a dispatcher that reaches one origin alone (H7), %s', (
     const dispatcher = opening(make())
     dispatcher.compose(ownInterceptor())
     await setImmediate()
-    expect([connections, seen]).toEqual([0, []])
+    expect([server.connections, seen]).toEqual([0, []])
   })
 
   it('is not a MockAgent, whose history shows nothing of it', () => {
@@ -275,7 +271,7 @@ describe.each(versions)('a dispatcher that reaches one origin alone (H7), %s', (
       code: 'temporarily_unavailable',
     })
     expect(seen).toEqual(['GET /slow', 'GET /queued', 'GET /later', 'GET /later'])
-    expect(connections).toBe(1)
+    expect(server.connections).toBe(1)
   })
 
   it('leaves no listener on the dispatcher', async () => {

@@ -1,6 +1,5 @@
 import { spawn } from 'node:child_process'
-import { createServer } from 'node:http'
-import type { IncomingMessage, RequestListener } from 'node:http'
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
 import { createRequire } from 'node:module'
 import { pathToFileURL } from 'node:url'
 import { decodeJwt } from 'jose'
@@ -10,8 +9,9 @@ import { createCrossAppAccess, isCrossAppAccessError } from '../../lib/index.ts'
 import type { CrossAppAccessOptions } from '../../lib/index.ts'
 import { createTestEnterprise } from '../../lib/testing/index.ts'
 import { startEnterprise } from '../support/enterprise.ts'
+import { listen } from '../support/listen.ts'
 import { versions } from './undici-clients.ts'
-import { backChannel, listen, optionsFor, refuses } from './undici-raw.ts'
+import { backChannel, optionsFor, refuses } from './undici-raw.ts'
 
 const tsx = pathToFileURL(createRequire(__filename).resolve('tsx')).href
 
@@ -53,13 +53,10 @@ describe.each(versions)('order of interceptors (H1), %s', (name, undici) => {
   beforeEach(async () => {
     seen = []
     base = new undici.Agent()
-    const server = createServer((request, response) => {
+    ;({ origin, close } = await listen((request, response) => {
       seen.push(request)
       serve(request, response)
-    })
-    const listening = await listen(server)
-    origin = `http://127.0.0.1:${listening.port}`
-    close = listening.close
+    }))
   })
   afterEach(async () => {
     await base.destroy()
@@ -71,6 +68,15 @@ describe.each(versions)('order of interceptors (H1), %s', (name, undici) => {
     crossAppAccessInterceptor(
       optionsFor(`${origin}/mcp`, backChannel(), { acquire: 'challenge', ...options }),
     )
+  /** Another server, whose requests are noted too. */
+  async function elsewhere(answer: (response: ServerResponse) => void): Promise<string> {
+    const other = await listen((request, response) => {
+      seen.push(request)
+      answer(response)
+    })
+    closers.push(other.close)
+    return other.origin
+  }
   const get = (dispatcher: Dispatcher, path = '/mcp', options = {}) =>
     dispatcher.request({ origin, path, method: 'GET', ...options })
 
@@ -104,18 +110,15 @@ describe.each(versions)('order of interceptors (H1), %s', (name, undici) => {
   })
 
   it('takes a 401 from another origin, to which a redirect was followed further in, for no word on its token (A5)', async () => {
-    const away = createServer((request, response) => {
-      seen.push(request)
+    const away = await elsewhere((response) => {
       response.writeHead(401, { 'www-authenticate': 'Bearer' }).end('away')
     })
-    const other = await listen(away)
-    closers.push(other.close)
     serve = (request, response) => {
       if (request.url === '/mcp') {
         if (!refuses(request, response, 't1')) response.end()
         return
       }
-      response.writeHead(307, { location: `http://127.0.0.1:${other.port}/mcp` }).end()
+      response.writeHead(307, { location: `${away}/mcp` }).end()
     }
     const channel = backChannel()
     const redirect = undici.interceptors.redirect({ maxRedirections: 3 })
@@ -135,15 +138,10 @@ describe.each(versions)('order of interceptors (H1), %s', (name, undici) => {
   it.each(['redirect', 'fetch'])(
     'follows redirects further out with the token where it belongs alone: %s',
     async (by) => {
-      const away = createServer((request, response) => {
-        seen.push(request)
-        response.end('away')
-      })
-      const other = await listen(away)
-      closers.push(other.close)
+      const away = await elsewhere((response) => response.end('away'))
       serve = (request, response) => {
         if (refuses(request, response, 't1')) return
-        const location = request.url === '/mcp/a' ? '/mcp/b' : `http://127.0.0.1:${other.port}/mcp`
+        const location = request.url === '/mcp/a' ? '/mcp/b' : `${away}/mcp`
         response.writeHead(307, { location }).end()
       }
       const text =
@@ -228,15 +226,10 @@ describe.each(versions)('order of interceptors (H1), %s', (name, undici) => {
   })
 
   it('works outside of a cache outside of redirects, in the one order that undici 8 takes, and the token stays at home', async () => {
-    const away = createServer((request, response) => {
-      seen.push(request)
-      response.end('away')
-    })
-    const other = await listen(away)
-    closers.push(other.close)
+    const away = await elsewhere((response) => response.end('away'))
     serve = (request, response) => {
       if (refuses(request, response, 't1')) return
-      response.writeHead(307, { location: `http://127.0.0.1:${other.port}/` }).end()
+      response.writeHead(307, { location: `${away}/` }).end()
     }
     const { redirect, cache } = undici.interceptors
     const dispatcher = base.compose(redirect({ maxRedirections: 3 }), cache(), ours())

@@ -5,7 +5,8 @@ import { createServer } from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TLSSocket } from 'node:tls'
-import { bodyOf, listen } from './undici-raw.ts'
+import { listen } from '../support/listen.ts'
+import { bodyOf } from './undici-raw.ts'
 import { certificateAuthority, startProxy } from './undici-tls.ts'
 
 const hosts = ['login.acme.example', 'auth.chat.example', 'mcp.chat.example']

@@ -1,8 +1,7 @@
 import { rmSync } from 'node:fs'
 import { mkdtemp, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:http'
 import { createSecureServer } from 'node:http2'
-import { createServer as createTlsServer } from 'node:https'
+import { createServer } from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import * as tls from 'node:tls'
@@ -12,9 +11,10 @@ import { createFetch, crossAppAccessInterceptor } from '../../lib/adapters/undic
 import type { FetchOptions } from '../../lib/adapters/undici/index.ts'
 import { AddressGuard, isPrivateAddress } from '../../lib/adapters/undici/address-guard.ts'
 import { startEnterprise } from '../support/enterprise.ts'
+import { listen } from '../support/listen.ts'
 import { toolCall, trafficOf } from '../integration/harness.ts'
 import { clientsOf, versions } from './undici-clients.ts'
-import { backChannel, bodyOf, listen, optionsFor, refuses } from './undici-raw.ts'
+import { backChannel, bodyOf, optionsFor, refuses } from './undici-raw.ts'
 import { certificateAuthority, startProxy } from './undici-tls.ts'
 
 type Closable = { close: () => Promise<unknown> }
@@ -69,18 +69,18 @@ async function causeOf(answer: Promise<unknown>): Promise<NodeJS.ErrnoException>
 describe('createFetch', () => {
   async function startPlain() {
     const hosts: string[] = []
-    const server = createServer((request, response) => {
+    const listening = await listen((request, response) => {
       hosts.push(request.headers.host ?? '')
       const to = new URL(request.url ?? '/', 'http://x').searchParams.get('to')
       if (to !== null) response.writeHead(302, { location: to })
       response.end('plain')
     })
-    return closing({ ...(await listen(server)), hosts })
+    return closing({ ...listening, hosts })
   }
   async function startTls(...hosts: string[]) {
     const { cert: ca, issue } = await authority
     const peers: (string | undefined)[] = []
-    const server = createTlsServer(
+    const server = createServer(
       { ...(await issue(...hosts)), ca, requestCert: true, rejectUnauthorized: false },
       (_, response) => response.end('tls'),
     )
@@ -233,9 +233,8 @@ describe('createFetch', () => {
 
   it('trusts what Node trusts besides', async () => {
     const [{ cert: ca }, others] = [await authority, await certificateAuthority()]
-    const server = createTlsServer(await others.issue('localhost'), (_, response) => response.end('public'))
-    const { port, close } = await listen(server)
-    closing({ close })
+    const server = createServer(await others.issue('localhost'), (_, response) => response.end('public'))
+    const { port } = closing(await listen(server))
     const restore = await nodeTrusts(others.cert)
     const fetch = createFetch({ ca, allowPrivateAddresses: true })
     restore()
@@ -313,8 +312,7 @@ describe.each(versions)('the interceptor in a network, %s', (_, undici) => {
         if (!refuses(request, response as never, 't1')) response.end(body)
       })
     })
-    const { port, close } = await listen(server)
-    closing({ close })
+    const { port } = closing(await listen(server))
     const agent = ending(new undici.Agent({ allowH2: true, connect: { ca } }))
     const url = `https://localhost:${port}/mcp`
     const options = optionsFor(url, backChannel(), { acquire: 'challenge' })
@@ -352,12 +350,11 @@ describe.each(versions)('the interceptor in a network, %s', (_, undici) => {
   it('never sends a token request to the one host that a Pool connects to instead, though it does not say so (H7)', async () => {
     const { cert: ca, issue } = await authority
     const paths: string[] = []
-    const server = createTlsServer(await issue('localhost'), (request, response) => {
+    const server = createServer(await issue('localhost'), (request, response) => {
       paths.push(request.url ?? '')
       response.writeHead(401, { 'www-authenticate': 'Bearer' }).end()
     })
-    const { port, close } = await listen(server)
-    closing({ close })
+    const { port } = closing(await listen(server))
     const origin = `https://localhost:${port}`
     const pool = ending(new undici.Pool(origin, { connect: { ca } }))
     const { fetch: __, ...options } = optionsFor(`${origin}/mcp`, undefined, { backOff: { minMs: 1 } })
@@ -379,13 +376,12 @@ describe.each(versions)('the interceptor in a network, %s', (_, undici) => {
     'takes no request for one of the resource that goes elsewhere, where undici tells what a Pool is bound to (A1, H7)',
     async () => {
       const paths: string[] = []
-      const server = createServer((request, response) => {
-        paths.push(request.url ?? '')
-        response.end()
-      })
-      const { port, close } = await listen(server)
-      closing({ close })
-      const origin = `http://127.0.0.1:${port}`
+      const { origin } = closing(
+        await listen((request, response) => {
+          paths.push(request.url ?? '')
+          response.end()
+        }),
+      )
       const { fetch: __, ...options } = optionsFor(`${origin}/mcp`, undefined, { backOff: { minMs: 1 } })
       const pool = ending(new undici.Pool(origin))
       expect(() => pool.compose(crossAppAccessInterceptor(options))).toThrow(

@@ -1,10 +1,10 @@
-import { createServer } from 'node:http'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Dispatcher } from 'undici'
 import type * as adapter from '../../lib/adapters/undici/index.ts'
 import type { CrossAppAccessEvent, CrossAppAccessOptions } from '../../lib/index.ts'
+import { listen } from '../support/listen.ts'
 import { clientsOf, versions } from './undici-clients.ts'
-import { backChannel, listen, optionsFor } from './undici-raw.ts'
+import { backChannel, optionsFor } from './undici-raw.ts'
 
 describe.each(versions)('what the interceptor leaves alone, %s', (_, undici) => {
   let origin: string
@@ -23,13 +23,10 @@ describe.each(versions)('what the interceptor leaves alone, %s', (_, undici) => 
     jest.spyOn(process, 'emitWarning').mockImplementation((warning) => {
       if (String(warning).includes('xaa-fetch')) warnings.push(String(warning))
     })
-    const server = createServer((request, response) => {
+    ;({ origin, close } = await listen((request, response) => {
       seen.push(request)
       serve(request, response)
-    })
-    const listening = await listen(server)
-    origin = `http://127.0.0.1:${listening.port}`
-    close = listening.close
+    }))
     base = new undici.Agent()
   })
   afterEach(async () => {

@@ -1,25 +1,5 @@
-import { once } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { AddressInfo, Server, Socket } from 'node:net'
 import type { AnyFetch, CrossAppAccessOptions } from '../../lib/index.ts'
-
-/** A server on a random port of the loopback interface. Closing it ends its connections. */
-export async function listen(server: Server): Promise<{ port: number; close: () => Promise<void> }> {
-  const sockets = new Set<Socket>()
-  // TLS and HTTP/2 servers tell of the TCP connection too.
-  server.on('connection', (socket: Socket) => {
-    sockets.add(socket)
-    socket.on('error', () => undefined).on('close', () => sockets.delete(socket))
-  })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const close = async () => {
-    for (const socket of sockets) socket.destroy()
-    server.close()
-    await once(server, 'close')
-  }
-  return { port: (server.address() as AddressInfo).port, close }
-}
 
 /** A back channel that issues the tokens t1, t2, ... */
 export function backChannel(): AnyFetch & { tokens: number; hold?: Promise<void> } {

@@ -1,8 +1,7 @@
-import { once } from 'node:events'
 import { createServer } from 'node:http'
 import { connect } from 'node:net'
-import type { AddressInfo, Socket } from 'node:net'
 import { generate } from 'selfsigned'
+import { listen } from '../support/listen.ts'
 
 export interface Certificate {
   cert: string
@@ -41,9 +40,7 @@ export async function startProxy({
   port: target,
 }: { credentials?: string; port?: number } = {}) {
   const tunnels: string[] = []
-  const sockets = new Set<Socket>()
   const server = createServer((_, response) => response.writeHead(405).end())
-  server.on('connection', (socket) => sockets.add(socket))
   server.on('connect', (request, socket) => {
     const { url = '', headers } = request
     const basic = credentials && `Basic ${Buffer.from(credentials).toString('base64')}`
@@ -53,17 +50,9 @@ export async function startProxy({
       socket.write('HTTP/1.1 200 OK\r\n\r\n')
       upstream.pipe(socket).pipe(upstream)
     })
-    sockets.add(upstream)
     upstream.on('error', () => socket.destroy())
-    socket.on('error', () => upstream.destroy())
+    socket.on('close', () => upstream.destroy())
   })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  const close = async () => {
-    for (const socket of sockets) socket.destroy()
-    server.close()
-    await once(server, 'close')
-  }
+  const { port, close } = await listen(server)
   return { url: `http://${credentials ? `${credentials}@` : ''}127.0.0.1:${port}`, tunnels, close }
 }

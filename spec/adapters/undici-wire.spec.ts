@@ -8,8 +8,9 @@ import type { Dispatcher } from 'undici'
 import { createCrossAppAccess } from '../../lib/index.ts'
 import type { CrossAppAccessEvent, CrossAppAccessOptions } from '../../lib/index.ts'
 import { crossAppAccessInterceptor } from '../../lib/adapters/undici/index.ts'
+import { listen } from '../support/listen.ts'
 import { clientsOf, versions } from './undici-clients.ts'
-import { backChannel, bodyOf, listen, optionsFor, refuses } from './undici-raw.ts'
+import { backChannel, bodyOf, optionsFor, refuses } from './undici-raw.ts'
 
 const limit = 1024 * 1024
 const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex')
@@ -30,13 +31,10 @@ describe.each(versions)('what goes over the wire, %s', (_, undici) => {
     seen = []
     dispatchers = []
     channel = backChannel()
-    const server = createServer((request, response) => {
+    ;({ origin, close } = await listen((request, response) => {
       seen.push(request)
       serve(request, response)
-    })
-    const listening = await listen(server)
-    origin = `http://127.0.0.1:${listening.port}`
-    close = listening.close
+    }))
   })
   afterEach(async () => {
     await Promise.all(dispatchers.map((dispatcher) => dispatcher.destroy()))
@@ -889,9 +887,7 @@ describe.each(versions)('what goes over the wire, %s', (_, undici) => {
         socket.write('HTTP/1.1 101 Switching Protocols\r\nupgrade: echo\r\nconnection: upgrade\r\n\r\n')
         socket.pipe(socket)
       })
-      const listening = await listen(server)
-      close = listening.close
-      origin = `http://127.0.0.1:${listening.port}`
+      ;({ origin, close } = await listen(server))
       const dispatcher = agent()
       const { socket } = await undici.upgrade(`${origin}/mcp`, { dispatcher, protocol: 'echo' })
       socket.write('ping')
@@ -994,11 +990,10 @@ describe.each(versions)('what goes over the wire, %s', (_, undici) => {
       ],
     ])('%s while the token is on its way (A1, B3)', async (__, change) => {
       const stolen: (string | undefined)[] = []
-      const thief = createServer(({ headers }, response) => {
+      const elsewhere = await listen(({ headers }, response) => {
         stolen.push(headers.authorization)
         response.end()
       })
-      const elsewhere = await listen(thief)
       serve = (___, response) => response.end()
       let release: () => void = () => undefined
       channel.hold = new Promise((resolve) => (release = resolve))
@@ -1016,7 +1011,7 @@ describe.each(versions)('what goes over the wire, %s', (_, undici) => {
           },
         }),
       )
-      change(asked, `http://127.0.0.1:${elsewhere.port}`)
+      change(asked, elsewhere.origin)
       release()
       await over.finally(elsewhere.close)
       expect(stolen).toEqual([])

@@ -3,9 +3,9 @@
 import { after, before, describe, it } from 'node:test'
 import { deepEqual, equal, rejects } from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
-import { createServer } from 'node:http'
 import OpenAI from 'openai'
 import { startEnterprise } from '../support/enterprise.ts'
+import { listen } from '../support/listen.ts'
 import { startLegacyServer } from '../adapters/legacy-server.ts'
 import { httpClients, mcpClients, notRun } from './clients.mjs'
 
@@ -31,17 +31,12 @@ after(async () => {
 /** A server that has nothing to do with the enterprise, and only notes what it gets. */
 async function startElsewhere() {
   const requests = []
-  const server = createServer((req, res) => {
+  const { origin, close } = await listen((req, res) => {
     requests.push(req.headers)
     req.resume()
     res.writeHead(404).end()
   })
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const close = () => {
-    server.closeAllConnections()
-    return new Promise((resolve) => server.close(resolve))
-  }
-  return { url: `http://127.0.0.1:${server.address().port}/`, requests, close }
+  return { url: `${origin}/`, requests, close }
 }
 
 /** A client of either kind as the checks see it. */

@@ -1,11 +1,10 @@
-import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:https'
-import type { Server } from 'node:https'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { certificateAuthority, startProxy } from '../adapters/undici-tls.ts'
+import { listen } from '../support/listen.ts'
+import type { Listening } from '../support/listen.ts'
 import type { Report } from '../../lib/doctor/index.ts'
 import { buildCommand } from './support/command.ts'
 
@@ -31,7 +30,7 @@ const documents: Record<string, object> = {
 
 const command = buildCommand()
 let directory: string
-let server: Server
+let server: Listening
 let proxy: Awaited<ReturnType<typeof startProxy>>
 
 /** An MCP server behind the company's own certificate authority, at a name that only the company's proxy knows. */
@@ -40,22 +39,19 @@ beforeAll(async () => {
   const authority = await certificateAuthority()
   writeFileSync(join(directory, 'ca.pem'), authority.cert)
   writeFileSync(join(directory, 'xaa.json'), JSON.stringify({ ca: 'ca.pem' }))
-  server = createServer(await authority.issue(host), (request, response) => {
+  const tlsServer = createServer(await authority.issue(host), (request, response) => {
     const document = documents[request.url ?? '']
     if (document === undefined && request.headers.authorization !== 'Bearer access-token')
       response.writeHead(401, { 'www-authenticate': 'Bearer' }).end()
     else response.setHeader('content-type', 'application/json').end(JSON.stringify(document ?? {}))
   })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  proxy = await startProxy({ port })
+  server = await listen(tlsServer)
+  proxy = await startProxy({ port: server.port })
 })
 
 afterAll(async () => {
   await proxy.close()
-  server.closeAllConnections()
-  server.close()
+  await server.close()
   rmSync(directory, { recursive: true })
   command.remove()
 })

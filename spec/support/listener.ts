@@ -1,6 +1,7 @@
-import { createServer } from 'node:http'
-import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
+import { setTimeout as delay } from 'node:timers/promises'
+import { listen } from './listen.ts'
+import type { Listening } from './listen.ts'
 
 /** One request a server received. */
 export interface LoggedRequest {
@@ -10,8 +11,6 @@ export interface LoggedRequest {
   query: string
   /** Lower-case names, as `node:http` reports them. */
   headers: Record<string, string>
-  /** Names and values as they were sent, repeats included. */
-  rawHeaders: [name: string, value: string][]
   /** The body read so far, as text. */
   body: string
   /** The parameters of a form body, each once; the last one wins. */
@@ -52,29 +51,24 @@ export class Listener {
   readonly origin: string
   /** Requests in order of arrival. */
   readonly requests: LoggedRequest[] = []
-  /** Connections accepted so far. */
-  connections = 0
-  readonly #server: Server
+  readonly #listening: Listening
   readonly #faults = new Set<{ target: Target; fault: Fault; left: number }>()
-  readonly #timers = new Set<NodeJS.Timeout>()
   readonly #routes: { handler: RequestListener; takes: (path: string) => boolean }[] = []
 
-  private constructor(server: Server, host: string) {
-    this.#server = server
-    this.origin = `http://${host}:${(server.address() as AddressInfo).port}`
-    server.on('connection', () => this.connections++)
-    server.on('request', (req: IncomingMessage, res: ServerResponse) => this.#receive(req, res))
+  private constructor(listening: Listening, host: string) {
+    this.#listening = listening
+    this.origin = `http://${host}:${listening.port}`
   }
 
-  static async listen(host = '127.0.0.1', port = 0): Promise<Listener> {
-    // No end of its own to idle connections: a busy process would close one in the moment in which the client uses it.
-    const server = createServer({ keepAliveTimeout: 0 })
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject)
-      // A herd of clients connects at once.
-      server.listen({ port, host: '127.0.0.1', backlog: 4096 }, resolve)
-    })
-    return new Listener(server, host)
+  static async listen(host = '127.0.0.1', port?: number): Promise<Listener> {
+    const listening = await listen((req, res) => listener.#receive(req, res), port)
+    const listener = new Listener(listening, host)
+    return listener
+  }
+
+  /** Connections accepted since the last reset. */
+  get connections(): number {
+    return this.#listening.connections
   }
 
   /** Adds what serves the requests, of some paths or of all that nothing before it takes. */
@@ -92,14 +86,12 @@ export class Listener {
   /** Forgets the log and the faults. */
   reset(): void {
     this.requests.length = 0
-    this.connections = 0
+    this.#listening.connections = 0
     this.#faults.clear()
   }
 
-  async close(): Promise<void> {
-    for (const timer of this.#timers) clearTimeout(timer)
-    this.#server.closeAllConnections()
-    await new Promise((resolve) => this.#server.close(resolve))
+  close(): Promise<void> {
+    return this.#listening.close()
   }
 
   #receive(req: IncomingMessage, res: ServerResponse): void {
@@ -111,8 +103,7 @@ export class Listener {
     this.requests.push(request)
     const fault = this.#faultFor(request)
     if (!fault) this.#route(req, res)
-    else if (fault.delayMs === undefined) this.#fail(fault, req, res)
-    else this.#later(fault.delayMs, () => this.#fail(fault, req, res))
+    else void this.#fail(fault, req, res)
   }
 
   #route(req: IncomingMessage, res: ServerResponse): void {
@@ -132,8 +123,10 @@ export class Listener {
     return undefined
   }
 
-  #fail(fault: Fault, req: IncomingMessage, res: ServerResponse): void {
-    if (fault.hang) return
+  async #fail(fault: Fault, req: IncomingMessage, res: ServerResponse): Promise<void> {
+    if (fault.delayMs !== undefined) await delay(fault.delayMs, undefined, { ref: false })
+    // Meanwhile the client may have gone away, or all of this.
+    if (fault.hang || req.socket.destroyed) return
     if (fault.reset) req.socket.destroy()
     else if (fault.status === undefined) this.#route(req, res)
     else {
@@ -143,14 +136,6 @@ export class Listener {
       res.writeHead(fault.status, { ...type, ...fault.headers })
       res.end(text || fault.body === undefined ? fault.body : JSON.stringify(fault.body))
     }
-  }
-
-  #later(delayMs: number, action: () => void): void {
-    const timer = setTimeout(() => {
-      this.#timers.delete(timer)
-      action()
-    }, delayMs)
-    this.#timers.add(timer)
   }
 }
 
@@ -166,7 +151,6 @@ function toLog(req: IncomingMessage, res: ServerResponse): LoggedRequest {
     path: url.pathname,
     query: url.search,
     headers: Object.fromEntries(Object.entries(req.headers).map(([name, value]) => [name, String(value)])),
-    rawHeaders: pairs(req.rawHeaders),
     body: '',
     startedAt: performance.now(),
   }
@@ -193,8 +177,4 @@ function tapBody(req: IncomingMessage, request: LoggedRequest): void {
 
 function isForm(req: IncomingMessage): boolean {
   return req.headers['content-type']?.startsWith('application/x-www-form-urlencoded') ?? false
-}
-
-function pairs(flat: string[]): [string, string][] {
-  return flat.flatMap((name, i): [string, string][] => (i % 2 === 0 ? [[name, flat[i + 1] ?? '']] : []))
 }

@@ -13,14 +13,13 @@ import {
 } from '@modelcontextprotocol/sdk/client/middleware.js'
 import { SSEClientTransport } from '@modelcontextprotocol/sdk/client/sse.js'
 import { StreamableHTTPClientTransport as Transport1 } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
-import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js'
-import { SSEServerTransport } from '@modelcontextprotocol/sdk/server/sse.js'
 import { CrossAppAccessError, withCrossAppAccess } from '../lib/index.ts'
 import type { CrossAppAccessOptions } from '../lib/index.ts'
+import { startLegacyServer } from './adapters/legacy-server.ts'
+import type { LegacyServer } from './adapters/legacy-server.ts'
 import { ManualClock, tokensSentTo, trafficOf } from './integration/harness.ts'
 import { startEnterprise } from './support/enterprise.ts'
 import type { Enterprise } from './support/enterprise.ts'
-import { Listener } from './support/listener.ts'
 import { obtainAccessToken } from './support/wire.ts'
 
 const info = { name: 'spec', version: '1.0.0' }
@@ -201,20 +200,18 @@ describe("a transport's own authProvider", () => {
 
 describe('@modelcontextprotocol/sdk 1.x over the older HTTP with server-sent events', () => {
   let enterprise: Enterprise
-  let sse: Listener
-  let url: string
+  let server: LegacyServer
   beforeAll(async () => {
     enterprise = await startEnterprise()
-    sse = await Listener.listen()
-    url = `${sse.origin}/sse`
-    serveSse(sse, url, enterprise)
+    server = await startLegacyServer(enterprise, '/sse/messages')
   })
   afterAll(async () => {
-    await sse.close()
+    await server.close()
     await enterprise.close()
   })
 
   it('starts cold, calls a tool, and goes on after its token was revoked', async () => {
+    const { url } = server
     const xaaFetch = withCrossAppAccess(enterprise.options({ resources: [url] }))(fetch)
     const client = await connect1(new SSEClientTransport(new URL(url), { fetch: xaaFetch }))
     expect(await client.call('whoami')).toEqual(said('alice'))
@@ -226,39 +223,3 @@ describe('@modelcontextprotocol/sdk 1.x over the older HTTP with server-sent eve
     await client.close()
   })
 })
-
-/** An MCP server of the 1.x package with the transport of before Streamable HTTP, behind the same authorization. */
-function serveSse(listener: Listener, url: string, { authorizationServer }: Enterprise): void {
-  authorizationServer.server.resources.add(url)
-  const transports = new Map<string, SSEServerTransport>()
-  const metadataPath = '/.well-known/oauth-protected-resource/sse'
-  listener.serve((req, res) => {
-    const { pathname, searchParams } = new URL(req.url ?? '', url)
-    if (pathname === metadataPath) {
-      res.setHeader('content-type', 'application/json')
-      res.end(JSON.stringify({ resource: url, authorization_servers: [authorizationServer.issuer] }))
-      return
-    }
-    const serve = async (): Promise<void> => {
-      const bearer = req.headers.authorization?.replace(/^Bearer /, '') ?? ''
-      const token = await authorizationServer.server.verify(bearer, url)
-      if (token === undefined) {
-        req.resume()
-        res
-          .writeHead(401, {
-            'www-authenticate': `Bearer resource_metadata="${listener.origin}${metadataPath}"`,
-          })
-          .end()
-      } else if (pathname === '/sse') {
-        const transport = new SSEServerTransport('/sse/messages', res)
-        transports.set(transport.sessionId, transport)
-        const server = new McpServer(info)
-        server.registerTool('whoami', {}, () => ({ content: [{ type: 'text', text: token.user }] }))
-        await server.connect(transport)
-      } else {
-        await transports.get(searchParams.get('sessionId') ?? '')?.handlePostMessage(req, res)
-      }
-    }
-    serve().catch((error: unknown) => res.destroy(error as Error))
-  })
-}

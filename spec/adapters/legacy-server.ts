@@ -7,7 +7,7 @@ import express from 'express'
 import type { Enterprise } from '../support/enterprise.ts'
 import { Listener } from '../support/listener.ts'
 
-/** An MCP server of before Streamable HTTP: a stream at `/sse`, messages at `/messages`. */
+/** An MCP server of before Streamable HTTP: a stream at `/sse`, messages at another path. */
 export interface LegacyServer {
   /** Of the stream; also the identifier of the resource. */
   url: string
@@ -17,7 +17,10 @@ export interface LegacyServer {
 }
 
 /** Starts a legacy server, with the official packages as they are, that takes the tokens of an enterprise. */
-export async function startLegacyServer({ authorizationServer }: Enterprise): Promise<LegacyServer> {
+export async function startLegacyServer(
+  { authorizationServer }: Enterprise,
+  messages = '/messages',
+): Promise<LegacyServer> {
   const listener = await Listener.listen()
   const url = `${listener.origin}/sse`
   const metadata = '/.well-known/oauth-protected-resource/sse'
@@ -40,18 +43,16 @@ export async function startLegacyServer({ authorizationServer }: Enterprise): Pr
   )
   const sessions = new Map<string, SSEServerTransport>()
   app.get('/sse', async (_, res) => {
-    const transport = new SSEServerTransport('/messages', res)
+    const transport = new SSEServerTransport(messages, res)
     sessions.set(transport.sessionId, transport)
     await createServer().connect(transport)
   })
-  app.post('/messages', async (req, res) => {
+  app.post(messages, async (req, res) => {
     const transport = sessions.get(String(req.query['sessionId']))
     if (transport === undefined) res.sendStatus(404)
     else await transport.handlePostMessage(req as never, res)
   })
-  listener.serve((req, res) => {
-    app(req, res)
-  })
+  listener.serve(app)
   return { url, listener, reset: () => listener.reset(), close: () => listener.close() }
 }
 

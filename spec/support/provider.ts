@@ -4,12 +4,12 @@ import type { JWK } from 'jose'
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
 import { Provider, errors } from 'oidc-provider'
 import type {
+  Adapter,
   ClientMetadata,
   Configuration,
   KoaContextWithOIDC,
   TokenEndpointGrantContext,
 } from 'oidc-provider'
-import { Store } from './store.ts'
 
 /** Parameters of a token request, after oidc-provider has authenticated the client. */
 export type Parameters = Record<string, string | undefined>
@@ -77,11 +77,7 @@ export async function startProvider(
 ): Promise<RunningProvider> {
   const { privateKey, publicKey } = await generateKeyPair('ES256', { extractable: true })
   const use = { alg: 'ES256', use: 'sig', kid: `${setup.name}-key` }
-  const store = new Store()
-  // Not in the configuration: what is there is copied with structuredClone, which makes objects of another realm in jest.
-  for (const client of setup.clients) await store.adapter('Client').upsert(client.client_id, client)
   const provider = new Provider(setup.issuer, {
-    adapter: (name: string) => store.adapter(name),
     jwks: { keys: [{ ...(await exportJWK(privateKey)), ...use }] },
     cookies: { keys: ['a key for cookies'] },
     clientDefaults: { id_token_signed_response_alg: 'ES256' },
@@ -106,6 +102,10 @@ export async function startProvider(
       ...setup.configuration.ttl,
     },
   } as Configuration)
+  // Not in the configuration: what is there is copied with structuredClone, which makes objects of another realm in jest.
+  // The types do not tell of the adapter.
+  const { adapter } = provider.Client as unknown as { adapter: Adapter }
+  for (const client of setup.clients) await adapter.upsert(client.client_id, client)
   // A failure of the handlers below, not a refusal: it must not pass for an answer.
   provider.on('server_error', (_, error) => console.error(error))
   provider.use(alterAnswers(behaviour))

@@ -6,6 +6,7 @@ import { toAuthProvider } from '../lib/adapters/mcp.ts'
 import { createCrossAppAccess, installGlobalFetch, withCrossAppAccess } from '../lib/index.ts'
 import type { CrossAppAccessOptions } from '../lib/index.ts'
 import { createTestEnterprise } from '../lib/testing/index.ts'
+import { toolCall } from './integration/harness.ts'
 import { startEnterprise } from './support/enterprise.ts'
 import type { Enterprise } from './support/enterprise.ts'
 
@@ -151,20 +152,7 @@ describe('the option subject on real servers (H6)', () => {
     })
     const installed = installGlobalFetch(xaa.middleware)
     const dispatcher = new Agent().compose(crossAppAccessInterceptor(xaa))
-    const body = JSON.stringify({
-      jsonrpc: '2.0',
-      id: 1,
-      method: 'tools/call',
-      params: { name: 'whoami', arguments: {} },
-    })
-    const init = {
-      method: 'POST' as const,
-      headers: {
-        'content-type': 'application/json',
-        accept: 'application/json, text/event-stream',
-      },
-      body,
-    }
+    const init = toolCall('whoami')
     try {
       const ways: (() => Promise<string>)[] = [
         async () => await (await fetch(enterprise.mcp.url, init)).text(),

@@ -212,9 +212,11 @@ describe('many users in one process (forSubject)', () => {
       if (i % 15 === 0) access.invalidate()
       // A turn of its own for each, so that they come in between each other's steps.
       for (let turn = 0; turn < i % 7; turn++) await new Promise(setImmediate)
-      const { method, headers, body } = toolCall('whoami')
-      const init = { method, body, headers: { ...(headers as Record<string, string>), 'x-user': user } }
-      const answer = await access.middleware(fetch)(mcp.url, init as RequestInit)
+      const { headers, ...init } = toolCall('whoami')
+      const answer = await access.middleware(fetch)(mcp.url, {
+        ...init,
+        headers: { ...headers, 'x-user': user },
+      })
       await answer.text()
     }
     for (let round = 0; round < 3; round++) await Promise.all(mixed.map(call))

@@ -1,13 +1,13 @@
 import { decodeJwt } from 'jose'
 import { setTimeout as delay } from 'node:timers/promises'
-import { registerClient } from './support/client.ts'
+import { callTool } from './integration/harness.ts'
 import type { ClientOptions } from './support/client.ts'
 import { createProver } from './support/dpop.ts'
 import { startEnterprise } from './support/enterprise.ts'
 import type { Enterprise } from './support/enterprise.ts'
 import { strongAcr } from './support/identity-provider.ts'
 import { refreshTokenType, saml2Type } from './support/urns.ts'
-import { callTool, obtainAccessToken, requestAccessToken, requestIdJag } from './support/wire.ts'
+import { obtainAccessToken, requestAccessToken, requestIdJag } from './support/wire.ts'
 
 const bearer = (token: string) => ({ authorization: `Bearer ${token}` })
 
@@ -82,22 +82,27 @@ describe('an enterprise', () => {
   })
 
   it('refuses another client, a wrong secret, a wrong method and a wrong assertion', async () => {
-    const stranger = await registerClient('stranger', { method: 'none' })
-    const { client } = enterprise.authorizationServer
-    const other = await requestAccessToken(enterprise, await idJag(), { client: stranger })
+    const stranger = { clientId: 'stranger' }
+    const { registration } = enterprise.authorizationServer.client
+    const other = await requestAccessToken(enterprise, await idJag(), { registration: stranger })
     expect(other).toMatchObject({ status: 400, body: { error: 'invalid_grant' } })
     const wrong = await requestAccessToken(enterprise, await idJag(), {
-      client: { ...client, secret: 'wrong' },
+      registration: { ...registration, clientSecret: 'wrong' },
     })
     expect(wrong).toMatchObject({ status: 401, body: { error: 'invalid_client' } })
-    const inBody = { ...client, method: 'client_secret_post' as const }
-    const posted = await requestAccessToken(enterprise, await idJag(), { client: inBody })
+    const { clientId, clientSecret } = registration
+    const posted = await requestAccessToken(enterprise, await idJag(), {
+      registration: {
+        clientId,
+        clientAuthentication: { method: 'client_secret_post', clientSecret: String(clientSecret) },
+      },
+    })
     expect(posted).toMatchObject({ status: 401, body: { error: 'invalid_client' } })
     const notAnIdJag = await requestAccessToken(enterprise, idToken)
     expect(notAnIdJag).toMatchObject({ status: 400, body: { error: 'invalid_grant' } })
     const notAnIdToken = await requestIdJag(enterprise, await idJag())
     expect(notAnIdToken).toMatchObject({ status: 400, body: { error: 'invalid_grant' } })
-    const forOthers = await requestIdJag(enterprise, idToken, { client: stranger })
+    const forOthers = await requestIdJag(enterprise, idToken, { registration: stranger })
     expect(forOthers).toMatchObject({ status: 400, body: { error: 'invalid_grant' } })
   })
 
@@ -324,12 +329,14 @@ it('accepts an assertion for the issuer or the token endpoint, once', async () =
   await using enterprise = await startEnterprise({ idp: { client: { method: 'private_key_jwt' } } })
   const { idp } = enterprise
   const { idToken } = await enterprise.signIn()
-  for (const [assertionAudience, status] of [
+  const { clientId, clientAuthentication } = idp.client.registration
+  for (const [audience, status] of [
     [idp.issuer, 200],
     [idp.tokenEndpoint, 200],
     ['https://other.example', 401],
   ] as const) {
-    expect(await requestIdJag(enterprise, idToken, { assertionAudience })).toMatchObject({ status })
+    const registration = { clientId, clientAuthentication: Object.assign({ audience }, clientAuthentication) }
+    expect(await requestIdJag(enterprise, idToken, { registration })).toMatchObject({ status })
   }
   const { client_assertion = '' } = idp.requests[0].form ?? {}
   const replay = await requestIdJag(enterprise, idToken, { form: { client_assertion } })

@@ -333,14 +333,8 @@ describe.each(versions)('the interceptor in a network, %s', (_, undici) => {
         return dispatch(options, handler)
       },
     )
-    const { body, method = 'POST', headers } = toolCall('whoami')
-    const { statusCode } = await dispatcher.request({
-      origin: enterprise.mcp.origin,
-      path: '/mcp',
-      method,
-      headers: headers as Record<string, string>,
-      body: body as string,
-    })
+    const asked = { origin: enterprise.mcp.origin, path: '/mcp', ...toolCall('whoami') }
+    const { statusCode } = await dispatcher.request(asked)
     expect([statusCode, outer, enterprise.exchanges]).toEqual([200, 1, 1])
     const hosts = trafficOf(enterprise).length
     expect(hosts).toBeGreaterThan(4)

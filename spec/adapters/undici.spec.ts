@@ -6,7 +6,7 @@ import type { Enterprise } from '../support/enterprise.ts'
 import { clientsOf, versions } from './undici-clients.ts'
 import type { Call } from './undici-clients.ts'
 
-const call = (tool = 'whoami', input = {}): Call => toolCall(tool, input) as Call
+const call = (tool = 'whoami', input = {}): Call => toolCall(tool, input)
 
 describe.each(versions)('the interceptor on real servers, %s', (_, undici) => {
   let enterprise: Enterprise

@@ -14,7 +14,7 @@ import { join } from 'node:path'
 import type { Report } from '../../lib/doctor/index.ts'
 import { startEnterprise } from '../support/enterprise.ts'
 import type { Enterprise } from '../support/enterprise.ts'
-import { callTool } from '../support/wire.ts'
+import { callTool } from '../integration/harness.ts'
 import { buildCommand } from './support/command.ts'
 import type { RunOptions } from './support/command.ts'
 

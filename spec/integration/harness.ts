@@ -20,12 +20,23 @@ export class ManualClock implements Clock {
 }
 
 /** A tool call as an `init` of fetch. */
-export function toolCall(name: string, input: Record<string, unknown> = {}): RequestInit {
+export function toolCall(name: string, input: Record<string, unknown> = {}) {
   return {
-    method: 'POST',
+    method: 'POST' as const,
     headers: { 'content-type': 'application/json', accept: 'application/json, text/event-stream' },
     body: JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name, arguments: input } }),
   }
+}
+
+/** Calls a tool of an MCP server, without a session. */
+export async function callTool(
+  url: string,
+  name: string,
+  headers: Record<string, string> = {},
+  input: Record<string, unknown> = {},
+): Promise<Response> {
+  const call = toolCall(name, input)
+  return fetch(url, { ...call, headers: { ...call.headers, ...headers } })
 }
 
 /** What the three servers have received, in order of arrival: `'mcp POST /mcp 401'`. */

@@ -1,5 +1,6 @@
-import { exportJWK, generateKeyPair, SignJWT } from 'jose'
+import { exportJWK, generateKeyPair } from 'jose'
 import type { ClientMetadata } from 'oidc-provider'
+import { authenticateClient } from '../../lib/protocol/client-authentication.ts'
 import type { ServerRegistration } from '../../lib/protocol/registration.ts'
 
 /** How a client authenticates, for {@link registerClient}. */
@@ -15,91 +16,66 @@ export interface ClientOptions {
   secret?: string
 }
 
+/** The registration of a client as the library takes it. */
+export type Registration = Omit<ServerRegistration, 'issuer'>
+
 /** A client at one server: what the server knows about it, and what the client itself has. */
 export interface RegisteredClient {
   id: string
   method: AuthenticationMethod
   secret?: string
-  alg?: string
-  privateKey?: CryptoKey
   metadata: ClientMetadata
-  /** The registration as the library takes it. */
-  registration: Omit<ServerRegistration, 'issuer'>
+  registration: Registration
 }
 
 const awkwardSecret = 'a secret: 100% + "quoted" & long enough = HS256'
 
 /** Makes up the registration of a client, with a key of its own where the method needs one. */
-export async function registerClient(id: string, options: ClientOptions = {}): Promise<RegisteredClient> {
-  const { method = 'client_secret_basic' } = options
-  const base = { id, method, metadata: { client_id: id, token_endpoint_auth_method: method } }
-  if (method === 'none') return { ...base, registration: { clientId: id } }
-  if (method === 'private_key_jwt') return withKey(base, options.alg ?? 'ES256')
-  return withSecret({ ...base, method }, options.secret ?? awkwardSecret)
-}
-
-type Base = Pick<RegisteredClient, 'id' | 'method' | 'metadata'>
-
-async function withKey(base: Base, alg: string): Promise<RegisteredClient> {
-  const { privateKey, publicKey } = await generateKeyPair(alg, { extractable: true })
-  const jwk = { ...(await exportJWK(publicKey)), alg, use: 'sig', kid: `${base.id}-${alg}` }
+export async function registerClient(
+  id: string,
+  { method = 'client_secret_basic', alg = 'ES256', secret = awkwardSecret }: ClientOptions = {},
+): Promise<RegisteredClient> {
+  const base = { id, method }
+  const metadata = { client_id: id, token_endpoint_auth_method: method }
+  if (method === 'none') return { ...base, metadata, registration: { clientId: id } }
+  if (method === 'private_key_jwt') {
+    const { privateKey: key, publicKey } = await generateKeyPair(alg, { extractable: true })
+    const jwk = { ...(await exportJWK(publicKey)), alg, use: 'sig', kid: `${id}-${alg}` }
+    return {
+      ...base,
+      metadata: { ...metadata, jwks: { keys: [jwk] } },
+      registration: { clientId: id, clientAuthentication: { method, key, alg, kid: jwk.kid } },
+    }
+  }
+  const authentication =
+    method === 'client_secret_basic'
+      ? { clientSecret: secret }
+      : { clientAuthentication: { method, clientSecret: secret } }
   return {
     ...base,
-    alg,
-    privateKey,
-    metadata: { ...base.metadata, jwks: { keys: [jwk] } },
-    registration: {
-      clientId: base.id,
-      clientAuthentication: { method: 'private_key_jwt', key: privateKey, alg, kid: jwk.kid },
-    },
+    secret,
+    metadata: { ...metadata, client_secret: secret },
+    registration: { clientId: id, ...authentication },
   }
 }
 
-function withSecret(
-  base: Base & { method: 'client_secret_basic' | 'client_secret_post' | 'client_secret_jwt' },
-  secret: string,
-): RegisteredClient {
-  const registration =
-    base.method === 'client_secret_basic'
-      ? { clientId: base.id, clientSecret: secret }
-      : { clientId: base.id, clientAuthentication: { method: base.method, clientSecret: secret } }
-  return { ...base, secret, metadata: { ...base.metadata, client_secret: secret }, registration }
-}
-
-/** What a client adds to a token request to authenticate: headers and parameters. */
-export async function authenticate(
-  client: RegisteredClient,
-  audience: string,
-): Promise<{ headers: Record<string, string>; form: Record<string, string> }> {
-  const { id, secret = '' } = client
-  switch (client.method) {
-    case 'none':
-      return { headers: {}, form: { client_id: id } }
-    case 'client_secret_basic':
-      return { headers: { authorization: basic(id, secret) }, form: {} }
-    case 'client_secret_post':
-      return { headers: {}, form: { client_id: id, client_secret: secret } }
-    default:
-      return { headers: {}, form: { client_id: id, ...(await assertion(client, audience)) } }
-  }
-}
-
-function basic(id: string, secret: string): string {
-  const encode = (part: string): string => new URLSearchParams({ x: part }).toString().slice(2)
-  return `Basic ${Buffer.from(`${encode(id)}:${encode(secret)}`).toString('base64')}`
-}
-
-async function assertion(client: RegisteredClient, audience: string): Promise<Record<string, string>> {
-  const key = client.privateKey ?? new TextEncoder().encode(client.secret)
-  const jwt = new SignJWT({}).setProtectedHeader({ alg: client.alg ?? 'HS256' }).setIssuer(client.id)
-  return {
-    client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
-    client_assertion: await jwt
-      .setSubject(client.id)
-      .setAudience(audience)
-      .setIssuedAt()
-      .setJti(crypto.randomUUID())
-      .setExpirationTime('1m')
-      .sign(key),
-  }
+/** Sends a token request of a client. A parameter that is undefined is left out. */
+export async function sendTokenRequest(
+  { issuer, tokenEndpoint }: { issuer: string; tokenEndpoint: string },
+  registration: Registration,
+  form: Record<string, string | undefined>,
+  { headers = {}, fetch: send = fetch }: { headers?: Record<string, string>; fetch?: typeof fetch } = {},
+): Promise<Response> {
+  const authenticated = await authenticateClient(
+    { issuer, ...registration },
+    { issuer, token_endpoint: tokenEndpoint },
+    'token_exchange',
+    { fetch: send },
+  )
+  const all = Object.entries<string | undefined>({ ...authenticated.parameters, ...form })
+  return send(tokenEndpoint, {
+    method: 'POST',
+    headers: { ...authenticated.headers, ...headers },
+    body: new URLSearchParams(all.flatMap(([name, value]) => (value === undefined ? [] : [[name, value]]))),
+  })
 }

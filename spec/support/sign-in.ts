@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { authenticate } from './client.ts'
+import { sendTokenRequest } from './client.ts'
 import type { RegisteredClient } from './client.ts'
 import { unlogged } from './listener.ts'
 
@@ -52,17 +52,9 @@ async function redeem(
   grant: { code: string; code_verifier: string },
   send: typeof fetch,
 ): Promise<{ idToken: string; refreshToken?: string }> {
-  const { headers, form } = await authenticate(client, idp.issuer)
-  const response = await send(idp.tokenEndpoint, {
-    method: 'POST',
-    headers: { ...unlogged, ...headers },
-    body: new URLSearchParams({
-      grant_type: 'authorization_code',
-      redirect_uri: idp.redirectUri,
-      ...grant,
-      ...form,
-    }),
-  })
+  const form = { grant_type: 'authorization_code', redirect_uri: idp.redirectUri, ...grant }
+  const sending = { headers: unlogged, fetch: send }
+  const response = await sendTokenRequest(idp, client.registration, form, sending)
   const body = (await response.json()) as { id_token?: string; refresh_token?: string }
   if (body.id_token === undefined) throw new Error(`the sign-in failed: ${JSON.stringify(body)}`)
   return {

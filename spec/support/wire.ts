@@ -1,5 +1,5 @@
-import { authenticate } from './client.ts'
-import type { RegisteredClient } from './client.ts'
+import { sendTokenRequest } from './client.ts'
+import type { Registration, RegisteredClient } from './client.ts'
 import type { Enterprise } from './enterprise.ts'
 import { idJagType, idTokenType, jwtBearer, tokenExchange } from './urns.ts'
 
@@ -14,9 +14,7 @@ export interface TokenAnswer {
 export interface TokenRequest {
   form?: Record<string, string | undefined>
   headers?: Record<string, string>
-  client?: RegisteredClient
-  /** Audience of a client assertion. Default: the issuer. */
-  assertionAudience?: string
+  registration?: Registration
 }
 
 /** Asks the identity provider for an ID-JAG, with plain fetch. */
@@ -52,37 +50,12 @@ export async function obtainAccessToken(enterprise: Enterprise, subjectToken: st
   return String(body['access_token'])
 }
 
-/** Calls a tool of an MCP server, without a session. */
-export async function callTool(
-  url: string,
-  name: string,
-  headers: Record<string, string> = {},
-  input: Record<string, unknown> = {},
-): Promise<Response> {
-  const params = { name, arguments: input }
-  return fetch(url, {
-    method: 'POST',
-    headers: {
-      'content-type': 'application/json',
-      accept: 'application/json, text/event-stream',
-      ...headers,
-    },
-    body: JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'tools/call', params }),
-  })
-}
-
 async function post(
   server: { issuer: string; tokenEndpoint: string; client: RegisteredClient },
-  { form, headers, client = server.client, assertionAudience = server.issuer }: TokenRequest,
+  { form, headers = {}, registration = server.client.registration }: TokenRequest,
   standard: Record<string, string>,
 ): Promise<TokenAnswer> {
-  const credentials = await authenticate(client, assertionAudience)
-  const all = Object.entries<string | undefined>({ ...standard, ...credentials.form, ...form })
-  const response = await fetch(server.tokenEndpoint, {
-    method: 'POST',
-    headers: { ...credentials.headers, ...headers },
-    body: new URLSearchParams(all.flatMap(([name, value]) => (value === undefined ? [] : [[name, value]]))),
-  })
+  const response = await sendTokenRequest(server, registration, { ...standard, ...form }, { headers })
   return {
     status: response.status,
     headers: response.headers,

@@ -269,7 +269,7 @@ describe.each(versions)('order of interceptors (H1), %s', (name, undici) => {
   )
 
   it('binds tokens to a key and answers for a nonce (D5)', async () => {
-    await using enterprise = await startEnterprise({ mcp: { requireDpop: true, requireDpopNonce: true } })
+    await using enterprise = await startEnterprise({ mcp: { requireDpop: true, dpopNonce: 'nonce' } })
     const dispatcher = base.compose(
       crossAppAccessInterceptor(enterprise.options({ dpop: true, acquire: 'eager' })),
     )

@@ -8,7 +8,7 @@ import { jwtBearer } from '../support/urns.ts'
 let enterprise: Enterprise
 
 beforeAll(async () => {
-  enterprise = await startEnterprise({ authorizationServer: { dpop: 'nonce', requireDpopNonce: false } })
+  enterprise = await startEnterprise()
 })
 
 afterAll(() => enterprise.close())
@@ -131,7 +131,7 @@ describe('A diagnosis', () => {
   })
 
   test('works with DPoP, nonces included', async () => {
-    Object.assign(enterprise.mcp.behaviour, { requireDpop: true, requireDpopNonce: true })
+    Object.assign(enterprise.mcp.behaviour, { requireDpop: true, dpopNonce: 'nonce' })
     enterprise.authorizationServer.behaviour.requireDpopNonce = true
     const report = await diagnose(enterprise.options({ dpop: { required: true } }), enterprise.mcp.url)
     expect({ outcome: report.outcome, findings: report.findings }).toEqual({

@@ -7,8 +7,7 @@ import { signIn } from '../../lib/doctor/command/sign-in.ts'
 import { decodeJwt } from 'jose'
 import { registerClient } from '../support/client.ts'
 import type { RegisteredClient } from '../support/client.ts'
-import { idpDefaults } from '../support/defaults.ts'
-import { startIdentityProvider } from '../support/identity-provider.ts'
+import { idpDefaults, startIdentityProvider } from '../support/identity-provider.ts'
 import type { IdpBehaviour } from '../support/identity-provider.ts'
 import { Listener } from '../support/listener.ts'
 import { Browser } from '../support/sign-in.ts'
@@ -28,7 +27,7 @@ beforeAll(async () => {
   client = await registerClient('wiki')
   // The port of a redirect to loopback is the application's to choose (RFC 8252 §7.3).
   Object.assign(client.metadata, { application_type: 'native' })
-  behaviour = idpDefaults()
+  behaviour = { ...idpDefaults }
   const setup = { issuer: listener.origin, clients: [client], redirectUri: 'http://127.0.0.1/callback' }
   const { handler } = await startIdentityProvider(setup, behaviour)
   listener.serve(handler)

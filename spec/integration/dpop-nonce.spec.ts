@@ -6,7 +6,7 @@ describe('a server that wants nonces in DPoP proofs (D5)', () => {
   let enterprise: Enterprise
 
   beforeAll(async () => {
-    enterprise = await startEnterprise({ mcp: { requireDpop: true, requireDpopNonce: true } })
+    enterprise = await startEnterprise({ mcp: { requireDpop: true, dpopNonce: 'first' } })
   })
 
   afterAll(() => enterprise.close())
@@ -26,10 +26,8 @@ describe('a server that wants nonces in DPoP proofs (D5)', () => {
   it('is asked once more, and not renewed for, when it takes a new nonce', async () => {
     const wrapped = createCrossAppAccess(enterprise.options({ dpop: true })).middleware(fetch)
     await wrapped(url())
-    enterprise.mcp.rotateDpopNonce()
-    enterprise.mcp.reset()
-    enterprise.idp.reset()
-    enterprise.authorizationServer.reset()
+    enterprise.reset()
+    enterprise.mcp.behaviour.dpopNonce = 'second'
     expect((await wrapped(url())).status).toBe(200)
     expect(calls()).toEqual([401, 200])
     expect([enterprise.exchanges, enterprise.grants]).toEqual([0, 0])

@@ -5,8 +5,7 @@ import type { Client } from 'oidc-provider'
 import { buildTokenResponse, checkDpopReplay, validateDpop } from 'oidc-provider/lib/helpers/grants.js'
 import type { RegisteredClient } from './client.ts'
 import { unlogged } from './listener.ts'
-import type { Listener } from './listener.ts'
-import { addGrantType, commonScope, requireParameters, startProvider } from './provider.ts'
+import { addGrantType, commonScope, providerDefaults, requireParameters, startProvider } from './provider.ts'
 import type { GrantContext, ProviderBehaviour, RunningProvider } from './provider.ts'
 import { jwtBearer } from './urns.ts'
 
@@ -14,14 +13,17 @@ import { jwtBearer } from './urns.ts'
 export interface AuthorizationServerBehaviour extends ProviderBehaviour {
   /** Lifetime of access tokens in whole seconds. Default: 300. */
   accessTokenTtl: number
-  /** Default: `'jwt'` (RFC 9068). */
-  accessTokenFormat: 'jwt' | 'opaque'
-  /** Whether an ID-JAG may be redeemed more than once. Default: false. */
-  reusableIdJag: boolean
   /** Whether a new access token revokes the one before, of the same user, client and resource. Default: false. */
   revokePrevious: boolean
   /** The widest scope ever granted. Default: all that the ID-JAG has. */
   allowedScope?: string | undefined
+}
+
+/** The switches as they are unless somebody turns them. */
+export const authorizationServerDefaults: AuthorizationServerBehaviour = {
+  ...providerDefaults,
+  accessTokenTtl: 300,
+  revokePrevious: false,
 }
 
 /** An access token, as the authorization server remembers it. */
@@ -35,13 +37,14 @@ export interface IssuedToken {
   expiresAt: number
   jkt?: string | undefined
   acr?: string | undefined
-  authTime?: number | undefined
   revoked: boolean
 }
 
 export interface AuthorizationServer extends RunningProvider {
   /** Access tokens in the order they were issued. */
   issued: IssuedToken[]
+  /** Revokes every access token, or every one of a user. */
+  revokeAll: (user?: string) => void
   /** Identifiers of the MCP servers it issues tokens for. */
   resources: Set<string>
   /** The token when it is valid for the resource at this moment: signature, lifetime, audience, revocation. */
@@ -63,16 +66,13 @@ export async function startAuthorizationServer(
   setup: {
     issuer: string
     clients: RegisteredClient[]
-    dpop?: boolean | 'nonce'
     idp: { issuer: string; jwksUri: string }
   },
   behaviour: AuthorizationServerBehaviour,
 ): Promise<AuthorizationServer> {
   const running = await startProvider(
     {
-      name: 'as',
       issuer: setup.issuer,
-      ...(setup.dpop === undefined ? {} : { dpop: setup.dpop }),
       clients: setup.clients.map(({ metadata }) => ({
         ...metadata,
         grant_types: [jwtBearer],
@@ -93,6 +93,9 @@ export async function startAuthorizationServer(
   })
   return Object.assign(running, {
     issued: grant.issued,
+    revokeAll: (user?: string) => {
+      for (const token of grant.issued) if (user === undefined || token.user === user) token.revoked = true
+    },
     resources: grant.resources,
     verify: (value: string, resource: string) => grant.verify(value, resource),
   })
@@ -138,18 +141,11 @@ class Grant {
   async verify(value: string, resource: string): Promise<IssuedToken | undefined> {
     const token = this.#byValue.get(value)
     if (!token || token.revoked || token.resource !== resource) return undefined
-    const valid = value.includes('.')
-      ? await this.#isValidJwt(value, resource)
-      : (await this.#running.provider.AccessToken.find(value)) !== undefined
-    return valid ? token : undefined
-  }
-
-  async #isValidJwt(value: string, resource: string): Promise<boolean> {
     const keys = createLocalJWKSet({ keys: [this.#running.publicJwk] })
     const options = { issuer: this.#running.provider.issuer, audience: resource, typ: 'at+jwt' }
     return jwtVerify(value, keys, options).then(
-      () => true,
-      () => false,
+      () => token,
+      () => undefined,
     )
   }
 
@@ -172,7 +168,6 @@ class Grant {
   }
 
   async #spend({ iss = '', jti = '', exp = 0 }: IdJagClaims): Promise<void> {
-    if (this.#behaviour.reusableIdJag) return
     const unique = await this.#running.provider.ReplayDetection.unique(iss, jti, exp)
     if (!unique) throw new errors.InvalidGrant('the ID-JAG has been redeemed before')
   }
@@ -205,7 +200,7 @@ class Grant {
     }: { claims: IdJagClaims; resource: string; scope: string; jkt: string | undefined },
   ): Promise<void> {
     const { provider } = this.#running
-    const { accessTokenTtl, accessTokenFormat } = this.#behaviour
+    const { accessTokenTtl } = this.#behaviour
     const user = claims.sub ?? ''
     const { client } = ctx.oidc
     const token = new provider.AccessToken({
@@ -217,13 +212,12 @@ class Grant {
         scope,
         expiresIn: accessTokenTtl,
       },
-      resourceServer: new provider.ResourceServer(resource, { scope, accessTokenFormat }),
+      resourceServer: new provider.ResourceServer(resource, { scope, accessTokenFormat: 'jwt' }),
       extra: { acr: claims.acr, auth_time: claims.auth_time },
     })
     if (jkt !== undefined) token.setThumbprint('jkt', jkt)
     const value = await token.save()
     const { tokenType } = token
-    const { acr, auth_time: authTime } = claims
     const expiresAt = Math.floor(Date.now() / 1000) + accessTokenTtl
     this.#remember({
       value,
@@ -233,8 +227,7 @@ class Grant {
       scope,
       expiresAt,
       jkt,
-      acr,
-      authTime,
+      acr: claims.acr,
       revoked: false,
     })
     ctx.body = buildTokenResponse(provider, {
@@ -254,9 +247,4 @@ class Grant {
     this.issued.push(token)
     this.#byValue.set(token.value, token)
   }
-}
-
-/** Requests for the JWT bearer grant in a log. */
-export function grantsIn(listener: Listener): number {
-  return listener.requests.filter(({ form }) => form?.['grant_type'] === jwtBearer).length
 }

@@ -1,7 +1,6 @@
 import type { JWTHeaderParameters, JWTPayload } from 'jose'
 import type { RegisteredClient } from './client.ts'
-import type { Listener } from './listener.ts'
-import { addGrantType, startProvider } from './provider.ts'
+import { addGrantType, providerDefaults, startProvider } from './provider.ts'
 import type { ProviderBehaviour, RunningProvider } from './provider.ts'
 import { Exchange } from './token-exchange.ts'
 import { idJagType, tokenExchange } from './urns.ts'
@@ -16,8 +15,6 @@ export interface IdJag {
 export interface IdpBehaviour extends ProviderBehaviour {
   /** Lifetime of ID tokens in seconds. Default: 3600. */
   idTokenTtl: number
-  /** Lifetime of ID-JAGs in seconds. Default: 300. */
-  idJagTtl: number
   /** Whether a refresh token is replaced when it is used. Default: true. */
   rotateRefreshTokens: boolean
   /** Error for a subject token that is invalid or expired. Default: `'invalid_grant'`. */
@@ -28,6 +25,14 @@ export interface IdpBehaviour extends ProviderBehaviour {
   allowedScope?: string | undefined
   /** Authentication the exchange wants, else `insufficient_user_authentication`. */
   requireAuthentication?: AuthenticationRequirement | undefined
+}
+
+/** The switches as they are unless somebody turns them. */
+export const idpDefaults: IdpBehaviour = {
+  ...providerDefaults,
+  idTokenTtl: 3600,
+  rotateRefreshTokens: true,
+  subjectTokenError: 'invalid_grant',
 }
 
 /** RFC 9470: a class reference and an age in seconds. */
@@ -55,14 +60,12 @@ export interface IdentityProvider extends RunningProvider {
 
 /** Starts the enterprise identity provider: sign-in, and token exchange for ID-JAGs. */
 export async function startIdentityProvider(
-  setup: { issuer: string; clients: RegisteredClient[]; dpop?: boolean | 'nonce'; redirectUri: string },
+  setup: { issuer: string; clients: RegisteredClient[]; redirectUri: string },
   behaviour: IdpBehaviour,
 ): Promise<IdentityProvider> {
   const running = await startProvider(
     {
-      name: 'idp',
       issuer: setup.issuer,
-      ...(setup.dpop === undefined ? {} : { dpop: setup.dpop }),
       clients: setup.clients.map(({ metadata }) => ({
         ...metadata,
         grant_types: ['authorization_code', 'refresh_token', tokenExchange],
@@ -74,7 +77,6 @@ export async function startIdentityProvider(
         discovery: { identity_chaining_requested_token_types_supported: [idJagType] },
         rotateRefreshToken: () => behaviour.rotateRefreshTokens,
         ttl: { IdToken: () => behaviour.idTokenTtl, RefreshToken: 86_400 },
-        features: { devInteractions: { enabled: true } },
       },
     },
     behaviour,
@@ -109,9 +111,4 @@ function honourAcrValues({ provider }: RunningProvider): void {
     }
     await next()
   })
-}
-
-/** Requests for a token exchange in a log. */
-export function exchangesIn(listener: Listener): number {
-  return listener.requests.filter(({ form }) => form?.['grant_type'] === tokenExchange).length
 }

@@ -53,7 +53,8 @@ export class Listener {
   readonly requests: LoggedRequest[] = []
   readonly #listening: Listening
   readonly #faults = new Set<{ target: Target; fault: Fault; left: number }>()
-  readonly #routes: { handler: RequestListener; takes: (path: string) => boolean }[] = []
+  /** Serves the requests. */
+  #handler: RequestListener = (_, res) => res.writeHead(503).end()
 
   private constructor(listening: Listening, host: string) {
     this.#listening = listening
@@ -71,9 +72,8 @@ export class Listener {
     return this.#listening.connections
   }
 
-  /** Adds what serves the requests, of some paths or of all that nothing before it takes. */
-  serve(handler: RequestListener, takes: (path: string) => boolean = () => true): void {
-    this.#routes.push({ handler, takes })
+  serve(handler: RequestListener): void {
+    this.#handler = handler
   }
 
   /** Makes requests fail or wait. Returns a function that ends it. */
@@ -96,21 +96,14 @@ export class Listener {
 
   #receive(req: IncomingMessage, res: ServerResponse): void {
     if (req.headers['x-unlogged'] !== undefined) {
-      this.#route(req, res)
+      this.#handler(req, res)
       return
     }
     const request = toLog(req, res)
     this.requests.push(request)
     const fault = this.#faultFor(request)
-    if (!fault) this.#route(req, res)
+    if (!fault) this.#handler(req, res)
     else void this.#fail(fault, req, res)
-  }
-
-  #route(req: IncomingMessage, res: ServerResponse): void {
-    const path = req.url?.replace(/\?.*$/, '') ?? '/'
-    const route = this.#routes.find(({ takes }) => takes(path))
-    if (route) route.handler(req, res)
-    else res.writeHead(503).end()
   }
 
   #faultFor(request: LoggedRequest): Fault | undefined {
@@ -128,7 +121,7 @@ export class Listener {
     // Meanwhile the client may have gone away, or all of this.
     if (fault.hang || req.socket.destroyed) return
     if (fault.reset) req.socket.destroy()
-    else if (fault.status === undefined) this.#route(req, res)
+    else if (fault.status === undefined) this.#handler(req, res)
     else {
       req.resume()
       const text = typeof fault.body === 'string'

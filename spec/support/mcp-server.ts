@@ -11,7 +11,6 @@ import express from 'express'
 import type { Express, RequestHandler } from 'express'
 import * as z from 'zod'
 import type { AuthorizationServer } from './authorization-server.ts'
-import { ProofVerifier } from './dpop.ts'
 import type { Listener } from './listener.ts'
 import { protect, requireStrongAuthentication } from './protection.ts'
 import type { ProtectionBehaviour, Resource } from './protection.ts'
@@ -23,31 +22,32 @@ export interface McpBehaviour extends ProtectionBehaviour {
   scopesSupported: string[] | undefined
   /** Where the protected-resource metadata is: with the path inserted, at the root (of the first resource), nowhere. */
   metadataLocation: 'path' | 'root' | 'none'
-  /** `Cache-Control` of the metadata. Default: none. */
-  metadataCacheControl?: string | undefined
   /** Changes the metadata document, or replaces it. */
   alterMetadata?: ((document: Record<string, unknown>, resource: string) => unknown) | undefined
 }
 
-export interface McpResources {
-  /** Identifiers, in the order of the paths. */
-  urls: string[]
-  proofs: ProofVerifier
-  close(): Promise<void>
+/** The switches as they are unless somebody turns them. */
+export const mcpDefaults: McpBehaviour = {
+  challenge: 'standard',
+  requireDpop: false,
+  scopesSupported: ['chat.read'],
+  metadataLocation: 'path',
 }
 
-/** Starts MCP servers, one for each path, with the official packages as they are. */
+/**
+ * Starts MCP servers, one for each path, with the official packages as they are. Their URLs come back in the order of the
+ * paths.
+ */
 export function startMcpServer(
   listener: Listener,
   { paths, authorizationServer }: { paths: string[]; authorizationServer: AuthorizationServer },
   behaviour: McpBehaviour,
-): McpResources {
-  const proofs = new ProofVerifier()
+): { urls: string[]; close: () => Promise<void> } {
   const app = express().disable('x-powered-by')
   const resources = paths.map((path) => toResource(listener.origin, path))
   const handlers = resources.map((resource) => {
     authorizationServer.resources.add(resource.url)
-    return addResource(app, resource, authorizationServer, behaviour, proofs)
+    return addResource(app, resource, authorizationServer, behaviour)
   })
   listener.serve((req, res) => {
     relocateMetadata(req, resources[0], behaviour)
@@ -56,7 +56,7 @@ export function startMcpServer(
   const close = async (): Promise<void> => {
     await Promise.all(handlers.map((handler) => handler.close()))
   }
-  return { urls: resources.map(({ url }) => url), proofs, close }
+  return { urls: resources.map(({ url }) => url), close }
 }
 
 function toResource(origin: string, path: string): Resource {
@@ -69,11 +69,10 @@ function addResource(
   resource: Resource,
   authorizationServer: AuthorizationServer,
   behaviour: McpBehaviour,
-  proofs: ProofVerifier,
 ): McpHttpHandler {
   const { pathname } = new URL(resource.url)
   const path = pathname.replace(/\/$/, '')
-  const protection = protect(resource, authorizationServer, behaviour, proofs)
+  const protection = protect(resource, authorizationServer, behaviour)
   // Before the MCP application, which parses bodies as JSON.
   app.use(`${path}/raw`, protection, rawRouter())
   const handler = createMcpHandler(createServer, { responseMode: 'auto' })
@@ -81,7 +80,7 @@ function addResource(
   const mcp = createMcpExpressApp()
   mcp.use(alterMetadata(resource, behaviour))
   mcp.use(metadataRouter(resource, authorizationServer.provider.issuer))
-  const strong = requireStrongAuthentication(resource, behaviour)
+  const strong = requireStrongAuthentication(resource)
   mcp.all(pathname, protection, strong, (req, res) => serve(req, res as never, req.body))
   app.use(mcp)
   return handler
@@ -109,8 +108,6 @@ function alterMetadata(resource: Resource, behaviour: McpBehaviour): RequestHand
     }
     if (req.path === pathname) {
       const json = res.json.bind(res)
-      if (behaviour.metadataCacheControl !== undefined)
-        res.set('Cache-Control', behaviour.metadataCacheControl)
       res.json = (document: Record<string, unknown>) => {
         const complete = { ...document, scopes_supported: behaviour.scopesSupported }
         return json(behaviour.alterMetadata?.(complete, resource.url) ?? complete)

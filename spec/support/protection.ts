@@ -2,9 +2,10 @@ import { requireBearerAuth } from '@modelcontextprotocol/express'
 import type { AuthInfo } from '@modelcontextprotocol/server'
 import { OAuthError, OAuthErrorCode } from '@modelcontextprotocol/server'
 import type { Request, RequestHandler, Response } from 'express'
+import { decodeJwt } from 'jose'
+import { Proofs } from '../../lib/testing/proofs.ts'
 import type { AuthorizationServer, IssuedToken } from './authorization-server.ts'
-import type { ProofVerifier } from './dpop.ts'
-import type { AuthenticationRequirement } from './identity-provider.ts'
+import { strongAcr } from './identity-provider.ts'
 
 /** Which challenge a 401 carries. */
 export type Challenge =
@@ -23,16 +24,12 @@ export type Challenge =
 export interface ProtectionBehaviour {
   /** Default: `'standard'`. */
   challenge: Challenge
-  /** `scope` of a 401. Default: none. */
-  challengeScope?: string | undefined
   /** Scope every request needs, else 403. Default: none. */
   requiredScope?: string | undefined
   /** Whether only DPoP-bound tokens are taken. Default: false, both. */
   requireDpop: boolean
-  /** Whether DPoP proofs need a nonce of this server. Default: false. */
-  requireDpopNonce: boolean
-  /** What the tool `approve` needs. Default: `{ acrValues: strongAcr }`. */
-  strongAuthentication: AuthenticationRequirement
+  /** The nonce that DPoP proofs need. Default: none. */
+  dpopNonce?: string | undefined
 }
 
 /** One protected resource. */
@@ -48,26 +45,8 @@ export function protect(
   resource: Resource,
   authorizationServer: AuthorizationServer,
   behaviour: ProtectionBehaviour,
-  proofs: ProofVerifier,
 ): RequestHandler {
-  const dpop = async (req: Request, res: Response): Promise<boolean> => {
-    const value = req.headers.authorization?.split(' ')[1] ?? ''
-    const token = await authorizationServer.verify(value, resource.url)
-    const url = resource.origin + req.originalUrl.replace(/\?.*$/, '')
-    const expected = { method: req.method, url, accessToken: value, jkt: token?.jkt }
-    const proof = req.headers['dpop'] as string | undefined
-    const problem = token
-      ? await proofs.problem(proof, expected, behaviour.requireDpopNonce)
-      : 'invalid_token'
-    if (behaviour.requireDpopNonce) res.set('DPoP-Nonce', proofs.nonce)
-    if (problem === undefined && token) req.auth = toAuthInfo(token, resource)
-    else
-      refuse(
-        res,
-        `DPoP error="${problem ?? ''}", algs="ES256 EdDSA", resource_metadata="${resource.metadataUrl}"`,
-      )
-    return problem === undefined
-  }
+  const proofs = new Proofs()
   const verifier = {
     verifyAccessToken: async (value: string): Promise<AuthInfo> => {
       const token = await authorizationServer.verify(value, resource.url)
@@ -78,50 +57,64 @@ export function protect(
   }
   return async (req, res, next) => {
     alterChallenge(res, behaviour)
-    if (/^dpop /i.test(req.headers.authorization ?? '')) {
-      if (await dpop(req, res)) next()
+    const [, bound] = /^dpop (.*)/i.exec(req.headers.authorization ?? '') ?? []
+    if (bound === undefined) {
+      const bearer = requireBearerAuth({
+        verifier,
+        requiredScopes: behaviour.requiredScope?.split(' ') ?? [],
+        resourceMetadataUrl: resource.metadataUrl,
+        expectedResource: new URL(resource.url),
+      })
+      await bearer(req, res, next)
       return
     }
-    const requiredScopes = behaviour.requiredScope?.split(' ') ?? []
-    const expectedResource = new URL(resource.url)
-    const bearer = requireBearerAuth({
-      verifier,
-      requiredScopes,
-      resourceMetadataUrl: resource.metadataUrl,
-      expectedResource,
-    })
-    await bearer(req, res, next)
+    if (behaviour.dpopNonce !== undefined) res.set('DPoP-Nonce', behaviour.dpopNonce)
+    const token = await authorizationServer.verify(bound, resource.url)
+    const problem = token ? await problemOf(proofs, req, { token, resource, behaviour }) : 'invalid_token'
+    if (token && problem === undefined) {
+      req.auth = toAuthInfo(token, resource)
+      next()
+    } else refuse(res, `DPoP error="${problem}", algs="ES256 EdDSA"`, resource)
   }
+}
+
+/** The reason to refuse the DPoP proof of a request, or undefined. */
+async function problemOf(
+  proofs: Proofs,
+  req: Request,
+  { token, resource, behaviour }: { token: IssuedToken; resource: Resource; behaviour: ProtectionBehaviour },
+): Promise<string | undefined> {
+  const proof = req.get('dpop') ?? ''
+  const request = {
+    method: req.method,
+    url: resource.origin + req.originalUrl,
+    headers: new Headers({ dpop: proof }),
+  }
+  const jkt = await proofs.keyOf(request, token.value)
+  if (jkt === undefined) return 'invalid_dpop_proof'
+  const { iat = 0, nonce } = decodeJwt<{ nonce?: string }>(proof)
+  if (Math.abs(Date.now() / 1000 - iat) > 300) return 'invalid_dpop_proof'
+  if (behaviour.dpopNonce !== undefined && nonce !== behaviour.dpopNonce) return 'use_dpop_nonce'
+  return jkt === token.jkt ? undefined : 'invalid_token'
 }
 
 /** Answers 401 `insufficient_user_authentication` (RFC 9470) to calls of the tool `approve` with a weaker token. */
-export function requireStrongAuthentication(
-  resource: Resource,
-  behaviour: ProtectionBehaviour,
-): RequestHandler {
+export function requireStrongAuthentication(resource: Resource): RequestHandler {
   return (req, res, next) => {
-    const { acr, authTime } = (req.auth?.extra ?? {}) as { acr?: string; authTime?: number }
-    const { acrValues, maxAge } = behaviour.strongAuthentication
     const tool = (req.body as { params?: { name?: string } } | undefined)?.params?.name
-    const strong = acrValues === undefined || acrValues.split(' ').includes(acr ?? '')
-    const fresh = maxAge === undefined || Date.now() / 1000 - (authTime ?? 0) <= maxAge
-    if (tool !== 'approve' || (strong && fresh)) {
+    if (tool !== 'approve' || req.auth?.extra?.['acr'] === strongAcr) {
       next()
       return
     }
-    const parts = [
-      'error="insufficient_user_authentication"',
-      'error_description="a stronger authentication is required"',
-    ]
-    if (acrValues !== undefined) parts.push(`acr_values="${acrValues}"`)
-    if (maxAge !== undefined) parts.push(`max_age="${maxAge}"`)
-    refuse(res, `Bearer ${parts.join(', ')}, resource_metadata="${resource.metadataUrl}"`)
+    const what =
+      'error="insufficient_user_authentication", error_description="a stronger authentication is required"'
+    refuse(res, `Bearer ${what}, acr_values="${strongAcr}"`, resource)
   }
 }
 
-function refuse(res: Response, challenge: string): void {
+function refuse(res: Response, challenge: string, { metadataUrl }: Resource): void {
   const error = /error="([^"]*)"/.exec(challenge)?.[1]
-  res.status(401).set('WWW-Authenticate', challenge).json({ error })
+  res.status(401).set('WWW-Authenticate', `${challenge}, resource_metadata="${metadataUrl}"`).json({ error })
 }
 
 function toAuthInfo(token: IssuedToken, resource: Resource): AuthInfo {
@@ -132,7 +125,7 @@ function toAuthInfo(token: IssuedToken, resource: Resource): AuthInfo {
     expiresAt: token.expiresAt,
     resource: new URL(resource.url),
     resourceMetadataUrl: resource.metadataUrl,
-    extra: { sub: token.user, acr: token.acr, authTime: token.authTime },
+    extra: { sub: token.user, acr: token.acr },
   }
 }
 
@@ -147,10 +140,11 @@ function alterChallenge(res: Response, behaviour: ProtectionBehaviour): void {
   }
 }
 
-function toChallenge(standard: string, behaviour: ProtectionBehaviour): string | string[] | undefined {
-  const { challenge, challengeScope, requireDpop } = behaviour
-  let value = requireDpop ? standard.replace(/^Bearer /, 'DPoP algs="ES256 EdDSA", ') : standard
-  if (challengeScope !== undefined) value += `, scope="${challengeScope}"`
+function toChallenge(
+  standard: string,
+  { challenge, requireDpop }: ProtectionBehaviour,
+): string | string[] | undefined {
+  const value = requireDpop ? standard.replace(/^Bearer /, 'DPoP algs="ES256 EdDSA", ') : standard
   if (typeof challenge === 'function') return challenge(value)
   if (challenge === 'none') return undefined
   if (challenge === 'basic') return 'Basic realm="mcp"'

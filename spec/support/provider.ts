@@ -26,8 +26,8 @@ export interface Refusal {
   [member: string]: unknown
 }
 
-/** Where a metadata document is served: RFC 8414, OpenID Connect Discovery with the path inserted, and with it appended. */
-export type MetadataLocation = 'oauth' | 'openid' | 'openid-appended'
+/** Where a metadata document is served: RFC 8414, and OpenID Connect Discovery with the path appended. */
+export type MetadataLocation = 'oauth' | 'openid-appended'
 
 /** What the two token endpoints have in common; everything may be changed while the server runs. */
 export interface ProviderBehaviour {
@@ -39,23 +39,21 @@ export interface ProviderBehaviour {
   alterMetadata?: ((document: Record<string, unknown>) => unknown) | undefined
   /** Where the metadata is found. Default: `['oauth', 'openid-appended']`. */
   metadataLocations: MetadataLocation[]
-  /** `Cache-Control` of the metadata. Default: none. */
-  metadataCacheControl?: string | undefined
-  /** Whether DPoP proofs need a nonce of the server. Only with `dpop: 'nonce'` at the start. */
+  /** Whether DPoP proofs need a nonce of the server. Default: false. */
   requireDpopNonce: boolean
-  /** Whether a client may authenticate only as it is registered, not by Basic for post or the reverse. Default: true. */
-  strictAuthentication: boolean
+}
+
+/** The switches of both, as they are unless somebody turns them. */
+export const providerDefaults: ProviderBehaviour = {
+  metadataLocations: ['oauth', 'openid-appended'],
+  requireDpopNonce: false,
 }
 
 /** How a provider is made. Cannot be changed while it runs. */
 export interface ProviderSetup {
   issuer: string
-  /** `'nonce'`: proofs are accepted and nonces handed out and required. Default: true, without nonces. */
-  dpop?: boolean | 'nonce'
   clients: ClientMetadata[]
   configuration: Configuration
-  /** Its name in the key id. */
-  name: string
 }
 
 /** An oidc-provider, the keys it signs with, and a handler for its requests. */
@@ -68,40 +66,31 @@ export interface RunningProvider {
   handler: RequestListener
 }
 
-const day = 86_400
-
 /** Starts oidc-provider with the settings that both servers share. */
 export async function startProvider(
   setup: ProviderSetup,
   behaviour: ProviderBehaviour,
 ): Promise<RunningProvider> {
   const { privateKey, publicKey } = await generateKeyPair('ES256', { extractable: true })
-  const use = { alg: 'ES256', use: 'sig', kid: `${setup.name}-key` }
+  const use = { alg: 'ES256', use: 'sig', kid: 'key' }
   const provider = new Provider(setup.issuer, {
     jwks: { keys: [{ ...(await exportJWK(privateKey)), ...use }] },
     cookies: { keys: ['a key for cookies'] },
     clientDefaults: { id_token_signed_response_alg: 'ES256' },
-    clientAuthMethods: [
-      'none',
-      'client_secret_basic',
-      'client_secret_post',
-      'client_secret_jwt',
-      'private_key_jwt',
-    ],
     clientBasedCORS: () => true,
     findAccount: (_, sub) => ({ accountId: sub, claims: () => ({ sub, email: `${sub}@corp.example` }) }),
     renderError: (ctx, out) => void (ctx.body = out),
     ...setup.configuration,
-    features: { ...features(setup, behaviour), ...setup.configuration.features },
-    ttl: {
-      AccessToken: 600,
-      AuthorizationCode: 60,
-      Grant: day,
-      Interaction: 600,
-      Session: day,
-      ...setup.configuration.ttl,
+    features: {
+      rpInitiatedLogout: { enabled: false },
+      userinfo: { enabled: false },
+      dPoP: {
+        enabled: true,
+        nonceSecret: Buffer.alloc(32, 7),
+        requireNonce: () => behaviour.requireDpopNonce,
+      },
     },
-  } as Configuration)
+  })
   // Not in the configuration: what is there is copied with structuredClone, which makes objects of another realm in jest.
   // The types do not tell of the adapter.
   const { adapter } = provider.Client as unknown as { adapter: Adapter }
@@ -118,34 +107,16 @@ export async function startProvider(
   }
 }
 
-function features({ dpop = true }: ProviderSetup, behaviour: ProviderBehaviour): Configuration['features'] {
-  const nonces = { nonceSecret: Buffer.alloc(32, 7), requireNonce: () => behaviour.requireDpopNonce }
-  return {
-    devInteractions: { enabled: false },
-    rpInitiatedLogout: { enabled: false },
-    userinfo: { enabled: false },
-    dPoP: { enabled: dpop !== false, ...(dpop === 'nonce' ? nonces : {}) },
-  }
-}
-
 function alterAnswers(behaviour: ProviderBehaviour) {
   return async (ctx: KoaContextWithOIDC, next: () => Promise<void>): Promise<void> => {
     await next()
-    if (ctx.path.startsWith('/.well-known/')) alterMetadata(ctx, behaviour)
-    else if (isAltered(ctx) && behaviour.alterTokenResponse) {
-      const form = { ...(ctx.oidc.body as Parameters | undefined) }
-      ctx.body = behaviour.alterTokenResponse(ctx.body as Record<string, unknown>, form)
-    }
+    const { alterMetadata, alterTokenResponse } = behaviour
+    const body = ctx.body as Record<string, unknown>
+    const isToken = ctx.path === '/token' && ctx.status === 200 && ctx.get('x-unlogged') === ''
+    if (ctx.path.startsWith('/.well-known/') && alterMetadata) ctx.body = alterMetadata(body)
+    else if (isToken && alterTokenResponse)
+      ctx.body = alterTokenResponse(body, { ...(ctx.oidc.body as Parameters | undefined) })
   }
-}
-
-function isAltered(ctx: KoaContextWithOIDC): boolean {
-  return ctx.path === '/token' && ctx.status === 200 && ctx.get('x-unlogged') === ''
-}
-
-function alterMetadata(ctx: KoaContextWithOIDC, behaviour: ProviderBehaviour): void {
-  if (behaviour.metadataCacheControl !== undefined) ctx.set('Cache-Control', behaviour.metadataCacheControl)
-  if (behaviour.alterMetadata) ctx.body = behaviour.alterMetadata(ctx.body as Record<string, unknown>)
 }
 
 // oidc-provider expects to be mounted below the path of its issuer, with `originalUrl` as express sets it.
@@ -170,7 +141,6 @@ function mount(provider: Provider, behaviour: ProviderBehaviour): RequestListene
 function metadataPaths(base: string, locations: MetadataLocation[]): string[] {
   const paths = {
     oauth: `/.well-known/oauth-authorization-server${base}`,
-    openid: `/.well-known/openid-configuration${base}`,
     'openid-appended': `${base}/.well-known/openid-configuration`,
   }
   return locations.map((location) => paths[location])
@@ -183,7 +153,7 @@ export function addGrantType(
   grant: { name: string; parameters: string[]; handle: (ctx: GrantContext) => Promise<void> },
 ): void {
   const handler = async (ctx: GrantContext): Promise<void> => {
-    if (behaviour.strictAuthentication) checkAuthentication(ctx)
+    checkAuthentication(ctx)
     const refusal =
       typeof behaviour.refuse === 'function' ? behaviour.refuse(ctx.oidc.params) : behaviour.refuse
     if (refusal) answerWith(ctx, refusal)
@@ -198,7 +168,7 @@ export function answerWith(ctx: GrantContext, { status = 400, ...body }: Refusal
   ctx.body = body
 }
 
-// oidc-provider takes a secret in either place.
+// oidc-provider takes a secret in either place, by Basic for post and the reverse.
 function checkAuthentication(ctx: GrantContext): void {
   const method = ctx.oidc.client.clientAuthMethod
   const header = ctx.get('authorization') !== ''

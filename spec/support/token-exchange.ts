@@ -8,6 +8,9 @@ import { SubjectTokens } from './subject-token.ts'
 import type { Subject } from './subject-token.ts'
 import { idJagType, refreshTokenType, tokenExchange } from './urns.ts'
 
+/** In seconds. */
+const idJagLifetime = 300
+
 /** The token exchange of draft-ietf-oauth-identity-assertion-authz-grant §4.3. */
 export class Exchange {
   readonly subjects: SubjectTokens
@@ -98,7 +101,6 @@ export class Exchange {
     if (clientId === undefined)
       throw new errors.UnauthorizedClient('this client has no counterpart at the audience')
     const now = Math.floor(Date.now() / 1000)
-    const { idJagTtl } = this.#behaviour
     const claims = {
       iss: this.#running.provider.issuer,
       sub: subject.sub,
@@ -106,7 +108,7 @@ export class Exchange {
       client_id: clientId,
       jti: crypto.randomUUID(),
       iat: now,
-      exp: now + idJagTtl,
+      exp: now + idJagLifetime,
       resource,
       scope,
       acr: subject.acr,
@@ -119,7 +121,7 @@ export class Exchange {
       issued_token_type: idJagType,
       token_type: 'N_A',
       scope,
-      expires_in: idJagTtl,
+      expires_in: idJagLifetime,
     }
   }
 

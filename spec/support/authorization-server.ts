@@ -5,7 +5,7 @@ import type { Client } from 'oidc-provider'
 import { buildTokenResponse, checkDpopReplay, validateDpop } from 'oidc-provider/lib/helpers/grants.js'
 import type { RegisteredClient } from './client.ts'
 import { unlogged } from './listener.ts'
-import { addGrantType, commonScope, providerDefaults, requireParameters, startProvider } from './provider.ts'
+import { addGrantType, narrowScope, providerDefaults, requireParameters, startProvider } from './provider.ts'
 import type { GrantContext, ProviderBehaviour, RunningProvider } from './provider.ts'
 import { jwtBearer } from './urns.ts'
 
@@ -134,7 +134,8 @@ class Grant {
     await checkDpopReplay(provider, ctx, proof, client.clientId)
     await this.#spend(claims)
     const resource = this.#resource(claims, params.resource)
-    const scope = this.#scope(claims, params.scope)
+    const { scope: asserted = '' } = claims
+    const scope = narrowScope(params.scope || asserted, asserted, this.#behaviour.allowedScope)
     await this.#issue(ctx, { claims, resource, scope, jkt: proof?.thumbprint })
   }
 
@@ -179,15 +180,6 @@ class Grant {
       throw new errors.InvalidTarget('not the resource of the ID-JAG')
     if (!this.resources.has(resource)) throw new errors.InvalidTarget('unknown resource')
     return resource
-  }
-
-  #scope(claims: IdJagClaims, parameter: string | undefined): string {
-    const asserted = claims.scope ?? ''
-    const scope = parameter ? commonScope(parameter, asserted) : asserted
-    const { allowedScope } = this.#behaviour
-    const granted = allowedScope === undefined ? scope : commonScope(scope, allowedScope)
-    if (parameter && granted === '') throw new errors.InvalidScope('none of the scope is allowed', parameter)
-    return granted
   }
 
   async #issue(

@@ -6,7 +6,6 @@ import {
 import { toNodeHandler } from '@modelcontextprotocol/node'
 import { createMcpHandler, McpServer, requireScopes } from '@modelcontextprotocol/server'
 import type { McpHttpHandler, McpRequestContext, OAuthMetadata } from '@modelcontextprotocol/server'
-import type { IncomingMessage } from 'node:http'
 import express from 'express'
 import type { Express, RequestHandler } from 'express'
 import * as z from 'zod'
@@ -45,14 +44,12 @@ export function startMcpServer(
 ): { urls: string[]; close: () => Promise<void> } {
   const app = express().disable('x-powered-by')
   const resources = paths.map((path) => toResource(listener.origin, path))
+  app.use(alterMetadata(resources, behaviour))
   const handlers = resources.map((resource) => {
     authorizationServer.resources.add(resource.url)
     return addResource(app, resource, authorizationServer, behaviour)
   })
-  listener.serve((req, res) => {
-    relocateMetadata(req, resources[0], behaviour)
-    app(req, res)
-  })
+  listener.serve(app)
   const close = async (): Promise<void> => {
     await Promise.all(handlers.map((handler) => handler.close()))
   }
@@ -78,7 +75,6 @@ function addResource(
   const handler = createMcpHandler(createServer, { responseMode: 'auto' })
   const serve = toNodeHandler(handler)
   const mcp = createMcpExpressApp()
-  mcp.use(alterMetadata(resource, behaviour))
   mcp.use(metadataRouter(resource, authorizationServer.provider.issuer))
   const strong = requireStrongAuthentication(resource)
   mcp.all(pathname, protection, strong, (req, res) => serve(req, res as never, req.body))
@@ -98,31 +94,32 @@ function metadataRouter(resource: Resource, issuer: string): RequestHandler {
   return mcpAuthMetadataRouter({ oauthMetadata, resourceServerUrl: new URL(resource.url) })
 }
 
-function alterMetadata(resource: Resource, behaviour: McpBehaviour): RequestHandler {
-  const { pathname } = new URL(resource.metadataUrl)
+/** Moves, hides and alters the documents that the router of the MCP packages serves. */
+function alterMetadata(resources: Resource[], behaviour: McpBehaviour): RequestHandler {
+  const pathOf = ({ metadataUrl }: Resource): string => new URL(metadataUrl).pathname
+  const isAt = (path: string, resource: Resource): boolean =>
+    behaviour.metadataLocation === 'path'
+      ? path === pathOf(resource)
+      : behaviour.metadataLocation === 'root' && path === '/.well-known/oauth-protected-resource'
   return (req, res, next) => {
+    if (!req.path.startsWith('/.well-known/')) {
+      next()
+      return
+    }
+    const resource = resources.find((each) => isAt(req.path, each))
     // The router also serves the metadata of the authorization server, for clients of before RFC 9728. Not here.
-    if (req.path.startsWith('/.well-known/oauth-authorization-server')) {
+    if (resource === undefined) {
       res.sendStatus(404)
       return
     }
-    if (req.path === pathname) {
-      const json = res.json.bind(res)
-      res.json = (document: Record<string, unknown>) => {
-        const complete = { ...document, scopes_supported: behaviour.scopesSupported }
-        return json(behaviour.alterMetadata?.(complete, resource.url) ?? complete)
-      }
+    req.url = pathOf(resource)
+    const json = res.json.bind(res)
+    res.json = (document: Record<string, unknown>) => {
+      const complete = { ...document, scopes_supported: behaviour.scopesSupported }
+      return json(behaviour.alterMetadata?.(complete, resource.url) ?? complete)
     }
     next()
   }
-}
-
-const wellKnown = '/.well-known/oauth-protected-resource'
-
-function relocateMetadata(req: IncomingMessage, first: Resource | undefined, behaviour: McpBehaviour): void {
-  if (behaviour.metadataLocation === 'path' || !req.url?.startsWith(wellKnown)) return
-  const isRoot = req.url === wellKnown && behaviour.metadataLocation === 'root'
-  req.url = isRoot && first ? new URL(first.metadataUrl).pathname : '/not-found'
 }
 
 const text = (value: string) => ({ content: [{ type: 'text' as const, text: value }] })

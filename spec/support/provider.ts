@@ -184,11 +184,11 @@ export function requireParameters(ctx: GrantContext, names: string[]): void {
     throw new errors.InvalidRequest(`missing required parameter(s): ${missing.join(', ')}`)
 }
 
-/** The scope values that both lists have, in the order of the first. */
-export function commonScope(wanted: string, allowed: string): string {
-  const set = new Set(allowed.split(' '))
-  return wanted
-    .split(' ')
-    .filter((value) => value !== '' && set.has(value))
-    .join(' ')
+/** What of a scope is within all limits there are. Throws if nothing is. */
+export function narrowScope(wanted: string, ...limits: (string | undefined)[]): string {
+  const isAllowed = (value: string): boolean =>
+    limits.every((limit) => limit === undefined || limit.split(' ').includes(value))
+  const narrowed = wanted.split(' ').filter(isAllowed).join(' ')
+  if (wanted !== '' && narrowed === '') throw new errors.InvalidScope('none of the scope is allowed', wanted)
+  return narrowed
 }

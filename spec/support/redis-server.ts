@@ -2,9 +2,9 @@ import { spawn, spawnSync } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { mkdtempSync } from 'node:fs'
 import { createServer } from 'node:net'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { listen } from './listen.ts'
 
 /** Whether there is a `redis-server` or `valkey-server` on this machine, and its name. */
 export const redisCommand: string | undefined = ['redis-server', 'valkey-server'].find(
@@ -102,9 +102,7 @@ export class RedisServer {
 }
 
 async function freePort(): Promise<number> {
-  const probe = createServer()
-  await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve))
-  const { port } = probe.address() as AddressInfo
-  await new Promise((resolve) => probe.close(resolve))
+  const { port, close } = await listen(createServer())
+  await close()
   return port
 }

@@ -42,7 +42,9 @@ export async function signIn(
     ...(offline ? { prompt: 'consent' } : {}),
     ...(acr === undefined ? {} : { acr_values: acr }),
   }).toString()
-  const code = await new Browser(user, send).authorize(authorization, idp.redirectUri)
+  const back = await new Browser(user, send).follow(authorization, idp.redirectUri)
+  const code = back.searchParams.get('code')
+  if (code === null) throw new Error(`the sign-in was refused: ${back.search}`)
   return { user, ...(await redeem(idp, client, { code, code_verifier: verifier }, send)) }
 }
 
@@ -72,11 +74,6 @@ export class Browser {
   constructor(user: string, send: typeof fetch) {
     this.#user = user
     this.#fetch = send
-  }
-
-  /** Follows the authorization request to the end and returns the code. */
-  async authorize(start: URL, redirectUri: string): Promise<string> {
-    return codeIn(await this.follow(start, redirectUri))
   }
 
   /** Follows the authorization request to the end and returns the address it redirects to. */
@@ -119,10 +116,4 @@ export class Browser {
     }
     return response
   }
-}
-
-function codeIn(location: URL): string {
-  const code = location.searchParams.get('code')
-  if (code === null) throw new Error(`the sign-in was refused: ${location.search}`)
-  return code
 }

@@ -2,7 +2,7 @@ import { SignJWT } from 'jose'
 import { errors } from 'oidc-provider'
 import { checkDpopReplay, validateDpop } from 'oidc-provider/lib/helpers/grants.js'
 import type { Audience, IdpBehaviour } from './identity-provider.ts'
-import { answerWith, commonScope, requireParameters } from './provider.ts'
+import { answerWith, narrowScope, requireParameters } from './provider.ts'
 import type { GrantContext, Refusal, RunningProvider } from './provider.ts'
 import { SubjectTokens } from './subject-token.ts'
 import type { Subject } from './subject-token.ts'
@@ -136,10 +136,7 @@ export class Exchange {
     if (!audience) throw new errors.InvalidTarget('unknown audience')
     if (Array.isArray(resource)) throw new errors.InvalidTarget('more than one resource')
     if (resource && !audience.resources.has(resource)) throw new errors.InvalidTarget('unknown resource')
-    const { allowedScope } = this.#behaviour
-    const granted = scope && allowedScope !== undefined ? commonScope(scope, allowedScope) : scope
-    if (scope && !granted) throw new errors.InvalidScope('none of the scope is allowed', scope)
-    return { audience, resource, scope: granted }
+    return { audience, resource, scope: scope && narrowScope(scope, this.#behaviour.allowedScope) }
   }
 
   async #sign(claims: Record<string, unknown>): Promise<string> {

@@ -189,7 +189,7 @@ describe('an enterprise', () => {
     const form = { subject_token_type: refreshTokenType }
     const direct = await requestIdJag(enterprise, refreshToken, { form })
     expect(decodeJwt(direct.body.access_token).sub).toBe('bob')
-    const assertion = enterprise.idp.server.samlAssertion('carol')
+    const assertion = enterprise.idp.server.subjects.samlAssertion('carol')
     const saml = { subject_token_type: saml2Type, requested_token_type: refreshTokenType, scope: undefined }
     const exchanged = await requestIdJag(enterprise, assertion, { form: saml })
     expect(exchanged.body).toMatchObject({ issued_token_type: refreshTokenType, token_type: 'N_A' })

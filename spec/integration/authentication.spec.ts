@@ -42,7 +42,7 @@ describe('subject tokens at the certified server (F9)', () => {
 
   it('may be a SAML assertion, whose refresh token outlives it', async () => {
     await using enterprise = await startEnterprise()
-    const assertion = enterprise.idp.server.samlAssertion('alice')
+    const assertion = enterprise.idp.server.subjects.samlAssertion('alice')
     const getIdToken = () => ({ type: 'saml2', token: assertion })
     const wrapped = createCrossAppAccess(enterprise.options({ getIdToken })).middleware(fetch)
     expect((await wrapped(`${enterprise.mcp.url}/raw/echo`)).status).toBe(200)

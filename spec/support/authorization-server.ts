@@ -40,16 +40,7 @@ export interface IssuedToken {
   revoked: boolean
 }
 
-export interface AuthorizationServer extends RunningProvider {
-  /** Access tokens in the order they were issued. */
-  issued: IssuedToken[]
-  /** Revokes every access token, or every one of a user. */
-  revokeAll: (user?: string) => void
-  /** Identifiers of the MCP servers it issues tokens for. */
-  resources: Set<string>
-  /** The token when it is valid for the resource at this moment: signature, lifetime, audience, revocation. */
-  verify: (value: string, resource: string) => Promise<IssuedToken | undefined>
-}
+export type AuthorizationServer = RunningProvider & Grant
 
 /** Claims of an ID-JAG this server reads. */
 interface IdJagClaims extends JWTPayload {
@@ -91,21 +82,15 @@ export async function startAuthorizationServer(
     parameters: ['assertion', 'scope', 'resource', 'authorization_details'],
     handle: (ctx) => grant.handle(ctx),
   })
-  return Object.assign(running, {
-    issued: grant.issued,
-    revokeAll: (user?: string) => {
-      for (const token of grant.issued) if (user === undefined || token.user === user) token.revoked = true
-    },
-    resources: grant.resources,
-    verify: (value: string, resource: string) => grant.verify(value, resource),
-  })
+  return Object.assign(grant, running)
 }
 
 /** The grant of draft-ietf-oauth-identity-assertion-authz-grant §4.4. */
 class Grant {
+  /** Access tokens in the order they were issued. */
   readonly issued: IssuedToken[] = []
+  /** Identifiers of the MCP servers it issues tokens for. */
   readonly resources = new Set<string>()
-  readonly #byValue = new Map<string, IssuedToken>()
   readonly #running: RunningProvider
   readonly #behaviour: AuthorizationServerBehaviour
   readonly #idpIssuer: string
@@ -136,12 +121,18 @@ class Grant {
     const resource = this.#resource(claims, params.resource)
     const { scope: asserted = '' } = claims
     const scope = narrowScope(params.scope || asserted, asserted, this.#behaviour.allowedScope)
-    await this.#issue(ctx, { claims, resource, scope, jkt: proof?.thumbprint })
+    await this.#issue(ctx, claims, { resource, scope, jkt: proof?.thumbprint })
   }
 
+  /** Revokes every access token, or every one of a user. */
+  readonly revokeAll = (user?: string): void => {
+    for (const token of this.issued) if (user === undefined || token.user === user) token.revoked = true
+  }
+
+  /** The token when it is valid for the resource at this moment: signature, lifetime, audience, revocation. */
   async verify(value: string, resource: string): Promise<IssuedToken | undefined> {
-    const token = this.#byValue.get(value)
-    if (!token || token.revoked || token.resource !== resource) return undefined
+    const token = this.issued.find((each) => each.value === value)
+    if (!token || token.revoked) return undefined
     const keys = createLocalJWKSet({ keys: [this.#running.publicJwk] })
     const options = { issuer: this.#running.provider.issuer, audience: resource, typ: 'at+jwt' }
     return jwtVerify(value, keys, options).then(
@@ -184,59 +175,35 @@ class Grant {
 
   async #issue(
     ctx: GrantContext,
-    {
-      claims,
-      resource,
-      scope,
-      jkt,
-    }: { claims: IdJagClaims; resource: string; scope: string; jkt: string | undefined },
+    { sub: user = '', acr, auth_time }: IdJagClaims,
+    { resource, scope, jkt }: Pick<IssuedToken, 'resource' | 'scope' | 'jkt'>,
   ): Promise<void> {
     const { provider } = this.#running
-    const { accessTokenTtl } = this.#behaviour
-    const user = claims.sub ?? ''
+    const { accessTokenTtl, revokePrevious } = this.#behaviour
     const { client } = ctx.oidc
+    const { clientId } = client
     const token = new provider.AccessToken({
-      ...{
-        accountId: user,
-        client,
-        gty: jwtBearer,
-        grantId: crypto.randomUUID(),
-        scope,
-        expiresIn: accessTokenTtl,
-      },
+      accountId: user,
+      client,
+      gty: jwtBearer,
+      grantId: crypto.randomUUID(),
+      scope,
+      expiresIn: accessTokenTtl,
       resourceServer: new provider.ResourceServer(resource, { scope, accessTokenFormat: 'jwt' }),
-      extra: { acr: claims.acr, auth_time: claims.auth_time },
+      extra: { acr, auth_time },
     })
     if (jkt !== undefined) token.setThumbprint('jkt', jkt)
     const value = await token.save()
-    const { tokenType } = token
+    const isPredecessor = (other: IssuedToken): boolean =>
+      other.user === user && other.clientId === clientId && other.resource === resource
+    if (revokePrevious) for (const other of this.issued.filter(isPredecessor)) other.revoked = true
     const expiresAt = Math.floor(Date.now() / 1000) + accessTokenTtl
-    this.#remember({
-      value,
-      user,
-      clientId: client.clientId,
-      resource,
-      scope,
-      expiresAt,
-      jkt,
-      acr: claims.acr,
-      revoked: false,
-    })
+    this.issued.push({ value, user, clientId, resource, scope, expiresAt, jkt, acr, revoked: false })
     ctx.body = buildTokenResponse(provider, {
       accessToken: value,
       expiresIn: accessTokenTtl,
-      tokenType,
+      tokenType: token.tokenType,
       scope: scope || undefined,
     })
-  }
-
-  #remember(token: IssuedToken): void {
-    const isPredecessor = ({ user, clientId, resource }: IssuedToken): boolean =>
-      user === token.user && clientId === token.clientId && resource === token.resource
-    if (this.#behaviour.revokePrevious) {
-      for (const previous of this.issued.filter(isPredecessor)) previous.revoked = true
-    }
-    this.issued.push(token)
-    this.#byValue.set(token.value, token)
   }
 }

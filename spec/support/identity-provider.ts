@@ -52,11 +52,7 @@ export interface Audience {
 /** Authentication class the sign-in gives when it is asked for it. */
 export const strongAcr = 'urn:corp.example:mfa'
 
-export interface IdentityProvider extends RunningProvider {
-  audiences: Audience[]
-  /** A SAML assertion for a user, to be exchanged for a refresh token. */
-  samlAssertion: (user: string) => string
-}
+export type IdentityProvider = RunningProvider & Exchange
 
 /** Starts the enterprise identity provider: sign-in, and token exchange for ID-JAGs. */
 export async function startIdentityProvider(
@@ -81,8 +77,7 @@ export async function startIdentityProvider(
     },
     behaviour,
   )
-  const audiences: Audience[] = []
-  const exchange = new Exchange(running, behaviour, audiences)
+  const exchange = new Exchange(running, behaviour)
   addGrantType(running.provider, behaviour, {
     name: tokenExchange,
     parameters: [
@@ -92,10 +87,7 @@ export async function startIdentityProvider(
     handle: (ctx) => exchange.handle(ctx),
   })
   honourAcrValues(running)
-  return Object.assign(running, {
-    audiences,
-    samlAssertion: (user: string) => exchange.subjects.samlAssertion(user),
-  })
+  return Object.assign(exchange, running)
 }
 
 // The development sign-in page does not know authentication classes: the class asked for is the one reached.

@@ -5,13 +5,13 @@ import {
 } from '@modelcontextprotocol/express'
 import { toNodeHandler } from '@modelcontextprotocol/node'
 import { createMcpHandler, McpServer, requireScopes } from '@modelcontextprotocol/server'
-import type { McpHttpHandler, McpRequestContext, OAuthMetadata } from '@modelcontextprotocol/server'
+import type { McpRequestContext, OAuthMetadata } from '@modelcontextprotocol/server'
 import express from 'express'
-import type { Express, RequestHandler } from 'express'
+import type { RequestHandler } from 'express'
 import * as z from 'zod'
 import type { AuthorizationServer } from './authorization-server.ts'
 import type { Listener } from './listener.ts'
-import { protect, requireStrongAuthentication } from './protection.ts'
+import { protect, protectionDefaults, requireStrongAuthentication } from './protection.ts'
 import type { ProtectionBehaviour, Resource } from './protection.ts'
 import { rawRouter } from './raw-endpoints.ts'
 
@@ -27,59 +27,43 @@ export interface McpBehaviour extends ProtectionBehaviour {
 
 /** The switches as they are unless somebody turns them. */
 export const mcpDefaults: McpBehaviour = {
-  challenge: 'standard',
-  requireDpop: false,
+  ...protectionDefaults,
   scopesSupported: ['chat.read'],
   metadataLocation: 'path',
 }
 
-/**
- * Starts MCP servers, one for each path, with the official packages as they are. Their URLs come back in the order of the
- * paths.
- */
+/** Starts MCP servers, one for each path, with the official packages as they are. */
 export function startMcpServer(
   listener: Listener,
   { paths, authorizationServer }: { paths: string[]; authorizationServer: AuthorizationServer },
   behaviour: McpBehaviour,
 ): { urls: string[]; close: () => Promise<void> } {
+  const resources = paths.map((path) => toResource(new URL(path, listener.origin)))
   const app = express().disable('x-powered-by')
-  const resources = paths.map((path) => toResource(listener.origin, path))
-  app.use(alterMetadata(resources, behaviour))
+  const mcp = createMcpExpressApp()
+  mcp.use(alterMetadata(resources, behaviour))
   const handlers = resources.map((resource) => {
+    const { pathname } = new URL(resource.url)
     authorizationServer.resources.add(resource.url)
-    return addResource(app, resource, authorizationServer, behaviour)
+    const protection = protect(resource, authorizationServer, behaviour)
+    // Not in the MCP application, which parses bodies as JSON.
+    app.use(`${pathname.replace(/\/$/, '')}/raw`, protection, rawRouter())
+    const handler = createMcpHandler(createServer, { responseMode: 'auto' })
+    const serve = toNodeHandler(handler)
+    mcp.use(metadataRouter(resource, authorizationServer.provider.issuer))
+    const strong = requireStrongAuthentication(resource)
+    mcp.all(pathname, protection, strong, (req, res) => serve(req, res as never, req.body))
+    return handler
   })
-  listener.serve(app)
+  listener.serve(app.use(mcp))
   const close = async (): Promise<void> => {
     await Promise.all(handlers.map((handler) => handler.close()))
   }
   return { urls: resources.map(({ url }) => url), close }
 }
 
-function toResource(origin: string, path: string): Resource {
-  const url = new URL(path, origin).href
-  return { url, origin, metadataUrl: getOAuthProtectedResourceMetadataUrl(new URL(url)) }
-}
-
-function addResource(
-  app: Express,
-  resource: Resource,
-  authorizationServer: AuthorizationServer,
-  behaviour: McpBehaviour,
-): McpHttpHandler {
-  const { pathname } = new URL(resource.url)
-  const path = pathname.replace(/\/$/, '')
-  const protection = protect(resource, authorizationServer, behaviour)
-  // Before the MCP application, which parses bodies as JSON.
-  app.use(`${path}/raw`, protection, rawRouter())
-  const handler = createMcpHandler(createServer, { responseMode: 'auto' })
-  const serve = toNodeHandler(handler)
-  const mcp = createMcpExpressApp()
-  mcp.use(metadataRouter(resource, authorizationServer.provider.issuer))
-  const strong = requireStrongAuthentication(resource)
-  mcp.all(pathname, protection, strong, (req, res) => serve(req, res as never, req.body))
-  app.use(mcp)
-  return handler
+function toResource(url: URL): Resource {
+  return { url: url.href, metadataUrl: getOAuthProtectedResourceMetadataUrl(url) }
 }
 
 function metadataRouter(resource: Resource, issuer: string): RequestHandler {
@@ -97,16 +81,16 @@ function metadataRouter(resource: Resource, issuer: string): RequestHandler {
 /** Moves, hides and alters the documents that the router of the MCP packages serves. */
 function alterMetadata(resources: Resource[], behaviour: McpBehaviour): RequestHandler {
   const pathOf = ({ metadataUrl }: Resource): string => new URL(metadataUrl).pathname
-  const isAt = (path: string, resource: Resource): boolean =>
-    behaviour.metadataLocation === 'path'
-      ? path === pathOf(resource)
-      : behaviour.metadataLocation === 'root' && path === '/.well-known/oauth-protected-resource'
   return (req, res, next) => {
     if (!req.path.startsWith('/.well-known/')) {
       next()
       return
     }
-    const resource = resources.find((each) => isAt(req.path, each))
+    const { metadataLocation } = behaviour
+    const places = { root: '/.well-known/oauth-protected-resource', none: undefined }
+    const resource = resources.find(
+      (each) => req.path === (metadataLocation === 'path' ? pathOf(each) : places[metadataLocation]),
+    )
     // The router also serves the metadata of the authorization server, for clients of before RFC 9728. Not here.
     if (resource === undefined) {
       res.sendStatus(404)

@@ -32,12 +32,14 @@ export interface ProtectionBehaviour {
   dpopNonce?: string | undefined
 }
 
+/** The switches as they are unless somebody turns them. */
+export const protectionDefaults: ProtectionBehaviour = { challenge: 'standard', requireDpop: false }
+
 /** One protected resource. */
 export interface Resource {
   /** Its identifier. */
   url: string
   metadataUrl: string
-  origin: string
 }
 
 /** Requires a valid access token of the authorization server, as Bearer or with a DPoP proof. */
@@ -85,11 +87,8 @@ async function problemOf(
   { token, resource, behaviour }: { token: IssuedToken; resource: Resource; behaviour: ProtectionBehaviour },
 ): Promise<string | undefined> {
   const proof = req.get('dpop') ?? ''
-  const request = {
-    method: req.method,
-    url: resource.origin + req.originalUrl,
-    headers: new Headers({ dpop: proof }),
-  }
+  const url = new URL(req.originalUrl, resource.url).href
+  const request = { method: req.method, url, headers: new Headers({ dpop: proof }) }
   const jkt = await proofs.keyOf(request, token.value)
   if (jkt === undefined) return 'invalid_dpop_proof'
   const { iat = 0, nonce } = decodeJwt<{ nonce?: string }>(proof)

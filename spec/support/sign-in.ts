@@ -18,7 +18,7 @@ export interface SignInOptions {
 export interface Session {
   user: string
   idToken: string
-  refreshToken?: string
+  refreshToken?: string | undefined
 }
 
 /** Signs a user in at the identity provider: authorization code with PKCE, through its own sign-in and consent pages. */
@@ -45,24 +45,17 @@ export async function signIn(
   const back = await new Browser(user, send).follow(authorization, idp.redirectUri)
   const code = back.searchParams.get('code')
   if (code === null) throw new Error(`the sign-in was refused: ${back.search}`)
-  return { user, ...(await redeem(idp, client, { code, code_verifier: verifier }, send)) }
-}
-
-async function redeem(
-  idp: { issuer: string; tokenEndpoint: string; redirectUri: string },
-  client: RegisteredClient,
-  grant: { code: string; code_verifier: string },
-  send: typeof fetch,
-): Promise<{ idToken: string; refreshToken?: string }> {
-  const form = { grant_type: 'authorization_code', redirect_uri: idp.redirectUri, ...grant }
+  const form = {
+    grant_type: 'authorization_code',
+    redirect_uri: idp.redirectUri,
+    code,
+    code_verifier: verifier,
+  }
   const sending = { headers: unlogged, fetch: send }
   const response = await sendTokenRequest(idp, client.registration, form, sending)
   const body = (await response.json()) as { id_token?: string; refresh_token?: string }
   if (body.id_token === undefined) throw new Error(`the sign-in failed: ${JSON.stringify(body)}`)
-  return {
-    idToken: body.id_token,
-    ...(body.refresh_token === undefined ? {} : { refreshToken: body.refresh_token }),
-  }
+  return { user, idToken: body.id_token, refreshToken: body.refresh_token }
 }
 
 /** As much of a browser as the pages of the identity provider need: cookies, redirects, and filling in a form. */
@@ -80,24 +73,19 @@ export class Browser {
   async follow(start: URL, redirectUri: string): Promise<URL> {
     let url = start
     for (let hop = 0; hop < 10; hop++) {
-      const location = await this.#visit(url)
-      if (location.href.startsWith(redirectUri)) return location
-      url = location
+      const page = await this.#send(url)
+      const location = page.headers.get('location') ?? (await this.#submit(url, await page.text()))
+      url = new URL(location, url)
+      if (url.href.startsWith(redirectUri)) return url
     }
     throw new Error('the sign-in does not come to an end')
-  }
-
-  async #visit(url: URL): Promise<URL> {
-    const page = await this.#send(url)
-    const location = page.headers.get('location') ?? (await this.#submit(url, await page.text()))
-    return new URL(location, url)
   }
 
   async #submit(url: URL, html: string): Promise<string> {
     const prompt = /name="prompt" value="(login|consent)"/.exec(html)?.[1]
     if (prompt === undefined) throw new Error(`neither a sign-in nor a consent page: ${html}`)
-    const fields = prompt === 'login' ? { login: this.#user, password: 'secret' } : {}
-    const answer = await this.#send(url, new URLSearchParams({ prompt, ...fields }))
+    const form = new URLSearchParams({ prompt, login: this.#user, password: 'secret' })
+    const answer = await this.#send(url, form)
     return answer.headers.get('location') ?? ''
   }
 

@@ -14,15 +14,15 @@ const idJagLifetime = 300
 /** The token exchange of draft-ietf-oauth-identity-assertion-authz-grant §4.3. */
 export class Exchange {
   readonly subjects: SubjectTokens
+  /** The authorization servers that it issues ID-JAGs for. */
+  readonly audiences: Audience[] = []
   readonly #running: RunningProvider
   readonly #behaviour: IdpBehaviour
-  readonly #audiences: Audience[]
 
-  constructor(running: RunningProvider, behaviour: IdpBehaviour, audiences: Audience[]) {
+  constructor(running: RunningProvider, behaviour: IdpBehaviour) {
     this.subjects = new SubjectTokens(running)
     this.#running = running
     this.#behaviour = behaviour
-    this.#audiences = audiences
   }
 
   async handle(ctx: GrantContext): Promise<void> {
@@ -35,26 +35,17 @@ export class Exchange {
       params['subject_token_type'],
       client,
     )
-    if (!subject) {
-      this.#refuseSubject(ctx)
-      return
-    }
-    if (params['requested_token_type'] === refreshTokenType) {
+    if (subject === undefined) {
+      const error = this.#behaviour.subjectTokenError
+      answerWith(ctx, { error, error_description: 'the subject token is invalid or has expired' })
+    } else if (params['requested_token_type'] === refreshTokenType) {
       await this.#issueRefreshToken(ctx, subject)
-      return
-    }
-    if (params['requested_token_type'] !== idJagType) {
-      throw new errors.InvalidRequest('unknown requested_token_type')
-    }
-    requireParameters(ctx, ['audience'])
-    const stepUp = this.#stepUp(subject)
-    if (stepUp) answerWith(ctx, stepUp)
-    else await this.#issueIdJag(ctx, subject, proof?.thumbprint)
-  }
-
-  #refuseSubject(ctx: GrantContext): void {
-    const error = this.#behaviour.subjectTokenError
-    answerWith(ctx, { error, error_description: 'the subject token is invalid or has expired' })
+    } else if (params['requested_token_type'] === idJagType) {
+      requireParameters(ctx, ['audience'])
+      const stepUp = this.#stepUp(subject)
+      if (stepUp) answerWith(ctx, stepUp)
+      else await this.#issueIdJag(ctx, subject, proof?.thumbprint)
+    } else throw new errors.InvalidRequest('unknown requested_token_type')
   }
 
   #stepUp({ acr, authTime }: Subject): Refusal | undefined {
@@ -65,8 +56,8 @@ export class Exchange {
     return {
       error: 'insufficient_user_authentication',
       error_description: 'a stronger authentication is required',
-      ...(acrValues === undefined ? {} : { acr_values: acrValues }),
-      ...(maxAge === undefined ? {} : { max_age: maxAge }),
+      acr_values: acrValues,
+      max_age: maxAge,
     }
   }
 
@@ -132,7 +123,7 @@ export class Exchange {
     scope: string | undefined
   } {
     const { audience: issuer, resource, scope } = ctx.oidc.params
-    const audience = this.#audiences.find((known) => known.issuer === issuer)
+    const audience = this.audiences.find((known) => known.issuer === issuer)
     if (!audience) throw new errors.InvalidTarget('unknown audience')
     if (Array.isArray(resource)) throw new errors.InvalidTarget('more than one resource')
     if (resource && !audience.resources.has(resource)) throw new errors.InvalidTarget('unknown resource')
@@ -142,8 +133,7 @@ export class Exchange {
   async #sign(claims: Record<string, unknown>): Promise<string> {
     const { privateKey, publicJwk } = this.#running
     const header = { alg: 'ES256', typ: 'oauth-id-jag+jwt', kid: publicJwk.kid ?? '' }
-    const present = Object.fromEntries(Object.entries(claims).filter(([, value]) => value !== undefined))
-    const altered = this.#behaviour.alterIdJag?.({ header, claims: present }) ?? { header, claims: present }
+    const altered = this.#behaviour.alterIdJag?.({ header, claims }) ?? { header, claims }
     if (typeof altered === 'string') return altered
     return new SignJWT(altered.claims).setProtectedHeader(altered.header).sign(privateKey)
   }

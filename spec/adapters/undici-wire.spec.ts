@@ -9,15 +9,12 @@ import { createCrossAppAccess } from '../../lib/index.ts'
 import type { CrossAppAccessEvent, CrossAppAccessOptions } from '../../lib/index.ts'
 import { crossAppAccessInterceptor } from '../../lib/adapters/undici/index.ts'
 import { listen } from '../support/listen.ts'
+import { until } from '../support/until.ts'
 import { clientsOf, versions } from './undici-clients.ts'
 import { backChannel, bodyOf, optionsFor, refuses } from './undici-raw.ts'
 
 const limit = 1024 * 1024
 const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex')
-/** Waits for something that a server or a stream is about to do. */
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await setImmediate()
-}
 
 describe.each(versions)('what goes over the wire, %s', (_, undici) => {
   let origin: string

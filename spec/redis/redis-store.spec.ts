@@ -3,6 +3,7 @@ import { redisStore } from '../../lib/adapters/redis/index.ts'
 import type { RedisStoreOptions } from '../../lib/adapters/redis/index.ts'
 import type { StoredToken } from '../../lib/index.ts'
 import { RedisServer } from '../support/redis-server.ts'
+import { until } from '../support/until.ts'
 import {
   ioredis,
   ioredisCluster,
@@ -45,13 +46,6 @@ function holding() {
   return { work: () => held.work(), began: () => held.began(), end: () => held.end() }
 }
 type Store = ReturnType<typeof redisStore>
-/** Bounded, so that a spec that fails ends. */
-async function until(holds: () => boolean): Promise<void> {
-  for (let turns = 0; !holds(); turns++) {
-    if (turns > 500_000) throw new Error('This never comes')
-    await turn()
-  }
-}
 
 describe('redisStore', () => {
   const send = async () => null

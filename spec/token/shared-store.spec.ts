@@ -10,6 +10,7 @@ import type {
 import { createTestEnterprise } from '../../lib/testing/index.ts'
 import type { TestEnterprise } from '../../lib/testing/index.ts'
 import { authorizationServer, idp, resource, tokenEndpoints } from '../middleware/harness.ts'
+import { until } from '../support/until.ts'
 
 const hang = () => new Promise<never>(() => undefined)
 const caught = (work: Promise<unknown>): Promise<unknown> => work.catch((error: unknown) => error)
@@ -67,14 +68,6 @@ function timed(xaa: CrossAppAccess) {
     Object.assign(outcome, { result, after: performance.now() - started }),
   )
   return outcome
-}
-
-/** Lets all happen that takes no time. Bounded, so that a spec that fails ends. */
-async function until(holds: () => boolean): Promise<void> {
-  for (let turns = 0; !holds(); turns++) {
-    if (turns > 100_000) throw new Error('This never comes')
-    await new Promise(setImmediate)
-  }
 }
 
 describe('a flight that waits for another process', () => {

@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
+import { outcomeOf } from './support/child.ts'
 import { startEnterprise } from './support/enterprise.ts'
 import type { Enterprise } from './support/enterprise.ts'
 
@@ -15,16 +16,6 @@ function start(example: string, env: Record<string, string>): ChildProcess {
     env: { PATH, HOME, NODE_NO_WARNINGS: '1', TSX_TSCONFIG_PATH: 'examples/tsconfig.json', ...env },
     stdio: 'pipe',
   })
-}
-
-async function outputOf(
-  child: ChildProcess,
-): Promise<{ code: number | null; stdout: string; stderr: string }> {
-  const output = { stdout: '', stderr: '' }
-  for (const stream of ['stdout', 'stderr'] as const)
-    child[stream]?.setEncoding('utf8').on('data', (text: string) => (output[stream] += text))
-  await once(child, 'close')
-  return { code: child.exitCode, ...output }
 }
 
 function environmentOf({ idp, authorizationServer, mcp }: Enterprise): Record<string, string> {
@@ -50,7 +41,7 @@ describe('examples/quickstart.ts', () => {
   it('lists the tools of a protected MCP server', async () => {
     const { idToken } = await enterprise.signIn()
     const child = start('quickstart.ts', { ...environmentOf(enterprise), ID_TOKEN: idToken })
-    expect(await outputOf(child)).toEqual({ code: 0, stdout: 'echo\nwhoami\nwrite\napprove\n', stderr: '' })
+    expect(await outcomeOf(child)).toEqual({ code: 0, stdout: 'echo\nwhoami\nwrite\napprove\n', stderr: '' })
     expect([enterprise.exchanges, enterprise.grants]).toEqual([1, 1])
   })
 
@@ -58,12 +49,12 @@ describe('examples/quickstart.ts', () => {
     enterprise.idp.behaviour.refuse = { error: 'access_denied' }
     const { idToken } = await enterprise.signIn()
     const child = start('quickstart.ts', { ...environmentOf(enterprise), ID_TOKEN: idToken })
-    const { code, stderr } = await outputOf(child)
+    const { code, stderr } = await outcomeOf(child)
     expect([code, stderr]).toEqual([1, expect.stringMatching(/^policy_denied: .*administrator.*\n$/)])
   })
 
   it('says what it needs to know', async () => {
-    const { code, stderr } = await outputOf(start('quickstart.ts', {}))
+    const { code, stderr } = await outcomeOf(start('quickstart.ts', {}))
     expect([code, stderr]).toEqual([64, expect.stringContaining('IDP_ISSUER')])
   })
 })
@@ -72,12 +63,12 @@ describe('examples/agent-server.ts', () => {
   const users = ['alice', 'bob', 'carol', 'dave', 'erin', 'frank', 'grace', 'heidi']
   const idTokens = new Map<string, string>()
   let agent: ChildProcess
-  let ended: ReturnType<typeof outputOf>
+  let ended: ReturnType<typeof outcomeOf>
   let url: string
 
   beforeAll(async () => {
     agent = start('agent-server.ts', { ...environmentOf(enterprise), PORT: '0' })
-    ended = outputOf(agent)
+    ended = outcomeOf(agent)
     const [line] = await Promise.race([
       once(agent.stdout as NodeJS.ReadableStream, 'data'),
       ended.then(({ stderr }) => Promise.reject(new Error(stderr))),

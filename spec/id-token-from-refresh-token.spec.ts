@@ -29,9 +29,7 @@ function ask(getIdToken: GetIdToken, reason: SubjectTokenReason = 'initial', sig
 
 /** Refresh tokens that the identity provider has been shown, in order. */
 function shown(): (string | undefined)[] {
-  return enterprise.idp.requests
-    .filter(({ form }) => form?.['grant_type'] === 'refresh_token')
-    .map(({ form }) => form?.['refresh_token'])
+  return enterprise.idp.forms('refresh_token').map((form) => form['refresh_token'])
 }
 
 const caught = (work: Promise<unknown>): Promise<unknown> => work.catch((error: unknown) => error)

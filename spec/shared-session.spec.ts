@@ -5,6 +5,7 @@ import type { GetIdToken, RefreshTokenOptions, SessionStore, StoredSession } fro
 import { startEnterprise } from './support/enterprise.ts'
 import type { Enterprise } from './support/enterprise.ts'
 import { Listener } from './support/listener.ts'
+import { until } from './support/until.ts'
 
 let enterprise: Enterprise
 beforeAll(async () => {
@@ -64,10 +65,7 @@ const ask = (getIdToken: GetIdToken, reason: Attempt = 'initial') =>
 const caught = (work: Promise<unknown>): Promise<unknown> => work.catch((error: unknown) => error)
 
 /** Refresh tokens that the identity provider has been shown, in order. */
-const shown = () =>
-  enterprise.idp.requests
-    .filter(({ form }) => form?.['grant_type'] === 'refresh_token')
-    .map(({ form }) => form?.['refresh_token'])
+const shown = () => enterprise.idp.forms('refresh_token').map((form) => form['refresh_token'])
 const isTwice = () => new Set(shown()).size < shown().length
 
 /** Two processes that share a sign-in, and what they have in common. */
@@ -100,13 +98,6 @@ function advance(ms: number): void {
   jest.spyOn(performance, 'now').mockReturnValue(monotonic)
 }
 const isOutcome = (tokens: Record<string, unknown>) => tokens['mark'] === undefined
-/** Bounded, so that a spec that fails ends. */
-async function until(holds: () => boolean): Promise<void> {
-  for (let turns = 0; !holds(); turns++) {
-    if (turns > 5_000_000) throw new Error('This never comes')
-    await new Promise(setImmediate)
-  }
-}
 
 describe('a session that processes share', () => {
   it('gives the others the ID token of the one that refreshed, and the rotated token to the next who refreshes', async () => {
@@ -426,7 +417,7 @@ describe('a session that processes share', () => {
     // The lease of the one that never comes back is over.
     const turnOver = new Sessions()
     turnOver.entries = store.entries
-    const { b, ...other } = await fleet({ store: turnOver, refreshToken: String(shown()[0]) })
+    const { b, ...other } = await fleet({ store: turnOver, refreshToken: shown()[0] })
     expect(await caught(ask(b))).toMatchObject({ code: 'temporarily_unavailable' })
     advance(59_000)
     expect(await caught(ask(b))).toMatchObject({ code: 'temporarily_unavailable' })

@@ -8,6 +8,7 @@ import { crossAppAccessInterceptor } from '../../lib/adapters/undici/index.ts'
 import { createCrossAppAccess, isCrossAppAccessError } from '../../lib/index.ts'
 import type { CrossAppAccessOptions } from '../../lib/index.ts'
 import { createTestEnterprise } from '../../lib/testing/index.ts'
+import { outcomeOf } from '../support/child.ts'
 import { startEnterprise } from '../support/enterprise.ts'
 import { listen } from '../support/listen.ts'
 import { versions } from './undici-clients.ts'
@@ -27,12 +28,9 @@ describe.each(versions)('Node’s own fetch over a global dispatcher, %s', (name
         PROGRAM_UNDICI: name.at(-1),
       },
     })
-    let output = ''
-    child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()))
-    child.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()))
-    const code = await new Promise((resolve) => child.on('close', resolve))
-    expect([code, output]).toEqual([0, expect.stringMatching(/^\[/)])
-    expect(JSON.parse(output)).toEqual([
+    const { stdout, ...rest } = await outcomeOf(child)
+    expect(rest).toEqual({ code: 0, stderr: '' })
+    expect(JSON.parse(stdout)).toEqual([
       [200, '{"ö":1}', true],
       [200, '{"ö":1}', true],
       [200, 'streamed'],

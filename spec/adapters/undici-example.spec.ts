@@ -5,6 +5,7 @@ import { createServer } from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TLSSocket } from 'node:tls'
+import { outcomeOf } from '../support/child.ts'
 import { listen } from '../support/listen.ts'
 import { bodyOf } from './undici-raw.ts'
 import { certificateAuthority, startProxy } from './undici-tls.ts'
@@ -75,15 +76,12 @@ it('examples/corporate-network.ts: through a proxy, with an authority of its own
       ...env,
     },
   })
-  let output = ''
-  for (const stream of [child.stdout, child.stderr])
-    stream.on('data', (chunk: Buffer) => (output += chunk.toString()))
-  const code = await new Promise((resolve) => child.on('close', resolve))
+  const outcome = await outcomeOf(child)
   await rm(folder, { recursive: true })
   await proxy.close()
   await close()
 
-  expect([code, output]).toEqual([0, '200 {"tools":[]}\n'])
+  expect(outcome).toEqual({ code: 0, stdout: '200 {"tools":[]}\n', stderr: '' })
   expect(new Set(proxy.tunnels)).toEqual(new Set(hosts.map((host) => `${host}:443`)))
   expect(log).toContain('login.acme.example/token wiki.acme.example')
   // The MCP server is not shown who this client is by its certificate.

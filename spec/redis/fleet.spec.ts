@@ -6,6 +6,7 @@ import { ManualClock, toolCall } from '../integration/harness.ts'
 import { startEnterprise } from '../support/enterprise.ts'
 import type { Enterprise } from '../support/enterprise.ts'
 import { RedisServer } from '../support/redis-server.ts'
+import { until } from '../support/until.ts'
 import { nodeRedis } from './clients.ts'
 import type { Connection } from './clients.ts'
 import { describeWithRedis } from './describe.ts'
@@ -14,12 +15,6 @@ import { Worker } from './fleet.ts'
 const keyOf = (id: string, fill: number): StoreKey => ({ id, secret: new Uint8Array(32).fill(fill) })
 const [first, second] = [keyOf('first', 1), keyOf('second', 2)] as const
 const turn = () => new Promise(setImmediate)
-async function until(holds: () => boolean): Promise<void> {
-  for (let turns = 0; !holds(); turns++) {
-    if (turns > 500_000) throw new Error('This never comes')
-    await turn()
-  }
-}
 
 /** A clock that goes only as it is told to: nothing that takes long ends a rest. */
 class StandingClock extends ManualClock {
@@ -351,10 +346,7 @@ describeWithRedis('a fleet of processes on a real Redis', () => {
   })
 
   describe('with one refresh token that rotates', () => {
-    const shown = () =>
-      enterprise.idp.requests
-        .filter(({ form }) => form?.['grant_type'] === 'refresh_token')
-        .map(({ form }) => form?.['refresh_token'])
+    const shown = () => enterprise.idp.forms('refresh_token').map((form) => form['refresh_token'])
 
     async function startWorkers(size: number): Promise<Worker[]> {
       const { refreshToken } = await enterprise.signIn({ offline: true })

@@ -129,10 +129,10 @@ export async function startEnterprise(options: EnterpriseOptions = {}): Promise<
   return {
     ...{ idp, authorizationServer, mcp },
     get exchanges() {
-      return countOf(tokenExchange, idp)
+      return idp.forms(tokenExchange).length
     },
     get grants() {
-      return countOf(jwtBearer, authorizationServer)
+      return authorizationServer.forms(jwtBearer).length
     },
     signIn: startSession,
     options: (overrides) => ({
@@ -171,10 +171,6 @@ async function startOAuthServer<Behaviour extends object, Server extends Running
   const { tokenEndpoint } = server
   const tokenPath = new URL(tokenEndpoint).pathname
   return Object.assign(listener, { issuer, tokenEndpoint, tokenPath, client, behaviour, server })
-}
-
-function countOf(grantType: string, { requests }: Listener): number {
-  return requests.filter(({ form }) => form?.['grant_type'] === grantType).length
 }
 
 function rememberIdToken(start: (wanted: SignInOptions) => Promise<Session>) {

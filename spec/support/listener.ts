@@ -76,6 +76,11 @@ export class Listener {
     this.#handler = handler
   }
 
+  /** The forms of the token requests of one grant type, in order of arrival. */
+  forms(grantType: string): Record<string, string>[] {
+    return this.requests.flatMap(({ form }) => (form?.['grant_type'] === grantType ? [form] : []))
+  }
+
   /** Makes requests fail or wait. Returns a function that ends it. */
   inject(target: Target, fault: Fault): () => void {
     const entry = { target, fault, left: fault.times ?? Infinity }

@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { withCrossAppAccess } from '../../lib/index.ts'
 import { createTestEnterprise } from '../../lib/testing/index.ts'
 import type { ListeningEnterprise, TestEnterprise } from '../../lib/testing/index.ts'
+import { outcomeOf } from '../support/child.ts'
 
 let acme: TestEnterprise
 let listening: ListeningEnterprise
@@ -67,10 +67,8 @@ describe('listen()', () => {
       env,
       stdio: ['ignore', 'pipe', 'inherit'],
     })
-    let said = ''
-    child.stdout.on('data', (chunk: Buffer) => (said += chunk.toString()))
-    await once(child, 'close')
-    expect(JSON.parse(said)).toEqual({ user: 'alice', scope: ['mcp:read'] })
+    const { stdout } = await outcomeOf(child)
+    expect(JSON.parse(stdout)).toEqual({ user: 'alice', scope: ['mcp:read'] })
   })
 
   it('lets go of an endless answer when its client leaves', async () => {

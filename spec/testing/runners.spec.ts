@@ -1,11 +1,11 @@
 import { execFileSync, spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { build } from 'esbuild'
 import { createTestEnterprise } from '../../lib/testing/index.ts'
 import { chromium, startBrowser } from '../doctor/support/browser.ts'
+import { outcomeOf } from '../support/child.ts'
 
 const root = join(__dirname, '../..')
 const modules = join(root, 'node_modules')
@@ -31,12 +31,9 @@ async function run(...args: string[]): Promise<string> {
     env: { PATH, HOME, NODE_NO_WARNINGS: '1' },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
-  let output = ''
-  for (const stream of [child.stdout, child.stderr])
-    stream.setEncoding('utf8').on('data', (text: string) => (output += text))
-  const [code] = (await once(child, 'close')) as [number]
-  if (code !== 0) throw new Error(output)
-  return output
+  const { code, stdout, stderr } = await outcomeOf(child)
+  if (code !== 0) throw new Error(stdout + stderr)
+  return stdout + stderr
 }
 
 describe("a user's own test", () => {

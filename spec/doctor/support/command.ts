@@ -1,13 +1,8 @@
 import { execFileSync, spawn } from 'node:child_process'
 import { copyFileSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-
-/** What a run of the command left behind. */
-export interface Run {
-  code: number | null
-  stdout: string
-  stderr: string
-}
+import { outcomeOf } from '../../support/child.ts'
+import type { Outcome } from '../../support/child.ts'
 
 export interface RunOptions {
   env?: Record<string, string>
@@ -21,7 +16,7 @@ export interface RunOptions {
 /** The command, built. */
 export interface Command {
   /** Runs it as a process of its own, with nothing of this one's environment but the path. */
-  run: (args: string[], options?: RunOptions) => Promise<Run>
+  run: (args: string[], options?: RunOptions) => Promise<Outcome>
   remove: () => void
 }
 
@@ -44,26 +39,18 @@ export function buildCommand(): Command {
   }
 }
 
-async function run(entry: string, args: string[], options: RunOptions = {}): Promise<Run> {
+async function run(entry: string, args: string[], options: RunOptions = {}): Promise<Outcome> {
   const { env = {}, input, onStderr, interruptAfter } = options
   const child = spawn(process.execPath, [entry, ...args], {
     // As wide as the terminals of most; specs about narrow ones say so.
     env: { PATH: process.env['PATH'] ?? '', HOME: process.env['HOME'] ?? '', COLUMNS: '100', ...env },
     stdio: ['pipe', 'pipe', 'pipe'],
   })
-  const result: Run = { code: null, stdout: '', stderr: '' }
-  child.stdout.setEncoding('utf8').on('data', (chunk: string) => (result.stdout += chunk))
-  child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
-    result.stderr += chunk
-    onStderr?.(result.stderr)
-  })
+  let printed = ''
+  child.stderr.setEncoding('utf8').on('data', (text: string) => onStderr?.((printed += text)))
   // A command that does not read its input closes it.
   child.stdin.on('error', () => undefined)
   if (interruptAfter === undefined) child.stdin.end(input)
   void interruptAfter?.then(() => child.kill('SIGINT'))
-  result.code = await new Promise((resolve, reject) => {
-    child.once('error', reject)
-    child.once('close', resolve)
-  })
-  return result
+  return outcomeOf(child)
 }

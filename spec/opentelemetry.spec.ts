@@ -7,35 +7,30 @@ import {
 import { BasicTracerProvider, InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-base'
 import { telemetry } from '../examples/opentelemetry.ts'
 import { createCrossAppAccess } from '../lib/index.ts'
-import { startEnterprise } from './support/enterprise.ts'
-import type { Enterprise } from './support/enterprise.ts'
+import { createTestEnterprise } from '../lib/testing/index.ts'
 
 describe('the OpenTelemetry example, with the real SDK', () => {
-  let enterprise: Enterprise
+  const acme = createTestEnterprise()
   const spans = new InMemorySpanExporter()
   const metrics = new InMemoryMetricExporter(AggregationTemporality.CUMULATIVE)
   const tracing = new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(spans)] })
   const reader = new PeriodicExportingMetricReader({ exporter: metrics, exportIntervalMillis: 3_600_000 })
   const metering = new MeterProvider({ readers: [reader] })
 
-  beforeAll(async () => {
-    enterprise = await startEnterprise()
-  })
-
   afterAll(async () => {
-    await Promise.all([enterprise.close(), tracing.shutdown(), metering.shutdown()])
+    await Promise.all([tracing.shutdown(), metering.shutdown()])
   })
 
   beforeEach(() => {
     spans.reset()
-    enterprise.reset()
+    acme.reset()
   })
 
-  const listener = telemetry(tracing.getTracer('spec'), metering.getMeter('spec'))
+  const onEvent = telemetry(tracing.getTracer('spec'), metering.getMeter('spec'))
+  const access = () => createCrossAppAccess({ ...acme.optionsFor('alice'), fetch: acme.fetch, onEvent })
 
   it('makes one span of a flight, with a client span for each of its requests below it', async () => {
-    const xaa = createCrossAppAccess(enterprise.options({ onEvent: listener }))
-    const response = await xaa.middleware(fetch)(`${enterprise.mcp.url}/raw/echo`)
+    const response = await access().middleware(acme.fetch)(acme.url)
     expect(response.status).toBe(200)
 
     const finished = spans.getFinishedSpans()
@@ -43,14 +38,14 @@ describe('the OpenTelemetry example, with the real SDK', () => {
     const requests = finished.filter(
       (span) => span.parentSpanContext?.spanId === flight?.spanContext().spanId,
     )
-    expect(flight?.attributes['xaa.resource']).toBe(enterprise.mcp.url)
+    expect(flight?.attributes['xaa.resource']).toBe(acme.url)
     expect(requests.map(({ attributes }) => attributes['url.full']).sort()).toEqual(
       [
-        `${enterprise.mcp.origin}/.well-known/oauth-protected-resource/mcp`,
-        `${enterprise.idp.origin}/.well-known/oauth-authorization-server`,
-        `${enterprise.authorizationServer.origin}/.well-known/oauth-authorization-server`,
-        enterprise.idp.tokenEndpoint,
-        enterprise.authorizationServer.tokenEndpoint,
+        'https://mcp.chat.example/.well-known/oauth-protected-resource/mcp',
+        'https://login.acme.example/.well-known/oauth-authorization-server',
+        'https://auth.chat.example/.well-known/oauth-authorization-server',
+        'https://login.acme.example/token',
+        'https://auth.chat.example/token',
       ].sort(),
     )
     expect(requests.every(({ attributes }) => attributes['http.response.status_code'] === 200)).toBe(true)
@@ -58,9 +53,8 @@ describe('the OpenTelemetry example, with the real SDK', () => {
   })
 
   it('marks a denial as an error, by its code and step', async () => {
-    enterprise.idp.behaviour.refuse = { error: 'access_denied' }
-    const xaa = createCrossAppAccess(enterprise.options({ onEvent: listener }))
-    await expect(xaa.getAccessToken(enterprise.mcp.url)).rejects.toMatchObject({ code: 'policy_denied' })
+    acme.deny('alice')
+    await expect(access().getAccessToken(acme.url)).rejects.toMatchObject({ code: 'policy_denied' })
 
     const flight = spans.getFinishedSpans().find(({ name }) => name === 'xaa.acquire')
     expect(flight?.attributes).toMatchObject({ 'error.type': 'policy_denied', 'xaa.step': 'token_exchange' })
@@ -68,10 +62,9 @@ describe('the OpenTelemetry example, with the real SDK', () => {
   })
 
   it('counts outcomes and uses, and measures requests', async () => {
-    const xaa = createCrossAppAccess(enterprise.options({ onEvent: listener }))
-    const wrapped = xaa.middleware(fetch)
-    await wrapped(`${enterprise.mcp.url}/raw/echo`)
-    await wrapped(`${enterprise.mcp.url}/raw/echo`)
+    const wrapped = access().middleware(acme.fetch)
+    await wrapped(acme.url)
+    await wrapped(acme.url)
     await reader.forceFlush()
 
     const recorded = metrics

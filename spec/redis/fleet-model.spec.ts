@@ -3,12 +3,12 @@ import type { Happening } from '../../bench/support/fleet-model.mjs'
 import { redisStore } from '../../lib/adapters/redis/index.ts'
 import { createCrossAppAccess } from '../../lib/index.ts'
 import type { CrossAppAccess } from '../../lib/index.ts'
+import { createTestEnterprise } from '../../lib/testing/index.ts'
 import { RedisServer } from '../support/redis-server.ts'
 import { nodeRedis } from './clients.ts'
 import type { Connection } from './clients.ts'
 import { describeWithRedis } from './describe.ts'
 
-const resource = 'https://mcp.example/mcp'
 const keys = [{ id: 'k', secret: new Uint8Array(32).fill(1) }] as const
 
 /** The same numbers each time. */
@@ -36,30 +36,14 @@ describeWithRedis('the model that the tables of docs/fleet.md come from', () => 
     schedule: readonly Happening[],
     { lifetimeMs, processes, shared }: { lifetimeMs: number; processes: number; shared: boolean },
   ): Promise<number> {
-    let exchanges = 0
-    let grants = 0
+    const acme = createTestEnterprise({ accessTokenLifetime: lifetimeMs / 1_000 })
     let underWay = 0
-    const started = Date.now()
-    let at = 0
-    const clock = { now: () => started + at, monotonic: () => at }
-    const fetch = (async (input: string) => {
-      const answer = input.startsWith('https://idp')
-        ? { access_token: `${++exchanges}`, issued_token_type: 'urn:ietf:params:oauth:token-type:id-jag' }
-        : { access_token: `${++grants}`, token_type: 'Bearer', expires_in: lifetimeMs / 1_000 }
-      return new Response(JSON.stringify(answer))
-    }) as typeof globalThis.fetch
     if (shared) connections = await Promise.all(Array.from({ length: processes }, () => nodeRedis(redis.url)))
     const start = (index: number): CrossAppAccess => {
       const { send, subscribe } = connections[index] ?? {}
       return createCrossAppAccess({
-        idp: { issuer: 'https://idp.example', clientId: 'a', tokenEndpoint: 'https://idp.example/token' },
-        authorizationServers: [
-          { issuer: 'https://as.example', clientId: 'b', tokenEndpoint: 'https://as.example/token' },
-        ],
-        resources: [{ url: resource, authorizationServer: 'https://as.example' }],
-        getIdToken: () => 'id-token',
-        fetch,
-        clock,
+        ...acme.optionsFor('alice'),
+        fetch: acme.fetch,
         ...(send !== undefined && { store: redisStore({ send, subscribe, keys }) }),
         onEvent: ({ type }) => {
           if (type === 'acquire_started') underWay++
@@ -70,13 +54,13 @@ describeWithRedis('the model that the tables of docs/fleet.md come from', () => 
     const startAll = () => Array.from({ length: processes }, (_, index) => start(index))
     let fleet = startAll()
     for (const happening of schedule) {
-      at = happening.at
+      acme.clock.advance(happening.at - acme.clock.monotonic())
       if (happening.process === undefined) fleet = startAll()
-      else await fleet[happening.process]?.getAccessToken(resource)
+      else await fleet[happening.process]?.getAccessToken(acme.url)
       // A renewal beside the call is over before the next thing happens, as it nearly always is.
       while (underWay > 0) await new Promise(setImmediate)
     }
-    return exchanges
+    return acme.counts.exchanges
   }
 
   it.each(

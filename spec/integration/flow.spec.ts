@@ -1,11 +1,62 @@
+import { setImmediate } from 'node:timers/promises'
 import { createCrossAppAccess, withCrossAppAccess } from '../../lib/index.ts'
 import type { CrossAppAccessEvent } from '../../lib/index.ts'
 import { startEnterprise } from '../support/enterprise.ts'
 import type { Enterprise } from '../support/enterprise.ts'
-import { ManualClock, Rounds, tokensSentTo, toolCall, trafficOf } from './harness.ts'
+import { ManualClock, tokensSentTo, toolCall, trafficOf } from './harness.ts'
 
 const inserted = '/.well-known/oauth-authorization-server'
 const described = '/.well-known/oauth-protected-resource/mcp'
+
+/**
+ * A fetch that holds requests back until all of the round before have been answered, and all that follows from the
+ * answers has been asked for: what is sent in one round does not depend on each other.
+ */
+class Rounds {
+  readonly list: string[][] = []
+  readonly #enterprise: Enterprise
+  #next: { names: string[]; start: () => void; started: Promise<void> } | undefined
+  #underway = 0
+
+  constructor(enterprise: Enterprise) {
+    this.#enterprise = enterprise
+  }
+
+  readonly fetch = async (input: string | URL | Request, init?: RequestInit): Promise<Response> => {
+    const round = (this.#next ??= this.#open())
+    round.names.push(this.#nameOf(input, init))
+    await round.started
+    this.#underway++
+    try {
+      return await fetch(input, init)
+    } finally {
+      if (--this.#underway === 0 && this.#next !== undefined) void this.#startSoon(this.#next)
+    }
+  }
+
+  #open() {
+    let start: () => void = () => undefined
+    const started = new Promise<void>((resolve) => (start = resolve))
+    const round = { names: [], start, started }
+    if (this.#underway === 0) void this.#startSoon(round)
+    return round
+  }
+
+  async #startSoon(round: { names: string[]; start: () => void }): Promise<void> {
+    for (let turn = 0; turn < 20; turn++) await setImmediate()
+    this.#next = undefined
+    this.list.push(round.names.sort())
+    round.start()
+  }
+
+  #nameOf(input: string | URL | Request, init?: RequestInit): string {
+    const { idp, authorizationServer, mcp } = this.#enterprise
+    const url = new URL(input instanceof Request ? input.url : input)
+    const servers = { idp, as: authorizationServer, mcp }
+    const server = Object.entries(servers).find(([, { origin }]) => origin === url.origin)?.[0]
+    return `${server ?? url.origin} ${init?.method ?? 'GET'} ${url.pathname}`
+  }
+}
 
 describe('the whole flow on real servers', () => {
   let enterprise: Enterprise
@@ -129,7 +180,7 @@ describe('the whole flow on real servers', () => {
     // Between the soft limit, a quarter before the end, and the hard one, a tenth.
     clock.advance(82_000)
     await call(xaaFetch)
-    while (acquired() < 2) await new Promise((resolve) => setImmediate(resolve))
+    while (acquired() < 2) await setImmediate()
     await call(xaaFetch)
     const [stale, renewed] = tokensSentTo(enterprise.mcp).slice(-2)
     expect(stale).toBe(first)

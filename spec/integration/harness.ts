@@ -1,4 +1,3 @@
-import { setImmediate } from 'node:timers/promises'
 import type { Clock } from '../../lib/protocol/context.ts'
 import type { Enterprise } from '../support/enterprise.ts'
 
@@ -56,54 +55,4 @@ export function tokensSentTo(server: {
   requests: { headers: Record<string, string> }[]
 }): (string | undefined)[] {
   return server.requests.map(({ headers }) => headers['authorization']?.replace(/^Bearer /, ''))
-}
-
-/**
- * A fetch that holds requests back until all of the round before have been answered, and all that follows from the
- * answers has been asked for: what is sent in one round does not depend on each other.
- */
-export class Rounds {
-  readonly list: string[][] = []
-  readonly #enterprise: Enterprise
-  #next: { names: string[]; start: () => void; started: Promise<void> } | undefined
-  #underway = 0
-
-  constructor(enterprise: Enterprise) {
-    this.#enterprise = enterprise
-  }
-
-  readonly fetch = async (input: string | URL | Request, init?: RequestInit): Promise<Response> => {
-    const round = (this.#next ??= this.#open())
-    round.names.push(this.#nameOf(input, init))
-    await round.started
-    this.#underway++
-    try {
-      return await fetch(input, init)
-    } finally {
-      if (--this.#underway === 0 && this.#next !== undefined) void this.#startSoon(this.#next)
-    }
-  }
-
-  #open() {
-    let start: () => void = () => undefined
-    const started = new Promise<void>((resolve) => (start = resolve))
-    const round = { names: [], start, started }
-    if (this.#underway === 0) void this.#startSoon(round)
-    return round
-  }
-
-  async #startSoon(round: { names: string[]; start: () => void }): Promise<void> {
-    for (let turn = 0; turn < 20; turn++) await setImmediate()
-    this.#next = undefined
-    this.list.push(round.names.sort())
-    round.start()
-  }
-
-  #nameOf(input: string | URL | Request, init?: RequestInit): string {
-    const { idp, authorizationServer, mcp } = this.#enterprise
-    const url = new URL(input instanceof Request ? input.url : input)
-    const servers = { idp, as: authorizationServer, mcp }
-    const server = Object.entries(servers).find(([, { origin }]) => origin === url.origin)?.[0]
-    return `${server ?? url.origin} ${init?.method ?? 'GET'} ${url.pathname}`
-  }
 }

@@ -54,22 +54,13 @@ interface IdJagClaims extends JWTPayload {
 
 /** Starts the authorization server of the MCP servers: the JWT bearer grant with an ID-JAG. */
 export async function startAuthorizationServer(
-  setup: {
-    issuer: string
-    clients: RegisteredClient[]
-    idp: { issuer: string; jwksUri: string }
-  },
+  setup: { issuer: string; clients: RegisteredClient[]; idp: { issuer: string; jwksUri: string } },
   behaviour: AuthorizationServerBehaviour,
 ): Promise<AuthorizationServer> {
   const running = await startProvider(
     {
-      issuer: setup.issuer,
-      clients: setup.clients.map(({ metadata }) => ({
-        ...metadata,
-        grant_types: [jwtBearer],
-        response_types: [],
-        redirect_uris: [],
-      })),
+      ...setup,
+      clientMetadata: { grant_types: [jwtBearer], response_types: [], redirect_uris: [] },
       configuration: {
         discovery: { authorization_grant_profiles_supported: ['urn:ietf:params:oauth:grant-profile:id-jag'] },
       },

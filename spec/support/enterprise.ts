@@ -164,7 +164,7 @@ async function startOAuthServer<Behaviour extends object, Server extends Running
   const behaviour: Behaviour = { ...defaults, ...switches }
   const issuer = listener.origin + issuerPath
   const client = await registerClient(clientId, wanted)
-  // Known here, and to the other server as somebody else.
+  // One that is registered, and that no token is for.
   const stranger = await registerClient('stranger', { method: 'none' })
   const server = await start({ issuer, clients: [client, stranger] }, behaviour)
   listener.serve(server.handler)

@@ -61,12 +61,11 @@ export async function startIdentityProvider(
 ): Promise<IdentityProvider> {
   const running = await startProvider(
     {
-      issuer: setup.issuer,
-      clients: setup.clients.map(({ metadata }) => ({
-        ...metadata,
+      ...setup,
+      clientMetadata: {
         grant_types: ['authorization_code', 'refresh_token', tokenExchange],
         redirect_uris: [setup.redirectUri],
-      })),
+      },
       configuration: {
         acrValues: [strongAcr],
         claims: { openid: ['sub', 'acr', 'auth_time'], email: ['email'] },

@@ -10,6 +10,7 @@ import type {
   KoaContextWithOIDC,
   TokenEndpointGrantContext,
 } from 'oidc-provider'
+import type { RegisteredClient } from './client.ts'
 
 /** Parameters of a token request, after oidc-provider has authenticated the client. */
 export type Parameters = Record<string, string | undefined>
@@ -52,7 +53,9 @@ export const providerDefaults: ProviderBehaviour = {
 /** How a provider is made. Cannot be changed while it runs. */
 export interface ProviderSetup {
   issuer: string
-  clients: ClientMetadata[]
+  clients: RegisteredClient[]
+  /** What all of its clients have. */
+  clientMetadata: Partial<ClientMetadata>
   configuration: Configuration
 }
 
@@ -94,7 +97,8 @@ export async function startProvider(
   // Not in the configuration: what is there is copied with structuredClone, which makes objects of another realm in jest.
   // The types do not tell of the adapter.
   const { adapter } = provider.Client as unknown as { adapter: Adapter }
-  for (const client of setup.clients) await adapter.upsert(client.client_id, client)
+  for (const { id, metadata } of setup.clients)
+    await adapter.upsert(id, { ...metadata, ...setup.clientMetadata })
   // A failure of the handlers below, not a refusal: it must not pass for an answer.
   provider.on('server_error', (_, error) => console.error(error))
   provider.use(alterAnswers(behaviour))

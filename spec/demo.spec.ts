@@ -3,12 +3,13 @@ import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:net'
-import type { AddressInfo, Server } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Cost, DemoEvent, Hop } from '../examples/demo/events.ts'
 import { abilities, terminal } from '../examples/demo/terminal.ts'
 import { withCrossAppAccess } from '../lib/index.ts'
+import { toolCall } from './integration/harness.ts'
+import { listen } from './support/listen.ts'
 
 const root = join(__dirname, '..')
 const tsx = join(root, 'node_modules/tsx/dist/cli.mjs')
@@ -418,14 +419,7 @@ describe('the switches of --serve', () => {
     expect(url).toBe(`http://127.0.0.1:${port + 2}/mcp`)
     const backOff = { terminalMs: 1 }
     const xaaFetch = withCrossAppAccess({ ...options, backOff, getIdToken: () => idToken() })(fetch)
-    const headers = { 'content-type': 'application/json', accept: 'application/json, text/event-stream' }
-    const message = {
-      jsonrpc: '2.0',
-      id: 1,
-      method: 'tools/call',
-      params: { name: 'whoami', arguments: {} },
-    }
-    call = () => xaaFetch(url, { method: 'POST', headers, body: JSON.stringify(message) })
+    call = () => xaaFetch(url, toolCall('whoami'))
     expect((await call()).status).toBe(200)
   })
   afterEach(() => turn('/reset'))
@@ -488,24 +482,15 @@ describe('the switches of --serve', () => {
 /** The first of so many ports in a row that are free at this moment. */
 async function freePorts(count: number): Promise<number> {
   for (;;) {
-    const first = await listenOn(0)
-    const { port } = first.address() as AddressInfo
+    const first = await listen(createServer())
+    const { port } = first
     const rest = await Promise.allSettled(
-      Array.from({ length: count - 1 }, (_, index) => listenOn(port + 1 + index)),
+      Array.from({ length: count - 1 }, (_, index) => listen(createServer(), port + 1 + index)),
     )
     const servers = rest.flatMap((one) => (one.status === 'fulfilled' ? one.value : []))
-    for (const server of [first, ...servers]) await new Promise((resolve) => server.close(resolve))
+    for (const server of [first, ...servers]) await server.close()
     if (servers.length === count - 1) return port
   }
-}
-
-async function listenOn(port: number): Promise<Server> {
-  const server = createServer()
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject)
-    server.listen(port, '127.0.0.1', resolve)
-  })
-  return server
 }
 
 describe('the screen', () => {

@@ -1,5 +1,6 @@
 import { decodeJwt } from 'jose'
 import { setTimeout as delay } from 'node:timers/promises'
+import type { Clock } from '../lib/protocol/context.ts'
 import { dpopProof, dpopThumbprint, generateDpopKeyPair } from '../lib/protocol/dpop.ts'
 import { callTool } from './integration/harness.ts'
 import type { ClientOptions } from './support/client.ts'
@@ -353,7 +354,8 @@ describe('DPoP', () => {
   /** Signs proofs with a key of its own. */
   async function prover() {
     const key = { keyPair: await generateDpopKeyPair(), nonces: new Map<string, string>() }
-    const prove = (url: string, accessToken?: string) => dpopProof(key, { method: 'POST', url, accessToken })
+    const prove = (url: string, accessToken?: string, clock?: Clock) =>
+      dpopProof(key, { method: 'POST', url, accessToken }, clock)
     return { ...key, prove, jkt: await dpopThumbprint(key) }
   }
 
@@ -372,10 +374,14 @@ describe('DPoP', () => {
     expect(grant.body.token_type).toBe('DPoP')
     const token: string = grant.body.access_token
     expect((await callTool(mcp.url, 'whoami', bearer(token))).status).toBe(401)
+    const call = (dpop: string) => callTool(mcp.url, 'whoami', { authorization: `DPoP ${token}`, dpop })
+    const { prove: proveByAnother } = await prover()
+    expect((await call(await proveByAnother(mcp.url, token))).status).toBe(401)
+    const slow = { now: () => Date.now() - 301_000, monotonic: () => 0 }
+    expect((await call(await prove(mcp.url, token, slow))).status).toBe(401)
     const dpop = await prove(mcp.url, token)
-    const call = () => callTool(mcp.url, 'whoami', { authorization: `DPoP ${token}`, dpop })
-    expect((await call()).status).toBe(200)
-    const replay = await call()
+    expect((await call(dpop)).status).toBe(200)
+    const replay = await call(dpop)
     expect([replay.status, replay.headers.get('www-authenticate')]).toEqual([
       401,
       expect.stringMatching(/^DPoP error="invalid_dpop_proof"/),

@@ -1,4 +1,4 @@
-import { scopeTokens } from '../protocol/challenge.ts'
+import { scopeTokens } from '../protocol/scope.ts'
 import { effectiveMethod } from '../protocol/client-authentication.ts'
 import { isPathPrefix } from '../protocol/discovery.ts'
 import type { ServerRegistration } from '../protocol/registration.ts'

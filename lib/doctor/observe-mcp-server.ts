@@ -1,5 +1,6 @@
-import { parseChallenges, scopeTokens } from '../protocol/challenge.ts'
-import type { Demand } from '../protocol/challenge.ts'
+import { parseChallenges } from '../protocol/challenge.ts'
+import { scopeTokens } from '../protocol/scope.ts'
+import type { Demand } from '../protocol/demand.ts'
 import { findings } from '../protocol/findings.ts'
 import { quoted } from '../protocol/finding.ts'
 import { observation } from './observation.ts'

@@ -1,5 +1,5 @@
 import { CrossAppAccessError } from '../errors.ts'
-import { acceptableScope } from './challenge.ts'
+import { acceptableScope } from './scope.ts'
 import { systemClock } from './context.ts'
 import type { ProtocolContext } from './context.ts'
 import { findings } from './findings.ts'

@@ -16,8 +16,10 @@ export type {
   ResourceRegistration,
   Target,
 } from './acquire.ts'
-export { parseChallenges, readDemand } from './challenge.ts'
-export type { Challenge, Demand } from './challenge.ts'
+export { parseChallenges } from './challenge.ts'
+export { readDemand } from './demand.ts'
+export type { Challenge } from './challenge.ts'
+export type { Demand } from './demand.ts'
 export { authenticateClient } from './client-authentication.ts'
 export type { AuthenticatedParts } from './client-authentication.ts'
 export type { AnyFetch, Clock, Hop, ProtocolContext } from './context.ts'

@@ -1,6 +1,6 @@
 import type { NoDemandReason } from '../events.ts'
-import { readDemand, whyNoDemand } from '../protocol/challenge.ts'
-import type { Demand } from '../protocol/challenge.ts'
+import { readDemand, whyNoDemand } from '../protocol/demand.ts'
+import type { Demand } from '../protocol/demand.ts'
 import { rememberNonce } from '../protocol/dpop.ts'
 import { ownCopy } from '../protocol/own-members.ts'
 import type { RequestContext } from '../token/request-context.ts'

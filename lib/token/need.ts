@@ -1,5 +1,5 @@
 import type { AcquireReason } from '../events.ts'
-import type { Demand } from '../protocol/challenge.ts'
+import type { Demand } from '../protocol/demand.ts'
 import type { CachedToken } from './token-cache.ts'
 
 /** Why a token is wanted. */

@@ -1,5 +1,5 @@
 import type { ResourceConfiguration } from '../options/resources.ts'
-import type { Demand } from '../protocol/challenge.ts'
+import type { Demand } from '../protocol/demand.ts'
 import { longestMs, systemClock } from '../protocol/context.ts'
 import { abortable } from '../protocol/http.ts'
 import type { Account, FlightUnderWay, LearnedScopes } from './account.ts'

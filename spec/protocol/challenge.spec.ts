@@ -1,5 +1,7 @@
 import fc from 'fast-check'
-import { parseChallenges, readDemand, scopeTokens } from '../../lib/protocol/challenge.ts'
+import { parseChallenges } from '../../lib/protocol/challenge.ts'
+import { readDemand } from '../../lib/protocol/demand.ts'
+import { scopeTokens } from '../../lib/protocol/scope.ts'
 
 const metadata = 'https://mcp.example.com/.well-known/oauth-protected-resource'
 

@@ -1,7 +1,7 @@
 import { parseOptions } from '../../lib/options/configuration.ts'
 import type { CrossAppAccessOptions, ResourceOptions } from '../../lib/options/options.ts'
 import type { Target } from '../../lib/protocol/acquire.ts'
-import type { Demand } from '../../lib/protocol/challenge.ts'
+import type { Demand } from '../../lib/protocol/demand.ts'
 import type { LearnedScopes } from '../../lib/token/account.ts'
 import {
   accountKey,

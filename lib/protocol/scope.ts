@@ -1,0 +1,25 @@
+import type { Secrets } from './redaction.ts'
+
+/** The distinct scope tokens of a scope string, in order. What is not made of scope characters is left out. */
+export function scopeTokens(...scopes: (string | undefined)[]): string[] {
+  const tokens = scopes.flatMap((scope) => scope?.split(/\s+/) ?? [])
+  return [...new Set(tokens.filter((token) => /^[\x21\x23-\x5b\x5d-\x7e]+$/.test(token)))]
+}
+
+/**
+ * The scope that a server names, or nothing if it is too long or holds a secret: it is passed on to other servers,
+ * remembered for other users, and shown in events.
+ */
+export function acceptableScope(scope: string | undefined, secrets: Secrets): string | undefined {
+  if (scope === undefined || isUnacceptable(scope, secrets)) return undefined
+  const tokens = scopeTokens(scope).join(' ')
+  return tokens === '' ? undefined : tokens
+}
+
+/** Longest scope or address of a server's that is taken, in characters. */
+const longestParameter = 4096
+
+/** Whether what a server names is too long, or holds a secret. */
+export function isUnacceptable(text: string, secrets: Secrets): boolean {
+  return text.length > longestParameter || secrets.holds(text)
+}

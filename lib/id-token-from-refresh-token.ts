@@ -1,6 +1,6 @@
 import { parseRefreshTokenOptions } from './options/refresh-token.ts'
 import type { RefreshTokenOptions } from './options/refresh-token.ts'
-import { abortable } from './protocol/http.ts'
+import { abortable } from './protocol/abort.ts'
 import { refreshing } from './protocol/subject-token.ts'
 import type { GetIdToken } from './protocol/subject-token.ts'
 import type { UserSession } from './token/user-session.ts'

@@ -8,7 +8,7 @@ import {
 } from '../lib/errors.ts'
 import type { CrossAppAccessErrorInit } from '../lib/errors.ts'
 import type * as ErrorsModule from '../lib/errors.ts'
-import { failure } from '../lib/protocol/http.ts'
+import { failure } from '../lib/protocol/failure.ts'
 import { Secrets } from '../lib/protocol/redaction.ts'
 
 type Errors = typeof ErrorsModule

@@ -1,4 +1,5 @@
-import { abortable, maxAnswerBytes } from '../protocol/http.ts'
+import { abortable } from '../protocol/abort.ts'
+import { maxAnswerBytes } from '../protocol/http.ts'
 import type { Secrets } from '../protocol/redaction.ts'
 import { describeToken } from './decoded-token.ts'
 import { scrubbedJson } from './shown.ts'

@@ -1,5 +1,6 @@
 import { CrossAppAccessError } from '../errors.ts'
-import { isSecureEndpoint, requestJson } from '../protocol/http.ts'
+import { isSecureEndpoint } from '../protocol/secure-url.ts'
+import { requestJson } from '../protocol/http.ts'
 import { quoted } from '../protocol/finding.ts'
 import { checkSignature } from './decoded-token.ts'
 import { observation } from './observation.ts'

@@ -1,7 +1,7 @@
 import * as z from 'zod/mini'
 import type { $ZodIssue, $ZodRawIssue, ParsePayload } from 'zod/v4/core'
 import { longestMs } from '../protocol/context.ts'
-import { isSecureUrl } from '../protocol/http.ts'
+import { isSecureUrl } from '../protocol/secure-url.ts'
 import { ownCopy } from '../protocol/own-members.ts'
 import { editDistance } from './edit-distance.ts'
 

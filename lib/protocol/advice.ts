@@ -1,7 +1,7 @@
 import type { CrossAppAccessError, CrossAppAccessErrorInit, Finding } from '../errors.ts'
 import type { ProtocolContext } from './context.ts'
 import { quoted } from './finding.ts'
-import { failure } from './http.ts'
+import { failure } from './failure.ts'
 import type * as advice from './refusal-findings.ts'
 
 /** Says what to change, once the advice is loaded. */

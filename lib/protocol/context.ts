@@ -1,5 +1,6 @@
 import type { CrossAppAccessStep } from '../errors.ts'
-import type { Secrets } from './redaction.ts'
+import { ownCopy } from './own-members.ts'
+import { Secrets } from './redaction.ts'
 
 /**
  * Any function shaped like `fetch`. Structural on purpose: the platform's, undici's, an MCP SDK's `FetchLike` and
@@ -61,3 +62,9 @@ export const systemClock: Clock = Object.freeze({
   now: () => Date.now(),
   monotonic: () => performance.now(),
 })
+
+/** The context, which inherits nothing (G7), with a collection of secrets: its own, or a new one if it has none. */
+export function guarded<C extends ProtocolContext>(context: C): C & { secrets: Secrets } {
+  const own = ownCopy(context)
+  return Object.assign(own, { secrets: own.secrets ?? new Secrets() })
+}

@@ -1,10 +1,13 @@
 import { CrossAppAccessError } from '../errors.ts'
-import type { CrossAppAccessErrorInit, CrossAppAccessStep, OAuthErrorFields } from '../errors.ts'
+import type { CrossAppAccessStep } from '../errors.ts'
+import { abortable, isTimeout } from './abort.ts'
 import { systemClock } from './context.ts'
 import type { ProtocolContext } from './context.ts'
+import { failure } from './failure.ts'
 import { findings } from './findings.ts'
+import { errorMembers, oauthErrorOf } from './oauth-error.ts'
 import { ownCopy } from './own-members.ts'
-import { Secrets, copyOfCause, withoutQuery } from './redaction.ts'
+import { Secrets, withoutQuery } from './redaction.ts'
 
 /** The most that is read of one answer. */
 export const maxAnswerBytes: number = 1024 * 1024
@@ -19,26 +22,6 @@ export interface JsonAnswer {
   redirected: boolean
   /** Media type, for explanations. */
   mediaType: string
-}
-
-/** The context, which inherits nothing (G7), with a collection of secrets: its own, or a new one if it has none. */
-export function guarded<C extends ProtocolContext>(context: C): C & { secrets: Secrets } {
-  const own = ownCopy(context)
-  return Object.assign(own, { secrets: own.secrets ?? new Secrets() })
-}
-
-/** Makes an error of the flow. All its texts, and its cause, are scrubbed of the secrets of the context (G5). */
-export function failure(context: ProtocolContext, given: CrossAppAccessErrorInit): CrossAppAccessError {
-  const init = ownCopy(given)
-  const secrets = context.secrets ?? new Secrets()
-  return new CrossAppAccessError({
-    ...init,
-    detail: secrets.scrub(init.detail),
-    finding: { ...init.finding, advice: secrets.redact(init.finding.advice) },
-    ...(init.endpoint !== undefined && { endpoint: secrets.scrub(withoutQuery(init.endpoint)) }),
-    ...(init.acrValues !== undefined && { acrValues: secrets.scrub(init.acrValues) }),
-    ...(init.cause !== undefined && { cause: copyOfCause(init.cause, secrets) }),
-  })
 }
 
 /** Marks a request of the flow. In the global registry, since two copies of this package may be in one program. */
@@ -190,53 +173,6 @@ export function unreachable(
   })
 }
 
-/** Whether an abort reason says that time ran out, and not that somebody wanted to stop. */
-export function isTimeout(reason: unknown): boolean {
-  return typeof reason === 'object' && reason !== null && 'name' in reason && reason.name === 'TimeoutError'
-}
-
-/** Settles like `work`, or rejects with the signal's reason as soon as it aborts, whether `work` listens or not. */
-export function abortable<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return work
-  return new Promise((resolve, reject) => {
-    // Boundary: the reason is handed on as it is, an Error or not.
-    const leave = whenAborted(signal, () => reject(signal.reason as Error))
-    // Also after an abort, so that a later rejection is nobody's unhandled one.
-    work.then(resolve, reject).finally(leave)
-  })
-}
-
-interface Waiters {
-  readonly tell: Set<() => void>
-  readonly listener: () => void
-}
-
-/** Those who wait for each signal: it carries one listener for all of them, and none once nobody waits (G8). */
-const waiting = new WeakMap<AbortSignal, Waiters>()
-
-/** Calls `abort` at the signal's abort, or at once if that has been. Gives what calls it off. */
-function whenAborted(signal: AbortSignal, abort: () => void): () => void {
-  if (signal.aborted) {
-    abort()
-    return () => undefined
-  }
-  const waiters = waiting.get(signal) ?? startWaiting(signal)
-  waiters.tell.add(abort)
-  return () => {
-    if (!waiters.tell.delete(abort) || waiters.tell.size > 0) return
-    signal.removeEventListener('abort', waiters.listener)
-    waiting.delete(signal)
-  }
-}
-
-function startWaiting(signal: AbortSignal): Waiters {
-  const tell = new Set<() => void>()
-  const waiters = { tell, listener: () => tell.forEach((abort) => abort()) }
-  waiting.set(signal, waiters)
-  signal.addEventListener('abort', waiters.listener, { once: true })
-  return waiters
-}
-
 /** The body as text, or nothing if it is larger than 1 MiB. */
 async function readText(response: Response, signal: AbortSignal | undefined): Promise<string | undefined> {
   // Boundary: a fetch of another make may give a body without a reader, or show none: it is measured afterwards.
@@ -292,39 +228,6 @@ export function parseObject(text: string): Record<string, unknown> | undefined {
   return undefined
 }
 
-/** The OAuth error in a body, scrubbed, or nothing. */
-export function oauthErrorOf(
-  body: Record<string, unknown>,
-  context: ProtocolContext,
-): OAuthErrorFields | undefined {
-  const [error, error_description] = errorMembers(body)
-  const { error_uri } = body
-  if (typeof error !== 'string' || error === '') return undefined
-  const secrets = context.secrets ?? new Secrets()
-  return ownCopy({
-    error: secrets.scrub(error),
-    ...(typeof error_description === 'string' && { error_description: secrets.scrub(error_description) }),
-    ...(typeof error_uri === 'string' && { error_uri: secrets.scrub(withoutQuery(error_uri)) }),
-  })
-}
-
-/** Code and description of an error: OAuth's members, or what Okta and others call them instead (F13). */
-function errorMembers(body: Record<string, unknown>): [error: unknown, description: unknown] {
-  const { error, error_description, errorCode, errorSummary, access_token: token } = body
-  if (typeof error === 'string') return [error, error_description]
-  if (token !== undefined) return [undefined, undefined]
-  if (typeof error === 'object' && error !== null) {
-    const { code, message }: { code?: unknown; message?: unknown } = ownCopy(error)
-    return isErrorCode(code) ? [code, message] : [undefined, undefined]
-  }
-  return isErrorCode(errorCode) ? [errorCode, errorSummary] : [undefined, undefined]
-}
-
-/** Whether a value is a code as OAuth has them. Okta's own, such as E0000011, say nothing about the flow. */
-function isErrorCode(value: unknown): boolean {
-  return typeof value === 'string' && /^[a-z]+(?:_[a-z]+)*$/.test(value)
-}
-
 /** Seconds of a `Retry-After`, which is a number of seconds or a date. */
 export function parseRetryAfter(header: string | null, now: number): number | undefined {
   if (header === null) return undefined
@@ -333,24 +236,4 @@ export function parseRetryAfter(header: string | null, now: number): number | un
   // Date.parse takes almost anything; an HTTP date begins with a day of the week, in each of its formats.
   const date = /^[a-z]{3}/i.test(text) ? Date.parse(text) : Number.NaN
   return Number.isNaN(date) ? undefined : Math.max(0, Math.ceil((date - now) / 1000))
-}
-
-/** Whether tokens and credentials may be sent to a URL: `https:`, or `http:` to this very machine (A3). */
-export function isSecureUrl(url: string): boolean {
-  if (!URL.canParse(url)) return false
-  const { protocol, hostname } = new URL(url)
-  return protocol === 'https:' || (protocol === 'http:' && isLoopback(hostname))
-}
-
-/** Whether an endpoint that a document of `issuer` names may be used: one on this machine only if the issuer is too (F4). */
-export function isSecureEndpoint(url: string, issuer: string): boolean {
-  if (!isSecureUrl(url)) return false
-  const { protocol, username, password } = new URL(url)
-  // No fetch takes a URL with a user name, and documents name no passwords.
-  if (username !== '' || password !== '') return false
-  return protocol === 'https:' || isLoopback(new URL(issuer).hostname)
-}
-
-function isLoopback(hostname: string): boolean {
-  return hostname === 'localhost' || hostname === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(hostname)
 }

@@ -228,31 +228,3 @@ export function withoutQuery(url: string): string {
   // Boundary: what has no origin, such as data:, is no address.
   return parsed === undefined || parsed.origin === 'null' ? '(not a URL)' : parsed.origin + parsed.pathname
 }
-
-/**
- * Copies an error for use as `cause`: name, code and scrubbed message, as deep as four. The original may hold
- * requests, responses or configuration, and is not kept.
- */
-export function copyOfCause(error: unknown, secrets: Secrets, depth = 4): Error {
-  if (typeof error !== 'object' || error === null) {
-    return new Error(secrets.scrub(typeof error === 'string' ? error : typeof error))
-  }
-  const { name, message, code, cause } = membersOf(error)
-  const copy = new Error(typeof message === 'string' ? secrets.scrub(message) : '')
-  if (cause !== undefined && depth > 1) copy.cause = copyOfCause(cause, secrets, depth - 1)
-  if (typeof name === 'string')
-    Object.defineProperty(copy, 'name', { value: secrets.scrub(name), configurable: true })
-  if (typeof code === 'string') Object.assign(copy, { code: secrets.scrub(code) })
-  return copy
-}
-
-function membersOf(error: object): Record<'name' | 'message' | 'code' | 'cause', unknown> {
-  try {
-    // Boundary: anything can be thrown, of any realm; each member is looked at before it is used.
-    const { name, message, code, cause } = error as Record<string, unknown>
-    return { name, message, code, cause }
-  } catch {
-    // A member that throws when it is read.
-    return { name: undefined, message: 'an error that cannot be read', code: undefined, cause: undefined }
-  }
-}

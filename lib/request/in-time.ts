@@ -1,4 +1,4 @@
-import { abortable } from '../protocol/http.ts'
+import { abortable } from '../protocol/abort.ts'
 import { startDeadline } from '../token/deadline.ts'
 
 /**

@@ -6,7 +6,8 @@ import type {
   OAuthErrorFields,
   Place,
 } from '../errors.ts'
-import { Secrets, copyOfCause } from '../protocol/redaction.ts'
+import { Secrets } from '../protocol/redaction.ts'
+import { copyOfCause } from '../protocol/failure.ts'
 
 /** What {@link crossAppAccessError} may be told besides the code. */
 export interface CrossAppAccessErrorFields {

@@ -14,7 +14,7 @@ import { createTestClock } from './test-clock.ts'
 import type { TestClock } from './test-clock.ts'
 import { Refusal, answerTokenRequest, json } from './token-endpoint.ts'
 import type { Answer } from './token-endpoint.ts'
-import { abortable } from '../protocol/http.ts'
+import { abortable } from '../protocol/abort.ts'
 
 /** This client's registrations. They are no secrets: nothing outside the test takes them. */
 export const clients = {

@@ -1,5 +1,5 @@
 import { longestMs } from '../protocol/context.ts'
-import { abortable } from '../protocol/http.ts'
+import { abortable } from '../protocol/abort.ts'
 
 /** A time limit as a signal. */
 export interface Deadline {

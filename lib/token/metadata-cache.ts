@@ -14,7 +14,8 @@ import {
 } from '../protocol/discovery.ts'
 import type { Discovered } from '../protocol/discovery.ts'
 import type { AuthorizationServerMetadata, ProtectedResourceMetadata } from '../protocol/metadata.ts'
-import { abortable, unreachable } from '../protocol/http.ts'
+import { abortable } from '../protocol/abort.ts'
+import { unreachable } from '../protocol/http.ts'
 import type { ServerRegistration } from '../protocol/registration.ts'
 
 interface Entry<T> {

@@ -1,6 +1,6 @@
 import type { CrossAppAccessError, Finding } from '../errors.ts'
 import type { ProtocolContext } from '../protocol/context.ts'
-import { failure } from '../protocol/http.ts'
+import { failure } from '../protocol/failure.ts'
 import { jwtExpiry, readClaims } from '../protocol/jwt.ts'
 import type { AuthorizationServerMetadata } from '../protocol/metadata.ts'
 import { refusalFindings } from '../protocol/refusal-findings.ts'

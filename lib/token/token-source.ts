@@ -1,7 +1,7 @@
 import type { ResourceConfiguration } from '../options/resources.ts'
 import type { Demand } from '../protocol/demand.ts'
 import { longestMs, systemClock } from '../protocol/context.ts'
-import { abortable } from '../protocol/http.ts'
+import { abortable } from '../protocol/abort.ts'
 import type { Account, FlightUnderWay, LearnedScopes } from './account.ts'
 import type { Client } from './client.ts'
 import { startDeadline } from './deadline.ts'

@@ -1,4 +1,4 @@
-import { abortable } from '../protocol/http.ts'
+import { abortable } from '../protocol/abort.ts'
 import type { Deadline } from './deadline.ts'
 
 /**

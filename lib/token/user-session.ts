@@ -7,8 +7,9 @@ import type { RefreshTokenOptions } from '../options/refresh-token.ts'
 import { hideRegistration } from '../protocol/client-authentication.ts'
 import type { ProtocolContext } from '../protocol/context.ts'
 import { metadataOf } from '../protocol/discovery.ts'
-import { guarded } from '../protocol/http.ts'
-import { Secrets, copyOfCause } from '../protocol/redaction.ts'
+import { guarded } from '../protocol/context.ts'
+import { Secrets } from '../protocol/redaction.ts'
+import { copyOfCause } from '../protocol/failure.ts'
 import type { SubjectTokenReason } from '../protocol/subject-token.ts'
 
 /** Milliseconds for one request, and for `onRotate`. */

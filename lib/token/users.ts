@@ -1,6 +1,6 @@
 import type { CrossAppAccessError } from '../errors.ts'
 import { findings } from '../protocol/findings.ts'
-import { failure } from '../protocol/http.ts'
+import { failure } from '../protocol/failure.ts'
 import { Secrets } from '../protocol/redaction.ts'
 import type { GetIdToken } from '../protocol/subject-token.ts'
 import { bounded } from './bounded.ts'

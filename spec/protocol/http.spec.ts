@@ -1,12 +1,8 @@
 import { gzipSync } from 'node:zlib'
 import { startDeadline } from '../../lib/token/deadline.ts'
-import {
-  abortable,
-  isSecureUrl,
-  maxAnswerBytes,
-  parseRetryAfter,
-  requestJson,
-} from '../../lib/protocol/http.ts'
+import { abortable } from '../../lib/protocol/abort.ts'
+import { isSecureUrl } from '../../lib/protocol/secure-url.ts'
+import { maxAnswerBytes, parseRetryAfter, requestJson } from '../../lib/protocol/http.ts'
 import type { ProtocolContext, Hop } from '../../lib/protocol/context.ts'
 import { Listener } from '../support/listener.ts'
 import { Wire, json, rejection } from './support/wire.ts'

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { quoted } from '../../lib/protocol/finding.ts'
-import { Secrets, copyOfCause, withoutQuery } from '../../lib/protocol/redaction.ts'
+import { Secrets, withoutQuery } from '../../lib/protocol/redaction.ts'
+import { copyOfCause } from '../../lib/protocol/failure.ts'
 import { everythingOf, shows, spellings } from './support/canary.ts'
 import { jwt } from './support/parties.ts'
 

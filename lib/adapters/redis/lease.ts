@@ -1,4 +1,4 @@
-import { abortable } from '../../protocol/http.ts'
+import { abortable } from '../../protocol/abort.ts'
 import { pause } from '../../token/deadline.ts'
 import { numberIn } from './commands.ts'
 import type { Commands } from './commands.ts'

@@ -1,4 +1,4 @@
-import { abortable } from '../../protocol/http.ts'
+import { abortable } from '../../protocol/abort.ts'
 
 interface Waiter {
   settle(found?: { found: unknown }): void

@@ -9,7 +9,7 @@ import type { IdToken, IdTokenSource, Settings as FileSettings } from '../../con
 import { defined } from '../../options/option-schema.ts'
 import type { ResourceOptions } from '../../options/options.ts'
 import { covers, placeOf } from '../../options/resources.ts'
-import { isSecureUrl } from '../../protocol/http.ts'
+import { isSecureUrl } from '../../protocol/secure-url.ts'
 import type { ServerRegistration } from '../../protocol/registration.ts'
 import type { Arguments } from './flags.ts'
 import { UsageError, checked } from './usage-error.ts'

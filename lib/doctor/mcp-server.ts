@@ -1,4 +1,4 @@
-import { secretsOf } from '../protocol/client-authentication.ts'
+import { secretsOf } from '../protocol/registration.ts'
 import type { Acquired } from '../protocol/acquire.ts'
 import { readDemand } from '../protocol/demand.ts'
 import type { Demand } from '../protocol/demand.ts'

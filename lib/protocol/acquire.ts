@@ -1,7 +1,7 @@
 import type { JWTPayload } from 'jose'
 import { CrossAppAccessError } from '../errors.ts'
 import { failureToExplain } from './advice.ts'
-import { hideRegistration, ownRegistration } from './client-authentication.ts'
+import { hideRegistration, ownRegistration } from './registration.ts'
 import { scopeTokens } from './scope.ts'
 import { guarded, systemClock } from './context.ts'
 import type { ProtocolContext } from './context.ts'

@@ -6,8 +6,7 @@ import type { AuthorizationServerMetadata } from './metadata.ts'
 import { abortable, isTimeout } from './abort.ts'
 import { loadSigner, signJwt } from './jwt.ts'
 import { ownCopy } from './own-members.ts'
-import { shortestRandom } from './redaction.ts'
-import type { Secrets } from './redaction.ts'
+import { hideRegistration, ownRegistration } from './registration.ts'
 import type {
   ClientAssertionClaims,
   ClientAuthentication,
@@ -106,15 +105,6 @@ export async function authenticateClient(
   }
 }
 
-/** A registration that inherits nothing, and how it authenticates neither (G7). Keys stay the objects that they are. */
-export function ownRegistration(registration: ServerRegistration): ServerRegistration {
-  const own = ownCopy(registration)
-  const { clientAuthentication } = own
-  return clientAuthentication === undefined
-    ? own
-    : Object.assign(own, { clientAuthentication: ownCopy(clientAuthentication) })
-}
-
 /** How this client authenticates at a server. For a bare `clientSecret`, that is by what the server's metadata lists. */
 export function effectiveMethod(
   { clientSecret, clientAuthentication }: ServerRegistration,
@@ -197,28 +187,6 @@ async function askForSecret(
   } finally {
     deadline?.clear()
   }
-}
-
-/**
- * Adds the parts of a registration that no error, event or log may quote: its secret, or the private members of its JWK,
- * and its further parameters. The secret that a function gives is added when it is known.
- */
-export function hideRegistration(secrets: Secrets, registration: ServerRegistration): void {
-  secrets.add(...secretsOf(registration)).addSettings(...Object.values(registration.parameters ?? {}))
-}
-
-/** The parts of a registration that must not even be a part of a scope or an address: all but short parameters. */
-export function secretsOf(registration: ServerRegistration): (string | undefined)[] {
-  const settings = Object.values(registration.parameters ?? {})
-  return [...credentialsOf(registration), ...settings.filter(({ length }) => length >= shortestRandom)]
-}
-
-function credentialsOf({ clientSecret, clientAuthentication }: ServerRegistration): (string | undefined)[] {
-  if (clientAuthentication === undefined) return [typeof clientSecret === 'string' ? clientSecret : undefined]
-  if ('clientSecret' in clientAuthentication) return [clientAuthentication.clientSecret]
-  if (!('key' in clientAuthentication) || isCryptoKey(clientAuthentication.key)) return []
-  const { d, p, q, dp, dq, qi, k, priv } = clientAuthentication.key
-  return [d, p, q, dp, dq, qi, k, priv]
 }
 
 /** Encodes both parts as in a form first, so that a colon or a character beyond Latin-1 survives (RFC 6749 §2.3.1). */

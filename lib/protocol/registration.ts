@@ -1,5 +1,9 @@
 // The `CryptoKey` of jose is the platform's, and has a name in programs that compile without the DOM library too.
 import type { CryptoKey, JWK } from 'jose'
+import { ownCopy } from './own-members.ts'
+import { shortestRandom } from './redaction.ts'
+import type { Secrets } from './redaction.ts'
+import { isCryptoKey } from './signing-key.ts'
 
 /**
  * How a client authenticates at one server, by one of the methods that OAuth has registered. Each request uses exactly
@@ -102,4 +106,35 @@ export interface ServerRegistration {
    * scope or an address that a server names may hold the same word as one of less than 16 characters. Default: none.
    */
   parameters?: Readonly<Record<string, string>> | undefined
+}
+
+/** A registration that inherits nothing, and how it authenticates neither (G7). Keys stay the objects that they are. */
+export function ownRegistration(registration: ServerRegistration): ServerRegistration {
+  const own = ownCopy(registration)
+  const { clientAuthentication } = own
+  return clientAuthentication === undefined
+    ? own
+    : Object.assign(own, { clientAuthentication: ownCopy(clientAuthentication) })
+}
+
+/**
+ * Adds the parts of a registration that no error, event or log may quote: its secret, or the private members of its JWK,
+ * and its further parameters. The secret that a function gives is added when it is known.
+ */
+export function hideRegistration(secrets: Secrets, registration: ServerRegistration): void {
+  secrets.add(...secretsOf(registration)).addSettings(...Object.values(registration.parameters ?? {}))
+}
+
+/** The parts of a registration that must not even be a part of a scope or an address: all but short parameters. */
+export function secretsOf(registration: ServerRegistration): (string | undefined)[] {
+  const settings = Object.values(registration.parameters ?? {})
+  return [...credentialsOf(registration), ...settings.filter(({ length }) => length >= shortestRandom)]
+}
+
+function credentialsOf({ clientSecret, clientAuthentication }: ServerRegistration): (string | undefined)[] {
+  if (clientAuthentication === undefined) return [typeof clientSecret === 'string' ? clientSecret : undefined]
+  if ('clientSecret' in clientAuthentication) return [clientAuthentication.clientSecret]
+  if (!('key' in clientAuthentication) || isCryptoKey(clientAuthentication.key)) return []
+  const { d, p, q, dp, dq, qi, k, priv } = clientAuthentication.key
+  return [d, p, q, dp, dq, qi, k, priv]
 }

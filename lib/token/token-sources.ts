@@ -1,5 +1,5 @@
 import type { ResourceConfiguration } from '../options/resources.ts'
-import { secretsOf } from '../protocol/client-authentication.ts'
+import { secretsOf } from '../protocol/registration.ts'
 import type { Client } from './client.ts'
 import type { Subject } from './subject.ts'
 import { TokenSource } from './token-source.ts'

@@ -1,4 +1,4 @@
-import type { AcquireContext, MetadataSource } from '../protocol/acquire.ts'
+import type { AcquireContext, MetadataSource } from '../protocol/acquire-request.ts'
 import { discoverAuthorizationServer, discoverProtectedResource } from '../protocol/discovery.ts'
 import type { Discovered } from '../protocol/discovery.ts'
 import type { AuthorizationServerMetadata, ProtectedResourceMetadata } from '../protocol/metadata.ts'

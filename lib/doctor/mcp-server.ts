@@ -1,5 +1,5 @@
 import { secretsOf } from '../protocol/registration.ts'
-import type { Acquired } from '../protocol/acquire.ts'
+import type { Acquired } from '../protocol/acquire-request.ts'
 import { readDemand } from '../protocol/demand.ts'
 import type { Demand } from '../protocol/demand.ts'
 import { dpopProof, rememberNonce } from '../protocol/dpop.ts'

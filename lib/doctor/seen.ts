@@ -1,7 +1,7 @@
 import type { CrossAppAccessError } from '../errors.ts'
 import type { Configuration } from '../options/configuration.ts'
 import type { ResourceConfiguration } from '../options/resources.ts'
-import type { Acquired } from '../protocol/acquire.ts'
+import type { Acquired } from '../protocol/acquire-request.ts'
 import { hideRegistration } from '../protocol/registration.ts'
 import type { AnyFetch } from '../protocol/context.ts'
 import { Secrets } from '../protocol/redaction.ts'

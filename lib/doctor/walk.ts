@@ -1,4 +1,4 @@
-import type { AcquireContext } from '../protocol/acquire.ts'
+import type { AcquireContext } from '../protocol/acquire-request.ts'
 import type { DpopKey } from '../protocol/dpop.ts'
 import { startDeadline } from '../token/deadline.ts'
 import type { Progress } from './report.ts'

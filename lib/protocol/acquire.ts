@@ -1,145 +1,26 @@
 import type { JWTPayload } from 'jose'
 import { CrossAppAccessError } from '../errors.ts'
-import { failureToExplain } from './advice.ts'
-import { hideRegistration, ownRegistration } from './registration.ts'
-import { scopeTokens } from './scope.ts'
+import { ownRequest } from './acquire-request.ts'
+import type { AcquireContext, Acquired, AcquireRequest, KeptIdJag, Target } from './acquire-request.ts'
 import { guarded, systemClock } from './context.ts'
-import type { ProtocolContext } from './context.ts'
-import { discoverProtectedResource, metadataOf } from './discovery.ts'
-import type { AuthorizationServerMetadata, ProtectedResourceMetadata } from './metadata.ts'
 import { dpopThumbprint } from './dpop.ts'
-import type { DpopKey } from './dpop.ts'
-import { findings } from './findings.ts'
-import { failure } from './failure.ts'
 import { inspectIdJag } from './id-jag.ts'
-import { ownCopy } from './own-members.ts'
 import { requestAccessToken } from './jwt-bearer.ts'
 import type { AccessTokenGrant } from './jwt-bearer.ts'
-import type { ServerRegistration } from './registration.ts'
+import type { AuthorizationServerMetadata } from './metadata.ts'
+import { isOAuthError } from './oauth-error.ts'
+import { ownCopy } from './own-members.ts'
 import type { Secrets } from './redaction.ts'
-import { askForSubjectToken, fingerprint, isExpired } from './subject-token.ts'
-import type { GetIdToken, SubjectToken, SubjectTokenReason } from './subject-token.ts'
+import { hideRegistration } from './registration.ts'
+import type { ServerRegistration } from './registration.ts'
+import { persistently, worthAnotherTry } from './retries.ts'
+import { scopeTokens } from './scope.ts'
+import { reasonToAskAgain, SubjectTokens, withoutSaml } from './subject-tokens.ts'
+import type { SubjectToken, SubjectTokenReason } from './subject-token.ts'
+import { discover, network } from './target.ts'
 import { isEndpointGone } from './token-endpoint.ts'
-import { exchangeSamlAssertion, requestIdJag } from './token-exchange.ts'
+import { requestIdJag } from './token-exchange.ts'
 import type { IdJagGrant } from './token-exchange.ts'
-
-/** One MCP server, as it is configured. */
-export interface ResourceRegistration {
-  /** The configured URL, character by character. */
-  readonly url: string
-  /** Issuer of its authorization server. If set, the metadata of the MCP server is not asked for. */
-  readonly authorizationServer?: string | undefined
-  /** Identifier to send instead of the one in its metadata; false sends none. */
-  readonly resource?: string | false | undefined
-  /** Audience of the exchange instead of the issuer of the authorization server. */
-  readonly audience?: string | undefined
-  /** Authorization details to ask for (RFC 9396). */
-  readonly authorizationDetails?: readonly object[] | undefined
-}
-
-/** What is wanted, and what is known already. */
-export interface AcquireRequest {
-  /** The URL that was asked for. It lies under the resource. */
-  url: string
-  /** The MCP server that the token is for. */
-  resource: ResourceRegistration
-  /** The identity provider, and this client's registration there. */
-  idp: ServerRegistration
-  /** Every authorization server that may be used. */
-  authorizationServers: readonly ServerRegistration[]
-  /** Gives the user's subject token. */
-  getIdToken: GetIdToken
-  /** `resource_metadata` of the challenge. */
-  resourceMetadata?: string | undefined
-  /** Scope to ask for. Default: what the resource's metadata lists. An empty string asks for none. */
-  scope?: string | undefined
-  /** The part of `scope` that challenges have added to the configured one: done without if a server refuses it (F6). */
-  addedScope?: string | undefined
-  /** Whether a token with less than `scope` is of no use, as for a step-up. Then nothing of it is done without. */
-  wholeScope?: boolean | undefined
-  /** A stronger or fresher authentication, as a challenge asked for it. */
-  stepUp?: { acrValues?: string; maxAge?: number } | undefined
-  /** Fingerprint of the subject token that led to the token in use. With `stepUp`, the same again is not enough. */
-  previousSubject?: string | undefined
-  /** A subject token that was refused, and how: the same again is not sent. */
-  refused?: { subject: string; error: CrossAppAccessError } | undefined
-  /** The key to bind the tokens to. */
-  dpop?: DpopKey | undefined
-  /** Whether a token that is not bound to the key is refused. Default: false. */
-  dpopRequired?: boolean | undefined
-  /** An ID-JAG kept for reuse. It is used only if it can still be redeemed at the server that it is now sent to. */
-  keptIdJag?: KeptIdJag | undefined
-  /** Whether ID-JAGs may be redeemed more than once. Default: false (F8). */
-  reuseIdJag?: boolean | undefined
-  /** Refresh tokens that SAML assertions were exchanged for, by fingerprint of the assertion. Kept by the caller. */
-  refreshTokens?: Map<string, SubjectToken> | undefined
-}
-
-/** An ID-JAG that may be redeemed again. */
-export interface KeptIdJag {
-  /** The ID-JAG, and what it was granted for. */
-  grant: IdJagGrant
-  /** The end of its life, in milliseconds since the epoch. */
-  expiresAt: number
-}
-
-/** Everything the flow works with beside the request. Only `fetch` is needed. */
-export interface AcquireContext extends ProtocolContext {
-  /** Gives the documents of the flow. Default: the network, each time. */
-  metadata?: MetadataSource | undefined
-  /**
-   * Waits before the given retry (the first is 1), and says whether there is time for it. It is told the `Retry-After` of
-   * the answer, in seconds, if there was one. Default: nothing is tried again.
-   */
-  pause?: (retry: number, retryAfter: number | undefined) => Promise<boolean>
-  /**
-   * Told where the token will come from, before a subject token is asked for. Gives what `obtain` gives, or a token that
-   * there is already. Default: `obtain` runs at once.
-   */
-  onTarget?: (target: Target, obtain: () => Promise<Acquired>) => Promise<Acquired>
-  /** Told the scope that a server has refused, and that is done without (F6). */
-  onScopeRefused?: ((scope: string) => void) | undefined
-  /** Told the fingerprint of each subject token before it is used. */
-  onSubject?: ((fingerprint: string) => void) | undefined
-}
-
-/** Where documents come from: from a cache, or else from the network. */
-export interface MetadataSource {
-  /** Gives the metadata of the MCP server. */
-  protectedResource(request: AcquireRequest, context: ProtocolContext): Promise<ProtectedResourceMetadata>
-  /** Gives the metadata of a server; with `refresh`, never from a cache. */
-  server(
-    registration: ServerRegistration,
-    context: ProtocolContext,
-    options?: { refresh?: boolean },
-  ): Promise<AuthorizationServerMetadata>
-}
-
-/** Where a token for a resource comes from. Every document has passed its checks. */
-export interface Target {
-  /** Metadata of the identity provider. */
-  readonly idp: AuthorizationServerMetadata
-  /** Metadata of the authorization server. */
-  readonly server: AuthorizationServerMetadata
-  /** This client's registration at the authorization server. */
-  readonly registration: ServerRegistration
-  /** The audience of the exchange. */
-  readonly audience: string
-  /** Identifier of the resource. Absent if none is to be sent. */
-  readonly resource?: string
-  /** The scope to ask for. */
-  readonly scope?: string
-}
-
-/** A token, and what it took. */
-export interface Acquired {
-  /** The access token. */
-  readonly grant: AccessTokenGrant
-  /** Where it came from. */
-  readonly target: Target
-  /** The ID-JAG to keep, with `reuseIdJag`. */
-  readonly keptIdJag?: KeptIdJag
-}
 
 /**
  * Runs the whole flow once: discovery, subject token, token exchange, a look at the ID-JAG, the grant.
@@ -176,16 +57,6 @@ export async function acquire(given: AcquireRequest, context: AcquireContext): P
   const target = await discover(request, own)
   const run = () => obtain(request, target, own)
   return await (context.onTarget?.(target, run) ?? run())
-}
-
-/** A request of which no part inherits anything (G7). */
-function ownRequest(request: AcquireRequest): AcquireRequest {
-  const { resource, idp, authorizationServers } = request
-  return Object.assign(ownCopy(request), {
-    resource: ownCopy(resource),
-    idp: ownRegistration(idp),
-    authorizationServers: authorizationServers.map(ownRegistration),
-  })
 }
 
 /** Steps 3 to 5: the subject token, the exchange, the grant. */
@@ -242,158 +113,6 @@ function withoutScope({ scope, ...rest }: Target, refused: readonly string[]): T
   return ownCopy(left.length === 0 ? rest : { ...rest, scope: left.join(' ') })
 }
 
-/** Steps 1 and 2: the metadata of all three parties. What does not depend on each other is fetched side by side. */
-async function discover(request: AcquireRequest, context: AcquireContext): Promise<Target> {
-  const metadata = context.metadata ?? network
-  const serverOf = (registration: ServerRegistration) =>
-    persistently(context, () => metadata.server(registration, context))
-  const locate = async () => {
-    const { authorizationServer } = request.resource
-    const described =
-      authorizationServer === undefined
-        ? await persistently(context, () => metadata.protectedResource(request, context))
-        : undefined
-    const registration = await trusted(
-      described?.authorization_servers ?? [authorizationServer],
-      request,
-      context,
-    )
-    return { described, registration, server: await serverOf(registration) }
-  }
-  const [idp, { described, registration, server }] = await Promise.all([serverOf(request.idp), locate()])
-  const { resource, audience, url } = request.resource
-  const identifier = resource === false ? undefined : (resource ?? described?.resource ?? url)
-  const scope = request.scope ?? described?.scopes_supported?.join(' ') ?? ''
-  return ownCopy({
-    idp,
-    server,
-    registration,
-    audience: audience ?? server.issuer,
-    ...(identifier !== undefined && { resource: identifier }),
-    ...(scope !== '' && { scope }),
-  })
-}
-
-const network: MetadataSource = {
-  async protectedResource({ url, resource, resourceMetadata }, context) {
-    const named = { url, resource: resource.url, metadataUrl: resourceMetadata }
-    const { document } = await discoverProtectedResource(named, context)
-    return document
-  },
-  server: metadataOf,
-}
-
-/** The first of `issuers` that this client is registered at, in their order. */
-export function firstConfigured(
-  issuers: readonly (string | undefined)[],
-  registrations: readonly ServerRegistration[],
-): ServerRegistration | undefined {
-  for (const issuer of issuers) {
-    const registration = registrations.find((candidate) => candidate.issuer === issuer)
-    if (registration !== undefined) return registration
-  }
-  return undefined
-}
-
-/** The server to go to. The MCP server's word alone is not enough. */
-async function trusted(
-  issuers: readonly (string | undefined)[],
-  { authorizationServers, idp, url }: AcquireRequest,
-  context: ProtocolContext,
-): Promise<ServerRegistration> {
-  const registration = firstConfigured(issuers, authorizationServers)
-  if (registration !== undefined) return registration
-  const named = issuers.filter((issuer) => issuer !== undefined)
-  const configured = authorizationServers.map(({ issuer }) => issuer)
-  const detail = 'the MCP server names no authorization server that is configured'
-  throw await failureToExplain(
-    context,
-    { code: 'untrusted_authorization_server', step: 'discovery', endpoint: url, detail },
-    ({ refusalFindings }) => refusalFindings.untrustedServer(named, configured, idp.issuer),
-  )
-}
-
-/** Step 3: the subject token, asked for once, and once more for each way in which it was not good enough. */
-class SubjectTokens {
-  readonly #request: AcquireRequest
-  readonly #target: Target
-  readonly #context: AcquireContext
-  #current: SubjectToken | undefined
-  #askedForNewer = false
-
-  constructor(request: AcquireRequest, target: Target, context: AcquireContext) {
-    this.#request = request
-    this.#target = target
-    this.#context = context
-  }
-
-  async token(): Promise<SubjectToken> {
-    this.#current ??= await this.#first()
-    return this.#current
-  }
-
-  /** Another token than the one that `error` speaks of, or that error. */
-  async another(reason: SubjectTokenReason, error: CrossAppAccessError): Promise<void> {
-    const refused = this.#current
-    const { acrValues, maxAge } = error
-    this.#current = await this.#ask(reason, {
-      ...(acrValues && { acrValues }),
-      ...(maxAge !== undefined && { maxAge }),
-    })
-    if (this.#current.token === refused?.token) throw error
-    this.#context.onSubject?.(await fingerprint(this.#current.token))
-  }
-
-  async #first(): Promise<SubjectToken> {
-    const { stepUp, previousSubject, refused } = this.#request
-    const subject = await this.#ask(stepUp === undefined ? 'initial' : 'step_up', stepUp)
-    const mark = await fingerprint(subject.token)
-    if (refused?.subject === mark) throw refused.error
-    this.#context.onSubject?.(mark)
-    if (stepUp !== undefined && previousSubject === mark) throw this.#noNewToken(stepUp)
-    return subject
-  }
-
-  /**
-   * Asks, and asks once more if it is given a JWT that looks expired. What comes then is sent: our clock may be wrong, and
-   * that of the identity provider decides (F9).
-   */
-  async #ask(
-    reason: SubjectTokenReason,
-    wanted?: { acrValues?: string; maxAge?: number },
-  ): Promise<SubjectToken> {
-    const { audience, resource, scope } = this.#target
-    const ask = (why: SubjectTokenReason) =>
-      askForSubjectToken(
-        this.#request.getIdToken,
-        {
-          reason: why,
-          audience,
-          ...(resource !== undefined && { resource }),
-          ...(scope !== undefined && { scope }),
-          ...wanted,
-        },
-        this.#context,
-      )
-    const subject = await ask(reason)
-    if (this.#askedForNewer || !isExpired(subject, this.#context)) return subject
-    this.#askedForNewer = true
-    return await ask('expired')
-  }
-
-  #noNewToken({ acrValues, maxAge }: { acrValues?: string; maxAge?: number }): CrossAppAccessError {
-    return failure(this.#context, {
-      code: 'step_up_required',
-      step: 'token_exchange',
-      acrValues,
-      maxAge,
-      detail:
-        'the MCP server wants a stronger or fresher authentication, and getIdToken gave the same token again',
-      finding: findings.strongerAuthentication(),
-    })
-  }
-}
-
 /** Step 4: the exchange, and a look at the ID-JAG before it is spent (F7). */
 async function exchange(
   subject: SubjectTokens,
@@ -414,14 +133,6 @@ async function exchange(
       await subject.another(reason, error as CrossAppAccessError)
     }
   }
-}
-
-function reasonToAskAgain(error: unknown): SubjectTokenReason | undefined {
-  if (!(error instanceof CrossAppAccessError)) return undefined
-  if (error.code === 'step_up_required') return 'step_up'
-  // RFC 8693 says invalid_request for a bad subject token, the ID-JAG draft invalid_grant.
-  const stale = isOAuthError(error, 'invalid_grant') || isOAuthError(error, 'invalid_request')
-  return error.code === 'login_required' && stale ? 'rejected' : undefined
 }
 
 async function exchangeOnce(
@@ -501,37 +212,6 @@ async function stillUsable(
   }
 }
 
-/**
- * Works with the subject token, or with the refresh token that a SAML assertion is exchanged for first. That one
- * outlives the assertion, so it is kept; if it is refused, the assertion is exchanged once more (F9).
- */
-async function withoutSaml<T>(
-  subjectToken: SubjectToken,
-  server: AuthorizationServerMetadata,
-  { idp, dpop, refreshTokens }: AcquireRequest,
-  context: AcquireContext,
-  work: (subject: SubjectToken) => Promise<T>,
-): Promise<T> {
-  if (subjectToken.type !== 'saml2') return await work(subjectToken)
-  const mark = await fingerprint(subjectToken.token)
-  const kept = refreshTokens?.get(mark)
-  if (kept !== undefined) {
-    context.secrets?.add(kept.token)
-    try {
-      return await work(kept)
-    } catch (error) {
-      if (reasonToAskAgain(error) !== 'rejected') throw error
-    }
-  }
-  const fresh = await persistently(context, () =>
-    exchangeSamlAssertion({ idp, server, dpop, subjectToken }, context),
-  )
-  // One assertion at a time: the one before is over.
-  refreshTokens?.clear()
-  refreshTokens?.set(mark, fresh)
-  return await work(fresh)
-}
-
 /** Step 5: the grant. It asks for what the identity provider granted. */
 async function redeem(
   { idJag, scope, authorizationDetails }: IdJagGrant,
@@ -579,27 +259,4 @@ async function atTokenEndpoint<T>(
     if (renewed.token_endpoint === server.token_endpoint) throw error
     return await work(renewed)
   }
-}
-
-const attempts = 3
-
-/** Tries up to three times while the server is not available and there is time. */
-async function persistently<T>(context: AcquireContext, work: () => Promise<T>): Promise<T> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await work()
-    } catch (error) {
-      if (attempt === attempts || !(await worthAnotherTry(error, attempt, context))) throw error
-    }
-  }
-}
-
-async function worthAnotherTry(error: unknown, retry: number, context: AcquireContext): Promise<boolean> {
-  if (!(error instanceof CrossAppAccessError) || error.code !== 'temporarily_unavailable') return false
-  if (context.pause === undefined || context.signal?.aborted === true) return false
-  return await context.pause(retry, error.retryAfter)
-}
-
-function isOAuthError(error: unknown, code: string): boolean {
-  return error instanceof CrossAppAccessError && error.oauthError?.error === code
 }

@@ -15,7 +15,7 @@ export type {
   MetadataSource,
   ResourceRegistration,
   Target,
-} from './acquire.ts'
+} from './acquire-request.ts'
 export { parseChallenges } from './challenge.ts'
 export { readDemand } from './demand.ts'
 export type { Challenge } from './challenge.ts'

@@ -1,3 +1,4 @@
+import { CrossAppAccessError } from '../errors.ts'
 import type { OAuthErrorFields } from '../errors.ts'
 import type { ProtocolContext } from './context.ts'
 import { ownCopy } from './own-members.ts'
@@ -34,4 +35,9 @@ export function errorMembers(body: Record<string, unknown>): [error: unknown, de
 /** Whether a value is a code as OAuth has them. Okta's own, such as E0000011, say nothing about the flow. */
 function isErrorCode(value: unknown): boolean {
   return typeof value === 'string' && /^[a-z]+(?:_[a-z]+)*$/.test(value)
+}
+
+/** Whether a token endpoint answered with this OAuth error. */
+export function isOAuthError(error: unknown, code: string): boolean {
+  return error instanceof CrossAppAccessError && error.oauthError?.error === code
 }

@@ -1,5 +1,5 @@
 import type { Configuration } from '../options/configuration.ts'
-import type { KeptIdJag } from '../protocol/acquire.ts'
+import type { KeptIdJag } from '../protocol/acquire-request.ts'
 import type { SubjectToken } from '../protocol/subject-token.ts'
 import type { FailureGate } from './failure-gate.ts'
 import { Refusals } from './refusals.ts'

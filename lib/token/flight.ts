@@ -1,7 +1,7 @@
 import { CrossAppAccessError, withRetryAfter } from '../errors.ts'
 import type { ResourceConfiguration } from '../options/resources.ts'
 import { acquire } from '../protocol/acquire.ts'
-import type { AcquireContext, AcquireRequest, Acquired, Target } from '../protocol/acquire.ts'
+import type { AcquireContext, AcquireRequest, Acquired, Target } from '../protocol/acquire-request.ts'
 import { scopeTokens } from '../protocol/scope.ts'
 import type { DpopKey } from '../protocol/dpop.ts'
 import { wait } from '../protocol/context.ts'

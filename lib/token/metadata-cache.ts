@@ -3,7 +3,7 @@ import { CrossAppAccessError } from '../errors.ts'
 import type { CrossAppAccessErrorCode } from '../errors.ts'
 import type { Configuration } from '../options/configuration.ts'
 import type { ResourceConfiguration } from '../options/resources.ts'
-import type { AcquireRequest, MetadataSource } from '../protocol/acquire.ts'
+import type { AcquireRequest, MetadataSource } from '../protocol/acquire-request.ts'
 import type { ProtocolContext } from '../protocol/context.ts'
 import {
   assertCovers,

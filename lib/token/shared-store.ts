@@ -1,7 +1,7 @@
 import type { Configuration } from '../options/configuration.ts'
 import { storedToken } from '../options/stored-token.ts'
 import type { StoredToken, TokenStore } from '../options/token-store.ts'
-import type { Acquired, Target } from '../protocol/acquire.ts'
+import type { Acquired, Target } from '../protocol/acquire-request.ts'
 import type { AccessTokenGrant } from '../protocol/jwt-bearer.ts'
 import { Secrets } from '../protocol/redaction.ts'
 import { copyOfCause } from '../protocol/failure.ts'

@@ -1,7 +1,7 @@
 import { decodeJwt } from 'jose'
 import { CrossAppAccessError } from '../../lib/errors.ts'
 import { acquire } from '../../lib/protocol/acquire.ts'
-import type { AcquireContext, AcquireRequest, KeptIdJag } from '../../lib/protocol/acquire.ts'
+import type { AcquireContext, AcquireRequest, KeptIdJag } from '../../lib/protocol/acquire-request.ts'
 import { generateDpopKeyPair } from '../../lib/protocol/dpop.ts'
 import type { SubjectToken, SubjectTokenContext } from '../../lib/protocol/subject-token.ts'
 import {

@@ -1,6 +1,6 @@
 import { parseOptions } from '../../lib/options/configuration.ts'
 import type { CrossAppAccessOptions, ResourceOptions } from '../../lib/options/options.ts'
-import type { Target } from '../../lib/protocol/acquire.ts'
+import type { Target } from '../../lib/protocol/acquire-request.ts'
 import type { Demand } from '../../lib/protocol/demand.ts'
 import type { LearnedScopes } from '../../lib/token/account.ts'
 import {

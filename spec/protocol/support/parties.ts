@@ -1,4 +1,4 @@
-import type { AcquireRequest } from '../../../lib/protocol/acquire.ts'
+import type { AcquireRequest } from '../../../lib/protocol/acquire-request.ts'
 import type { AuthorizationServerMetadata } from '../../../lib/protocol/metadata.ts'
 import type { ServerRegistration } from '../../../lib/protocol/registration.ts'
 import { Wire, json } from './wire.ts'

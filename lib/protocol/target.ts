@@ -1,0 +1,78 @@
+import type { AcquireContext, AcquireRequest, MetadataSource, Target } from './acquire-request.ts'
+import { failureToExplain } from './advice.ts'
+import type { ProtocolContext } from './context.ts'
+import { discoverProtectedResource, metadataOf } from './discovery.ts'
+import { ownCopy } from './own-members.ts'
+import type { ServerRegistration } from './registration.ts'
+import { persistently } from './retries.ts'
+
+/** Steps 1 and 2: the metadata of all three parties. What does not depend on each other is fetched side by side. */
+export async function discover(request: AcquireRequest, context: AcquireContext): Promise<Target> {
+  const metadata = context.metadata ?? network
+  const serverOf = (registration: ServerRegistration) =>
+    persistently(context, () => metadata.server(registration, context))
+  const locate = async () => {
+    const { authorizationServer } = request.resource
+    const described =
+      authorizationServer === undefined
+        ? await persistently(context, () => metadata.protectedResource(request, context))
+        : undefined
+    const registration = await trusted(
+      described?.authorization_servers ?? [authorizationServer],
+      request,
+      context,
+    )
+    return { described, registration, server: await serverOf(registration) }
+  }
+  const [idp, { described, registration, server }] = await Promise.all([serverOf(request.idp), locate()])
+  const { resource, audience, url } = request.resource
+  const identifier = resource === false ? undefined : (resource ?? described?.resource ?? url)
+  const scope = request.scope ?? described?.scopes_supported?.join(' ') ?? ''
+  return ownCopy({
+    idp,
+    server,
+    registration,
+    audience: audience ?? server.issuer,
+    ...(identifier !== undefined && { resource: identifier }),
+    ...(scope !== '' && { scope }),
+  })
+}
+
+export const network: MetadataSource = {
+  async protectedResource({ url, resource, resourceMetadata }, context) {
+    const named = { url, resource: resource.url, metadataUrl: resourceMetadata }
+    const { document } = await discoverProtectedResource(named, context)
+    return document
+  },
+  server: metadataOf,
+}
+
+/** The first of `issuers` that this client is registered at, in their order. */
+export function firstConfigured(
+  issuers: readonly (string | undefined)[],
+  registrations: readonly ServerRegistration[],
+): ServerRegistration | undefined {
+  for (const issuer of issuers) {
+    const registration = registrations.find((candidate) => candidate.issuer === issuer)
+    if (registration !== undefined) return registration
+  }
+  return undefined
+}
+
+/** The server to go to. The MCP server's word alone is not enough. */
+async function trusted(
+  issuers: readonly (string | undefined)[],
+  { authorizationServers, idp, url }: AcquireRequest,
+  context: ProtocolContext,
+): Promise<ServerRegistration> {
+  const registration = firstConfigured(issuers, authorizationServers)
+  if (registration !== undefined) return registration
+  const named = issuers.filter((issuer) => issuer !== undefined)
+  const configured = authorizationServers.map(({ issuer }) => issuer)
+  const detail = 'the MCP server names no authorization server that is configured'
+  throw await failureToExplain(
+    context,
+    { code: 'untrusted_authorization_server', step: 'discovery', endpoint: url, detail },
+    ({ refusalFindings }) => refusalFindings.untrustedServer(named, configured, idp.issuer),
+  )
+}

@@ -1,5 +1,5 @@
 import type { CrossAppAccessError } from '../errors.ts'
-import type { ProtocolContext } from './context.ts'
+import type { OwnContext, ProtocolContext } from './context.ts'
 import type { DpopKey } from './dpop.ts'
 import type { AccessTokenGrant } from './jwt-bearer.ts'
 import type { AuthorizationServerMetadata, ProtectedResourceMetadata } from './metadata.ts'
@@ -63,9 +63,10 @@ export interface AcquireRequest {
 
 /** A request of which no part inherits anything (G7). */
 export function ownRequest(request: AcquireRequest): AcquireRequest {
-  const { resource, idp, authorizationServers } = request
+  const { resource, idp, authorizationServers, stepUp } = request
   return Object.assign(ownCopy(request), {
     resource: ownCopy(resource),
+    stepUp: stepUp && ownCopy(stepUp),
     idp: ownRegistration(idp),
     authorizationServers: authorizationServers.map(ownRegistration),
   })
@@ -98,6 +99,9 @@ export interface AcquireContext extends ProtocolContext {
   /** Told the fingerprint of each subject token before it is used. */
   onSubject?: ((fingerprint: string) => void) | undefined
 }
+
+/** The context of a run, with its defaults. */
+export type RunContext = OwnContext<AcquireContext> & { metadata: MetadataSource }
 
 /** Where documents come from: from a cache, or else from the network. */
 export interface MetadataSource {

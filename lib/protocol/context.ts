@@ -63,8 +63,11 @@ export const systemClock: Clock = Object.freeze({
   monotonic: () => performance.now(),
 })
 
-/** The context, which inherits nothing (G7), with a collection of secrets: its own, or a new one if it has none. */
-export function guarded<C extends ProtocolContext>(context: C): C & { secrets: Secrets } {
+/** A context as the steps work with it: with its clock, and a collection of secrets. */
+export type OwnContext<C extends ProtocolContext = ProtocolContext> = C & { secrets: Secrets; clock: Clock }
+
+/** A context that inherits nothing (G7), with the defaults of what it does not have. */
+export function guarded<C extends ProtocolContext>(context: C): OwnContext<C> {
   const own = ownCopy(context)
-  return Object.assign(own, { secrets: own.secrets ?? new Secrets() })
+  return Object.assign(own, { secrets: own.secrets ?? new Secrets(), clock: own.clock ?? systemClock })
 }

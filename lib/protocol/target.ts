@@ -1,14 +1,15 @@
-import type { AcquireContext, AcquireRequest, MetadataSource, Target } from './acquire-request.ts'
+import type { AcquireContext, AcquireRequest, MetadataSource, RunContext, Target } from './acquire-request.ts'
 import { failureToExplain } from './advice.ts'
+import { guarded } from './context.ts'
 import type { ProtocolContext } from './context.ts'
 import { discoverProtectedResource, metadataOf } from './discovery.ts'
-import { ownCopy } from './own-members.ts'
+import { ownCopy, withoutUndefined } from './own-members.ts'
 import type { ServerRegistration } from './registration.ts'
 import { persistently } from './retries.ts'
 
 /** Steps 1 and 2: the metadata of all three parties. What does not depend on each other is fetched side by side. */
-export async function discover(request: AcquireRequest, context: AcquireContext): Promise<Target> {
-  const metadata = context.metadata ?? network
+export async function discover(request: AcquireRequest, context: RunContext): Promise<Target> {
+  const { metadata } = context
   const serverOf = (registration: ServerRegistration) =>
     persistently(context, () => metadata.server(registration, context))
   const locate = async () => {
@@ -26,19 +27,25 @@ export async function discover(request: AcquireRequest, context: AcquireContext)
   }
   const [idp, { described, registration, server }] = await Promise.all([serverOf(request.idp), locate()])
   const { resource, audience, url } = request.resource
-  const identifier = resource === false ? undefined : (resource ?? described?.resource ?? url)
-  const scope = request.scope ?? described?.scopes_supported?.join(' ') ?? ''
-  return ownCopy({
+  const scope = request.scope ?? described?.scopes_supported?.join(' ')
+  const target = {
     idp,
     server,
     registration,
     audience: audience ?? server.issuer,
-    ...(identifier !== undefined && { resource: identifier }),
-    ...(scope !== '' && { scope }),
-  })
+    resource: resource === false ? undefined : (resource ?? described?.resource ?? url),
+    scope: scope === '' ? undefined : scope,
+  }
+  return ownCopy(withoutUndefined(target))
 }
 
-export const network: MetadataSource = {
+/** The context of a run: the documents come from the network if nobody else gives them. */
+export function withDocuments(context: AcquireContext): RunContext {
+  const own = guarded(context)
+  return Object.assign(own, { metadata: own.metadata ?? network })
+}
+
+const network: MetadataSource = {
   async protectedResource({ url, resource, resourceMetadata }, context) {
     const named = { url, resource: resource.url, metadataUrl: resourceMetadata }
     const { document } = await discoverProtectedResource(named, context)

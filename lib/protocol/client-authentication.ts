@@ -1,11 +1,11 @@
 import type { CrossAppAccessStep } from '../errors.ts'
 import { failureToExplain } from './advice.ts'
-import { guarded, systemClock } from './context.ts'
-import type { ProtocolContext } from './context.ts'
+import { guarded } from './context.ts'
+import type { OwnContext, ProtocolContext } from './context.ts'
 import type { AuthorizationServerMetadata } from './metadata.ts'
 import { abortable, isTimeout } from './abort.ts'
 import { loadSigner, signJwt } from './jwt.ts'
-import { ownCopy } from './own-members.ts'
+import { ownCopy, withoutUndefined } from './own-members.ts'
 import { hideRegistration, ownRegistration } from './registration.ts'
 import type {
   ClientAssertionClaims,
@@ -69,38 +69,24 @@ export async function authenticateClient(
   const own = guarded(context)
   hideRegistration(own.secrets, registration)
   const authentication = await authenticationFor(registration, server, step, own)
+  const { method } = authentication
+  // Always: some servers look the client up by it, also beside Basic (F10) or an assertion (RFC 7521 §4.2).
+  const id = { client_id: clientId }
   switch (authentication.method) {
     case 'none':
-      return { method: 'none', headers: {}, parameters: { client_id: clientId } }
+      return { method, headers: {}, parameters: id }
     case 'client_secret_post':
-      return {
-        method: 'client_secret_post',
-        headers: {},
-        parameters: { client_id: clientId, client_secret: authentication.clientSecret },
-      }
+      return { method, headers: {}, parameters: { ...id, client_secret: authentication.clientSecret } }
     case 'client_secret_basic': {
       const credentials = basicCredentials(clientId, authentication.clientSecret)
       own.secrets.add(credentials)
-      return {
-        method: 'client_secret_basic',
-        headers: { authorization: `Basic ${credentials}` },
-        // The MCP SDK for Python looks the client up by it, and other servers do not mind (F10).
-        parameters: { client_id: clientId },
-      }
+      return { method, headers: { authorization: `Basic ${credentials}` }, parameters: id }
     }
     default: {
       const assertion = await clientAssertion(authentication, clientId, server, step, own)
       own.secrets.add(assertion)
-      return {
-        method: 'clientSecret' in authentication ? 'client_secret_jwt' : 'private_key_jwt',
-        headers: {},
-        // `client_id` is optional beside an assertion (RFC 7521 §4.2), but some servers look the client up by it.
-        parameters: {
-          client_assertion_type: assertionType,
-          client_assertion: assertion,
-          client_id: clientId,
-        },
-      }
+      const parameters = { client_assertion_type: assertionType, client_assertion: assertion, ...id }
+      return { method, headers: {}, parameters }
     }
   }
 }
@@ -126,8 +112,8 @@ function shorthandMethod(
 async function authenticationFor(
   registration: ServerRegistration,
   server: AuthorizationServerMetadata,
-  step: Exclude<CrossAppAccessStep, 'discovery'>,
-  context: ProtocolContext,
+  step: CrossAppAccessStep,
+  context: OwnContext,
 ): Promise<ClientAuthentication> {
   const { clientSecret, clientAuthentication } = await withCurrentSecret(registration, step, context)
   if (clientSecret === undefined) return clientAuthentication ?? { method: 'none' }
@@ -146,17 +132,18 @@ type WithCurrentSecret = ServerRegistration & { clientSecret?: string | undefine
  */
 export async function withCurrentSecret(
   registration: ServerRegistration,
-  step: Exclude<CrossAppAccessStep, 'discovery'>,
-  context: ProtocolContext,
+  step: CrossAppAccessStep,
+  context: OwnContext,
 ): Promise<WithCurrentSecret> {
   const { clientSecret } = registration
   // The type cannot see that the member is no function.
   if (typeof clientSecret !== 'function') return registration as WithCurrentSecret
   const given = await askForSecret(clientSecret, registration.issuer, step, context)
-  if (typeof given === 'string') context.secrets?.add(given, given.trim())
-  if (typeof given === 'string' && given !== '' && given === given.trim()) {
+  if (typeof given === 'string') {
+    context.secrets.add(given, given.trim())
     // A copy that inherits nothing, like the registration of the options (G7).
-    return Object.assign(ownCopy(registration), { clientSecret: given })
+    if (given !== '' && given === given.trim())
+      return Object.assign(ownCopy(registration), { clientSecret: given })
   }
   const detail = 'the clientSecret function gave no usable secret'
   throw await failureToExplain(context, { code: 'client_rejected', step, detail }, ({ refusalFindings }) =>
@@ -168,8 +155,8 @@ export async function withCurrentSecret(
 async function askForSecret(
   clientSecret: () => string | Promise<string>,
   issuer: string,
-  step: Exclude<CrossAppAccessStep, 'discovery'>,
-  context: ProtocolContext,
+  step: CrossAppAccessStep,
+  context: OwnContext,
 ): Promise<unknown> {
   const deadline = context.deadline?.()
   const signal = deadline?.signal ?? context.signal
@@ -208,10 +195,10 @@ async function clientAssertion(
   authentication: AssertionAuthentication,
   clientId: string,
   server: AuthorizationServerMetadata,
-  step: Exclude<CrossAppAccessStep, 'discovery'>,
-  context: ProtocolContext,
+  step: CrossAppAccessStep,
+  context: OwnContext,
 ): Promise<string> {
-  const iat = Math.floor((context.clock ?? systemClock).now() / 1000)
+  const iat = Math.floor(context.clock.now() / 1000)
   const claims: ClientAssertionClaims = {
     iss: clientId,
     sub: clientId,
@@ -260,7 +247,7 @@ async function signAssertion(
   const { key } = authentication
   const alg = authentication.alg ?? algorithmOf(key)
   const kid = authentication.kid ?? (isCryptoKey(key) ? undefined : key.kid)
-  return await signJwt({ alg, typ: assertionJwtType, ...(kid !== undefined && { kid }) }, claims, key)
+  return await signJwt(withoutUndefined({ alg, typ: assertionJwtType, kid }), claims, key)
 }
 
 /** The `typ` header of a client assertion (draft-ietf-oauth-rfc7523bis). */

@@ -1,16 +1,16 @@
 import { CrossAppAccessError } from '../errors.ts'
+import type { Finding } from '../errors.ts'
 import { acceptableScope } from './scope.ts'
-import { guarded, systemClock } from './context.ts'
-import type { ProtocolContext } from './context.ts'
+import { guarded } from './context.ts'
+import type { OwnContext, ProtocolContext } from './context.ts'
 import { findings } from './findings.ts'
 import { failure } from './failure.ts'
 import { isSecureEndpoint } from './secure-url.ts'
-import { requestJson } from './http.ts'
+import { dateOf, requestJson } from './http.ts'
 import type { JsonAnswer } from './http.ts'
 import { readAuthorizationServer, readProtectedResource } from './metadata.ts'
 import type { AuthorizationServerMetadata, ProtectedResourceMetadata } from './metadata.ts'
 import { ownCopy } from './own-members.ts'
-import { Secrets } from './redaction.ts'
 import type { ServerRegistration } from './registration.ts'
 
 /** A document, where it was found, and how long it may be used. */
@@ -149,7 +149,7 @@ export async function metadataOf(
 /** Asks one place after the other. If none is usable, a mismatch decides, then an outage, then the first failure. */
 async function firstUsable<T>(
   urls: string[],
-  context: ProtocolContext,
+  context: OwnContext,
   read: (answer: JsonAnswer, url: string) => T,
 ): Promise<Discovered<T>> {
   const failures: CrossAppAccessError[] = []
@@ -157,7 +157,7 @@ async function firstUsable<T>(
     try {
       const answer = await requestJson(url, { method: 'GET' }, 'discovery', context)
       const document = read(answer.status === 200 ? answer : { ...answer, body: undefined }, url)
-      return { document, url, freshForMs: freshness(answer.headers, (context.clock ?? systemClock).now()) }
+      return { document, url, freshForMs: freshness(answer.headers, context.clock.now()) }
     } catch (error) {
       // A caller's abort ends it. One bad place does not: the next may be the right one.
       if (!(error instanceof CrossAppAccessError)) throw error
@@ -178,7 +178,7 @@ function unusable(
   context: ProtocolContext,
   url: string,
   answer: JsonAnswer,
-  finding: ReturnType<typeof findings.noProtectedResourceMetadata>,
+  finding: Finding,
 ): CrossAppAccessError {
   // A page that says 404 is no sign-in page: there is nothing at this place.
   const html = answer.mediaType === 'text/html' && answer.status !== 404
@@ -265,8 +265,7 @@ function freshness(headers: Headers, now: number): number {
   if (maxAge !== undefined) return clamp((Number(maxAge) - Number(age)) * 1000)
   const expires = headers.get('expires')
   if (expires === null) return hour
-  const date = Date.parse(headers.get('date') ?? '')
-  const until = Date.parse(expires) - (Number.isNaN(date) ? now : date)
+  const until = Date.parse(expires) - (dateOf(headers) ?? now)
   return Number.isNaN(until) ? 0 : clamp(until)
 }
 
@@ -275,9 +274,8 @@ const clamp = (ms: number): number => Math.min(Math.max(ms, 0), day)
 /** The document without scopes that are never asked for, so that nobody counts on them either (G5). */
 function withAcceptableScopes(
   document: ProtectedResourceMetadata,
-  context: ProtocolContext,
+  { secrets }: OwnContext,
 ): ProtectedResourceMetadata {
-  const secrets = context.secrets ?? new Secrets()
   const scope = acceptableScope(document.scopes_supported?.join(' '), secrets)
   return { ...document, scopes_supported: scope?.split(' ') }
 }

@@ -1,13 +1,13 @@
 import { CrossAppAccessError } from '../errors.ts'
 import type { CrossAppAccessStep } from '../errors.ts'
 import { abortable, isTimeout } from './abort.ts'
-import { systemClock } from './context.ts'
-import type { ProtocolContext } from './context.ts'
+import { guarded } from './context.ts'
+import type { OwnContext, ProtocolContext } from './context.ts'
 import { failure } from './failure.ts'
 import { findings } from './findings.ts'
 import { errorMembers, oauthErrorOf } from './oauth-error.ts'
-import { ownCopy } from './own-members.ts'
-import { Secrets, withoutQuery } from './redaction.ts'
+import { ownCopy, withoutUndefined } from './own-members.ts'
+import { withoutQuery } from './redaction.ts'
 
 /** The most that is read of one answer. */
 export const maxAnswerBytes: number = 1024 * 1024
@@ -44,14 +44,14 @@ export async function requestJson(
   endpoint: string,
   init: { method: 'GET' | 'POST'; headers?: Record<string, string>; body?: string },
   step: CrossAppAccessStep,
-  context: ProtocolContext,
+  given: ProtocolContext,
 ): Promise<JsonAnswer> {
-  const clock = context.clock ?? systemClock
+  const context = guarded(given)
+  // Unbound: platforms refuse their fetch as a method of something else.
+  const { fetch, clock, secrets } = context
   const started = clock.monotonic()
   const deadline = context.deadline?.()
   const signal = deadline?.signal ?? context.signal
-  // Unbound: platforms refuse their fetch as a method of something else.
-  const { fetch } = context
   let status: number | undefined
   try {
     signal?.throwIfAborted()
@@ -72,9 +72,13 @@ export async function requestJson(
     const text = await readText(response, signal)
     const body = text === undefined ? undefined : parseObject(text)
     // Tokens that come along must not be quoted, wherever else in the answer they turn up.
-    for (const name of tokenMembers) if (typeof body?.[name] === 'string') context.secrets?.add(body[name])
+    for (const name of tokenMembers) if (typeof body?.[name] === 'string') secrets.add(body[name])
     if (isTransient(status, body)) throw transient(endpoint, step, response, body, context)
-    if (text === undefined) throw tooLarge(endpoint, step, status, context)
+    if (text === undefined) {
+      const code = step === 'discovery' ? 'discovery_failed' : 'invalid_response'
+      const detail = 'the answer is larger than 1 MiB'
+      throw failure(context, { code, step, endpoint, status, detail, finding: findings.answerTooLarge() })
+    }
     const mediaType =
       (response.headers.get('content-type') ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? ''
     return { status, headers: response.headers, body, redirected, mediaType }
@@ -83,13 +87,9 @@ export async function requestJson(
     throw unreachable(error, endpoint, step, status, context, signal)
   } finally {
     deadline?.clear()
+    const shown = secrets.scrub(withoutQuery(endpoint))
     const durationMs = clock.monotonic() - started
-    context.onHop?.({
-      step,
-      endpoint: (context.secrets ?? new Secrets()).scrub(withoutQuery(endpoint)),
-      ...(status !== undefined && { status }),
-      durationMs,
-    })
+    context.onHop?.(withoutUndefined({ step, endpoint: shown, status, durationMs }))
   }
 }
 
@@ -131,22 +131,19 @@ function transient(
   step: CrossAppAccessStep,
   response: Response,
   body: Record<string, unknown> | undefined,
-  context: ProtocolContext,
+  context: OwnContext,
 ): CrossAppAccessError {
-  const retryAfter = parseRetryAfter(
-    response.headers.get('retry-after'),
-    (context.clock ?? systemClock).now(),
-  )
+  const { status, headers } = response
+  const isLimited = status === 429
   return failure(context, {
     code: 'temporarily_unavailable',
     step,
     endpoint,
-    status: response.status,
+    status,
     oauthError: body && oauthErrorOf(body, context),
-    retryAfter,
-    detail:
-      response.status === 429 ? 'the server limits the rate of requests' : 'the server is not available',
-    finding: response.status === 429 ? findings.rateLimited() : findings.serverUnavailable(),
+    retryAfter: parseRetryAfter(headers.get('retry-after'), context.clock.now()),
+    detail: isLimited ? 'the server limits the rate of requests' : 'the server is not available',
+    finding: isLimited ? findings.rateLimited() : findings.serverUnavailable(),
   })
 }
 
@@ -199,22 +196,6 @@ async function readText(response: Response, signal: AbortSignal | undefined): Pr
   }
 }
 
-function tooLarge(
-  endpoint: string,
-  step: CrossAppAccessStep,
-  status: number,
-  context: ProtocolContext,
-): CrossAppAccessError {
-  return failure(context, {
-    code: step === 'discovery' ? 'discovery_failed' : 'invalid_response',
-    step,
-    endpoint,
-    status,
-    detail: 'the answer is larger than 1 MiB',
-    finding: findings.answerTooLarge(),
-  })
-}
-
 /** The JSON object in a text, or nothing. */
 export function parseObject(text: string): Record<string, unknown> | undefined {
   try {
@@ -226,6 +207,12 @@ export function parseObject(text: string): Record<string, unknown> | undefined {
     // Not JSON: HTML of a gateway, an empty body. The caller says what it expected.
   }
   return undefined
+}
+
+/** When an answer was made by the server's clock, in milliseconds since the epoch, if it says so. */
+export function dateOf(headers: Headers): number | undefined {
+  const date = Date.parse(headers.get('date') ?? '')
+  return Number.isNaN(date) ? undefined : date
 }
 
 /** Seconds of a `Retry-After`, which is a number of seconds or a date. */

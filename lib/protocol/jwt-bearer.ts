@@ -1,10 +1,10 @@
 import type { Explain } from './advice.ts'
-import { guarded, systemClock } from './context.ts'
+import { guarded } from './context.ts'
 import type { ProtocolContext } from './context.ts'
 import type { AuthorizationServerMetadata } from './metadata.ts'
 import type { DpopKey } from './dpop.ts'
 import { jwtExpiry, readClaims } from './jwt.ts'
-import { ownCopy } from './own-members.ts'
+import { ownCopy, withoutUndefined } from './own-members.ts'
 import { refused, sharedMeaning } from './refusal.ts'
 import type { Meaning, Refusal } from './refusal.ts'
 import type { ServerRegistration } from './registration.ts'
@@ -80,7 +80,6 @@ export async function requestAccessToken(
 ): Promise<AccessTokenGrant> {
   const request = ownCopy(given)
   const own = guarded(context)
-  const clock = context.clock ?? systemClock
   const redemption: TokenRequest = {
     step: 'access_token',
     registration: request.registration,
@@ -96,7 +95,7 @@ export async function requestAccessToken(
       authorization_details: request.authorizationDetails && JSON.stringify(request.authorizationDetails),
     },
   }
-  const requestedAt = { now: clock.now(), monotonic: clock.monotonic() }
+  const requestedAt = { now: own.clock.now(), monotonic: own.clock.monotonic() }
   const answer = await requestToken(redemption, own)
   if (!answer.granted) {
     const { refusal } = answer
@@ -104,14 +103,13 @@ export async function requestAccessToken(
   }
   const { body, status } = answer
   const value = await tokenIn(body, redemption, status, own)
-  const scope = scopeIn(body, own)
-  return {
+  return withoutUndefined({
     value,
     tokenType: await tokenTypeIn(body, request, status, redemption, own),
     lifetimeMs: lifetimeIn(body, value, requestedAt.now),
     requestedAt,
-    ...(scope !== undefined && { scope }),
-  }
+    scope: scopeIn(body, own),
+  })
 }
 
 async function tokenTypeIn(

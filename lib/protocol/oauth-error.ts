@@ -1,18 +1,17 @@
 import { CrossAppAccessError } from '../errors.ts'
 import type { OAuthErrorFields } from '../errors.ts'
-import type { ProtocolContext } from './context.ts'
+import type { OwnContext } from './context.ts'
 import { ownCopy } from './own-members.ts'
-import { Secrets, withoutQuery } from './redaction.ts'
+import { withoutQuery } from './redaction.ts'
 
 /** The OAuth error in a body, scrubbed, or nothing. */
 export function oauthErrorOf(
   body: Record<string, unknown>,
-  context: ProtocolContext,
+  { secrets }: OwnContext,
 ): OAuthErrorFields | undefined {
   const [error, error_description] = errorMembers(body)
   const { error_uri } = body
   if (typeof error !== 'string' || error === '') return undefined
-  const secrets = context.secrets ?? new Secrets()
   return ownCopy({
     error: secrets.scrub(error),
     ...(typeof error_description === 'string' && { error_description: secrets.scrub(error_description) }),

@@ -311,8 +311,8 @@ export interface RefusedRedemption {
   /** The OAuth error, and what the server says beside it. */
   error: string
   said: string | undefined
-  /** When it said so by its own clock, in milliseconds since the epoch. NaN if unknown. */
-  answeredAt: number
+  /** When it said so by its own clock, in milliseconds since the epoch, if that is known. */
+  answeredAt: number | undefined
   clientMethod: string
   clientId: string
   server: AuthorizationServerMetadata
@@ -339,10 +339,10 @@ const clockTolerance = 60
  * Finds out from the times why an authorization server has refused an ID-JAG whose claims were right: its clock differs,
  * or the ID-JAG was no longer new. Gives nothing if the times are in order or unknown.
  *
- * @param answeredAt - The `Date` of the server's answer in milliseconds since the epoch, or NaN if there was none.
+ * @param answeredAt - The `Date` of the server's answer in milliseconds since the epoch, if there was one.
  */
-export function timeProblem({ iat, exp }: JWTPayload, answeredAt: number): Finding | undefined {
-  if (typeof iat !== 'number' || Number.isNaN(answeredAt)) return undefined
+export function timeProblem({ iat, exp }: JWTPayload, answeredAt: number | undefined): Finding | undefined {
+  if (typeof iat !== 'number' || answeredAt === undefined) return undefined
   const age = answeredAt / 1000 - iat
   const lifetime = typeof exp === 'number' ? exp - iat : Infinity
   if (age < -clockTolerance || age >= lifetime) return refusalFindings.clockSkew(age)

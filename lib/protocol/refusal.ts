@@ -6,14 +6,14 @@ import type {
 } from '../errors.ts'
 import { failureToExplain } from './advice.ts'
 import type { Explain } from './advice.ts'
-import type { ProtocolContext } from './context.ts'
+import type { OwnContext, ProtocolContext } from './context.ts'
 import { findings } from './findings.ts'
 import { isSecureUrl } from './secure-url.ts'
 import { oauthErrorOf } from './oauth-error.ts'
+import { dateOf } from './http.ts'
 import type { JsonAnswer } from './http.ts'
 import type { AuthorizationServerMetadata } from './metadata.ts'
 import { ownCopy } from './own-members.ts'
-import { Secrets } from './redaction.ts'
 import type { ServerRegistration } from './registration.ts'
 
 /** An OAuth error response of a token endpoint. */
@@ -29,8 +29,8 @@ export interface Refusal {
   maxAge?: number
   /** Where the user can do what the server wants: https or loopback, and without a secret of ours. */
   interactionUri?: string
-  /** When the answer was made by the server's clock, in milliseconds since the epoch. NaN if it does not say. */
-  answeredAt: number
+  /** When the answer was made by the server's clock, in milliseconds since the epoch, if it says so. */
+  answeredAt?: number
 }
 
 /** Who refused what, for the explanation. */
@@ -73,9 +73,10 @@ export async function refused(
 export function readRefusal(
   answer: JsonAnswer,
   clientMethod: string,
-  context: ProtocolContext,
+  context: OwnContext,
 ): Refusal | undefined {
   const { body, status } = answer
+  const answeredAt = dateOf(answer.headers)
   const oauthError = body && oauthErrorOf(body, context)
   if (body === undefined || oauthError === undefined) return undefined
   const { acr_values: acrValues, max_age, interaction_uri: interactionUri } = body
@@ -84,23 +85,18 @@ export function readRefusal(
     status,
     oauthError,
     clientMethod,
-    answeredAt: answeredAt(answer),
+    ...(answeredAt !== undefined && { answeredAt }),
     ...(typeof acrValues === 'string' && acrValues !== '' && { acrValues }),
     ...(Number.isFinite(maxAge) && Number(maxAge) >= 0 && { maxAge: Number(maxAge) }),
     ...(isShowable(interactionUri, context) && { interactionUri }),
   })
 }
 
-/** When an answer was made by the server's clock, in milliseconds since the epoch. NaN if it does not say. */
-export function answeredAt({ headers }: JsonAnswer): number {
-  return Date.parse(headers.get('date') ?? '')
-}
-
 /** Longest address that is handed on, in characters. */
 const longestAddress = 2048
 
 /** Whether an address may be shown to the user (F13). It keeps its query, so it must hold no secret that we know (G5). */
-function isShowable(uri: unknown, { secrets = new Secrets() }: ProtocolContext): uri is string {
+function isShowable(uri: unknown, { secrets }: OwnContext): uri is string {
   if (typeof uri !== 'string' || uri.length > longestAddress || !isSecureUrl(uri)) return false
   const { username, password } = new URL(uri)
   // A URL is shown as it is: no white space or control characters, which might be read as something else.

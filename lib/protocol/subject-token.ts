@@ -1,7 +1,6 @@
 import { isCrossAppAccessError } from '../errors.ts'
 import type { CrossAppAccessError } from '../errors.ts'
-import { systemClock } from './context.ts'
-import type { ProtocolContext } from './context.ts'
+import type { OwnContext, ProtocolContext } from './context.ts'
 import { findings } from './findings.ts'
 import { abortable, isTimeout } from './abort.ts'
 import { failure } from './failure.ts'
@@ -167,10 +166,10 @@ function unavailable(
 }
 
 /** Whether a subject token is an ID token in a JWT that has expired, by more than the clocks may differ. */
-export function isExpired(subject: SubjectToken, context: ProtocolContext): boolean {
+export function isExpired(subject: SubjectToken, { clock }: OwnContext): boolean {
   if (subject.type !== 'id_token') return false
   const expiry = jwtExpiry(subject.token)
-  return expiry !== undefined && expiry + clockTolerance <= (context.clock ?? systemClock).now()
+  return expiry !== undefined && expiry + clockTolerance <= clock.now()
 }
 
 /** Half of a token's SHA-256 digest in base64, by which the token is known again without being kept. */

@@ -5,18 +5,18 @@ import type { Explain } from './advice.ts'
 import { acceptableScope } from './scope.ts'
 import { authenticateClient, withCurrentSecret } from './client-authentication.ts'
 import { ownRegistration } from './registration.ts'
-import type { ProtocolContext } from './context.ts'
+import { guarded } from './context.ts'
+import type { OwnContext, ProtocolContext } from './context.ts'
 import type { AuthorizationServerMetadata } from './metadata.ts'
 import { dpopProof, nonceFor, rememberNonce } from './dpop.ts'
 import type { DpopKey } from './dpop.ts'
 import { findings } from './findings.ts'
 import { failure } from './failure.ts'
 import { isSecureUrl } from './secure-url.ts'
-import { requestJson } from './http.ts'
+import { dateOf, requestJson } from './http.ts'
 import type { JsonAnswer } from './http.ts'
-import { ownCopy } from './own-members.ts'
-import { Secrets } from './redaction.ts'
-import { answeredAt, readRefusal } from './refusal.ts'
+import { ownCopy, withoutUndefined } from './own-members.ts'
+import { readRefusal } from './refusal.ts'
 import type { Refusal } from './refusal.ts'
 import type { ServerRegistration } from './registration.ts'
 
@@ -41,8 +41,8 @@ export type TokenAnswer =
       granted: true
       body: Record<string, unknown>
       status: number
-      /** When the answer was made by the server's clock, in milliseconds since the epoch. NaN if it does not say. */
-      answeredAt: number
+      /** When the answer was made by the server's clock, in milliseconds since the epoch, if it says so. */
+      answeredAt: number | undefined
     }
   | { granted: false; refusal: Refusal }
 
@@ -57,20 +57,22 @@ export type TokenAnswer =
  */
 export async function requestToken(given: TokenRequest, context: ProtocolContext): Promise<TokenAnswer> {
   const request = Object.assign(ownCopy(given), { registration: ownRegistration(given.registration) })
-  for (const name of request.secretParameters) context.secrets?.add(request.parameters[name])
+  const own = guarded(context)
+  for (const name of request.secretParameters) own.secrets.add(request.parameters[name])
   // Metadata has been looked at; an endpoint may also come from elsewhere, and secrets go out here.
-  if (!isSecureUrl(request.server.token_endpoint)) throw insecure(request, context)
-  const registration = await withCurrentSecret(request.registration, request.step, context)
+  if (!isSecureUrl(request.server.token_endpoint)) throw insecure(request, own)
+  const registration = await withCurrentSecret(request.registration, request.step, own)
   const known = Object.assign(ownCopy(request), { registration })
-  const first = await post(known, context)
-  const { answer, clientMethod } = isNonceNews(request, first) ? await post(known, context) : first
-  const refusal = readRefusal(answer, clientMethod, context)
+  const first = await post(known, own)
+  const { answer, clientMethod } = isNonceNews(request, first) ? await post(known, own) : first
+  const refusal = readRefusal(answer, clientMethod, own)
   if (refusal !== undefined) return { granted: false, refusal }
-  if (answer.status === 404 || answer.status === 410) throw await gone(request, answer, context)
+  if (answer.status === 404 || answer.status === 410) throw await gone(request, answer, own)
   if (answer.status < 200 || answer.status > 299 || answer.body === undefined) {
-    throw await unusableAnswer(request, answer, context)
+    throw await unusableAnswer(request, answer, own)
   }
-  return { granted: true, body: answer.body, status: answer.status, answeredAt: answeredAt(answer) }
+  const { body, status, headers } = answer
+  return { granted: true, body, status, answeredAt: dateOf(headers) }
 }
 
 /** An answer, and the DPoP nonce that was sent for it. */
@@ -81,7 +83,7 @@ interface Posted {
   clientMethod: string
 }
 
-async function post(request: TokenRequest, context: ProtocolContext): Promise<Posted> {
+async function post(request: TokenRequest, context: OwnContext): Promise<Posted> {
   const { server, registration, step, dpop } = request
   // Made anew for each send: assertions and proofs are used once.
   const authentication = await authenticateClient(registration, server, step, context)
@@ -94,11 +96,11 @@ async function post(request: TokenRequest, context: ProtocolContext): Promise<Po
   for (const [name, value] of Object.entries(registration.parameters ?? {})) {
     if (!isFlowParameter(name)) form.set(name, value)
   }
-  const headers = {
+  const headers = withoutUndefined({
     'content-type': 'application/x-www-form-urlencoded',
     ...authentication.headers,
-    ...(proof !== undefined && { dpop: proof }),
-  }
+    dpop: proof,
+  })
   const init = { method: 'POST', headers, body: form.toString() } as const
   const answer = await requestJson(server.token_endpoint, init, step, context)
   if (dpop !== undefined) rememberNonce(dpop, server.token_endpoint, answer.headers)
@@ -226,9 +228,8 @@ export function isHeaderSafe(value: unknown): value is string {
 }
 
 /** The scope that an answer states. One that holds a secret is as good as none: scopes are shown in events. */
-export function scopeIn(body: Record<string, unknown>, context: ProtocolContext): string | undefined {
-  const { scope } = body
-  return typeof scope === 'string' ? acceptableScope(scope, context.secrets ?? new Secrets()) : undefined
+export function scopeIn({ scope }: Record<string, unknown>, { secrets }: OwnContext): string | undefined {
+  return typeof scope === 'string' ? acceptableScope(scope, secrets) : undefined
 }
 
 /** A number of seconds, or a string that holds one as JSON writes it; nothing for anything else (E5). */

@@ -1,11 +1,11 @@
 import type { Explain } from './advice.ts'
-import { guarded, systemClock } from './context.ts'
-import type { ProtocolContext } from './context.ts'
+import { guarded } from './context.ts'
+import type { OwnContext, ProtocolContext } from './context.ts'
 import type { AuthorizationServerMetadata } from './metadata.ts'
 import type { DpopKey } from './dpop.ts'
 import { isIdJag } from './id-jag.ts'
 import { expiryOf, readClaims } from './jwt.ts'
-import { ownCopy } from './own-members.ts'
+import { ownCopy, withoutUndefined } from './own-members.ts'
 import { refused, sharedMeaning } from './refusal.ts'
 import type { Meaning, Refusal } from './refusal.ts'
 import type { ServerRegistration } from './registration.ts'
@@ -108,16 +108,15 @@ export async function requestIdJag(
     },
   }
   const { token, body, answeredAt } = await exchangeToken(exchange, idJagTokenType, own)
-  const scope = scopeIn(body, own)
+  const { authorization_details: details } = body
   const expiresIn = secondsIn(body['expires_in']) ?? 0
-  const details = body['authorization_details']
-  return {
+  return withoutUndefined({
     idJag: token,
-    ...(scope !== undefined && { scope }),
-    ...(isObjects(details) && { authorizationDetails: details }),
-    ...(expiresIn > 0 && { expiresIn }),
-    ...(!Number.isNaN(answeredAt) && { answeredAt }),
-  }
+    scope: scopeIn(body, own),
+    authorizationDetails: isObjects(details) ? details : undefined,
+    expiresIn: expiresIn > 0 ? expiresIn : undefined,
+    answeredAt,
+  })
 }
 
 /**
@@ -171,8 +170,8 @@ export function subjectTokenType(type: string): string {
 async function exchangeToken(
   exchange: TokenRequest,
   expectedType: string,
-  context: ProtocolContext,
-): Promise<{ token: string; body: Record<string, unknown>; answeredAt: number }> {
+  context: OwnContext,
+): Promise<{ token: string; body: Record<string, unknown>; answeredAt: number | undefined }> {
   const answer = await requestToken(exchange, context)
   if (!answer.granted) {
     const { refusal } = answer
@@ -189,13 +188,13 @@ async function exchangeToken(
   throw await invalidAnswer(exchange, status, what, explain, context)
 }
 
-function meaningOf(refusal: Refusal, exchange: TokenRequest, context: ProtocolContext): Meaning {
+function meaningOf(refusal: Refusal, exchange: TokenRequest, context: OwnContext): Meaning {
   const { parameters, registration, server } = exchange
   const { error, error_description: description = '' } = refusal.oauthError
   const { audience, subject_token: token = '', subject_token_type: type } = parameters
   const claims = readClaims(type === subjectTokenType('id_token') ? token : '')
   // By the clock of the identity provider, which has decided.
-  const now = Number.isNaN(refusal.answeredAt) ? (context.clock ?? systemClock).now() : refusal.answeredAt
+  const now = refusal.answeredAt ?? context.clock.now()
   const isExpired = (expiryOf(claims) ?? Infinity) <= now
   const hasProof = exchange.dpop !== undefined
   const about = { party: 'identity_provider', registration, server, audience, hasProof } as const

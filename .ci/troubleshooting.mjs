@@ -30,7 +30,7 @@ const samples = {
   clientRejected: [[registration, server, 'client_secret_basic']],
   dpopWanted: [['authorization_server']],
   jwtBearerUnsupported: [[server]],
-  grantRejected: [['invalid_grant', {}, server, 'client_secret_basic']],
+  grantRejected: [[{ error: 'invalid_grant', parameters: {}, server, clientMethod: 'client_secret_basic' }]],
   clockSkew: [[420]],
 }
 
@@ -49,13 +49,12 @@ for (const [name, make] of Object.entries({ ...findings, ...refusalFindings })) 
     add(id, text)
   }
 }
-for (const folder of ['doctor', 'protocol']) {
-  for (const name of readdirSync(join(root, 'lib', folder))) {
-    if (name.endsWith('.ts')) readAdvice(join(root, 'lib', folder, name))
-  }
+readAdvice(join(root, 'lib', 'protocol', 'stated-reasons.ts'))
+for (const name of readdirSync(join(root, 'lib', 'doctor'))) {
+  if (name.endsWith('.ts')) readAdvice(join(root, 'lib', 'doctor', name))
 }
 
-/** Finds what only the doctor says: calls of `observation`, and lists of objects that have an id and an advice. */
+/** Finds what a file says by itself: calls of `observation`, and lists of objects that have an id and an advice. */
 function readAdvice(file) {
   const source = ts.createSourceFile(file, readFileSync(file, 'utf8'), ts.ScriptTarget.Latest, true)
   const visit = (node) => {

@@ -1,6 +1,7 @@
 import type { JWTPayload } from 'jose'
 import type { Finding } from '../errors.ts'
-import { finding, quoted, slashOnly } from './finding.ts'
+import { quoted } from './quoted.ts'
+import { slashOnly } from './findings.ts'
 import type { AuthorizationServerMetadata } from './metadata.ts'
 import type { ServerRegistration } from './registration.ts'
 import { statedReason } from './stated-reasons.ts'
@@ -11,195 +12,186 @@ import { statedReason } from './stated-reasons.ts'
  * and decides nothing.
  */
 export const refusalFindings = {
-  sessionStore: (): Finding =>
-    finding(
-      'session_store',
-      'Wait and try again; if it stays, check the store in which processes share sessions.',
-      'client',
-    ),
-  idTokenExpired: (): Finding =>
-    finding(
-      'id_token_expired',
+  sessionStore: (): Finding => ({
+    id: 'session_store',
+    advice: 'Wait and try again; if it stays, check the store in which processes share sessions.',
+    place: 'client',
+  }),
+  idTokenExpired: (): Finding => ({
+    id: 'id_token_expired',
+    advice:
       'Sign the user in again, or let getIdToken renew the ID token, for example with idTokenFromRefreshToken.',
-      'user',
-    ),
-  noIdTokenInRefresh: (): Finding =>
-    finding(
-      'no_id_token_in_refresh',
+    place: 'user',
+  }),
+  noIdTokenInRefresh: (): Finding => ({
+    id: 'no_id_token_in_refresh',
+    advice:
       'Let the identity provider give an ID token on refresh (scope openid), or use the refresh token itself as the subject token: { token, type: "refresh_token" }.',
-      'identity_provider',
-    ),
-  otherUserInRefresh: (): Finding =>
-    finding(
-      'other_user_in_refresh',
+    place: 'identity_provider',
+  }),
+  otherUserInRefresh: (): Finding => ({
+    id: 'other_user_in_refresh',
+    advice:
       'Sign the user in again: the identity provider gave the ID token of another user, or of another issuer, for this refresh token.',
-      'identity_provider',
-    ),
-  refreshNotAllowed: (error: string): Finding =>
-    finding(
-      'refresh_not_allowed',
-      `Let the identity provider allow this client to refresh ID tokens (grant type refresh_token, scope openid): it answers ${quoted(error)}, and signing in again would change nothing.`,
-      'identity_provider',
-    ),
-  subjectTokenRefused: (error: string): Finding =>
-    finding(
-      'subject_token_refused',
+    place: 'identity_provider',
+  }),
+  refreshNotAllowed: (error: string): Finding => ({
+    id: 'refresh_not_allowed',
+    advice: `Let the identity provider allow this client to refresh ID tokens (grant type refresh_token, scope openid): it answers ${quoted(error)}, and signing in again would change nothing.`,
+    place: 'identity_provider',
+  }),
+  subjectTokenRefused: (error: string): Finding => ({
+    id: 'subject_token_refused',
+    advice:
       error === 'invalid_request'
         ? 'Sign the user in again at this identity provider and client; invalid_request can also mean that it misses a parameter, often scope or resource, so check those if it stays.'
         : 'Sign the user in again; if it stays, check that the ID token was issued by this identity provider for idp.clientId.',
-      'user',
-    ),
-  foreignIdToken: (claim: 'iss' | 'aud', actual: unknown, wanted: string): Finding =>
-    finding(
-      `id_token_${claim}`,
-      `Let getIdToken give the ID token that ${claim === 'iss' ? 'idp.issuer issued' : 'was issued to idp.clientId'}: its ${claim} is ${quoted(actual)}, and has to be ${quoted(wanted)}.`,
-      'client',
-    ),
-  interactionWanted: (error: string, interactionUri: string | undefined): Finding =>
-    finding(
-      'interaction_wanted',
+    place: 'user',
+  }),
+  foreignIdToken: (claim: 'iss' | 'aud', actual: unknown, wanted: string): Finding => ({
+    id: `id_token_${claim}`,
+    advice: `Let getIdToken give the ID token that ${claim === 'iss' ? 'idp.issuer issued' : 'was issued to idp.clientId'}: its ${claim} is ${quoted(actual)}, and has to be ${quoted(wanted)}.`,
+    place: 'client',
+  }),
+  interactionWanted: (error: string, interactionUri: string | undefined): Finding => ({
+    id: 'interaction_wanted',
+    advice:
       interactionUri === undefined
         ? `Sign the user in again, interactively: the server answers ${quoted(error)}, and names no address to go to.`
         : `Show the user the address in interactionUri of this error, and try again once the user has been there: the server answers ${quoted(error)}.`,
-      'user',
-    ),
-  accessDenied: (party: 'identity_provider' | 'authorization_server', audience: string): Finding =>
-    finding(
-      'policy_denied',
-      `Ask the administrator of the ${party.replace('_', ' ')} to allow this user and client the use of ${quoted(audience)}.`,
-      party,
-    ),
+    place: 'user',
+  }),
+  accessDenied: (party: 'identity_provider' | 'authorization_server', audience: string): Finding => ({
+    id: 'policy_denied',
+    advice: `Ask the administrator of the ${party.replace('_', ' ')} to allow this user and client the use of ${quoted(audience)}.`,
+    place: party,
+  }),
   policyDenied: (
     error: string,
     parameters: Record<string, string | undefined>,
-    isScopeAdded: boolean = false,
-  ): Finding => finding('policy_denied', policyAdvice(error, parameters, isScopeAdded), 'identity_provider'),
-  idJagNotIssuedHere: (issuer: string, server: AuthorizationServerMetadata): Finding =>
-    finding(
-      'id_jag_not_issued_here',
-      /\/oauth2\/[^/]+\/?$/.test(issuer)
-        ? 'Use the org authorization server as idp.issuer, the one without /oauth2/ in its path: custom authorization servers of Okta issue no ID-JAGs.'
-        : `${lists(server, 'token-exchange') ? '' : `The metadata of ${quoted(issuer)} does not list the grant type at all. `}Enable token exchange for ID-JAGs (Cross App Access) for this client at the identity provider, or use the issuer that offers it.`,
-      'identity_provider',
-    ),
+    isScopeAdded?: boolean,
+  ): Finding => ({
+    id: 'policy_denied',
+    advice: policyAdvice(error, parameters, isScopeAdded),
+    place: 'identity_provider',
+  }),
+  idJagNotIssuedHere: (issuer: string, server: AuthorizationServerMetadata): Finding => ({
+    id: 'id_jag_not_issued_here',
+    advice: /\/oauth2\/[^/]+\/?$/.test(issuer)
+      ? 'Use the org authorization server as idp.issuer, the one without /oauth2/ in its path: custom authorization servers of Okta issue no ID-JAGs.'
+      : `${lists(server, 'token-exchange') ? '' : `The metadata of ${quoted(issuer)} does not list the grant type at all. `}Enable token exchange for ID-JAGs (Cross App Access) for this client at the identity provider, or use the issuer that offers it.`,
+    place: 'identity_provider',
+  }),
   clientRejected: (
     registration: ServerRegistration,
     server: AuthorizationServerMetadata,
     method: string,
-  ): Finding => finding('client_rejected', clientAdvice(registration, server, method), 'client'),
-  dpopWanted: (party: 'identity_provider' | 'authorization_server'): Finding =>
-    finding(
-      'dpop_wanted',
-      `Set dpop: true in the options: the ${party.replace('_', ' ')} wants a token that is bound to a key, and no proof was sent.`,
-      'client',
-    ),
-  proofRejected: (): Finding => finding('dpop_proof_rejected', proofAdvice, 'client'),
-  clockSkew: (age: number): Finding =>
-    finding(
-      'clock_skew',
-      `Set the clocks right: by the one of the authorization server, the identity provider issued the ID-JAG ${Math.abs(Math.round(age))} seconds ${age < 0 ? 'in the future' : 'ago'}.`,
-      'authorization_server',
-    ),
-  idJagReused: (): Finding =>
-    finding(
-      'id_jag_reused',
+  ): Finding => ({
+    id: 'client_rejected',
+    advice: clientAdvice(registration, server, method),
+    place: 'client',
+  }),
+  dpopWanted: (party: 'identity_provider' | 'authorization_server'): Finding => ({
+    id: 'dpop_wanted',
+    advice: `Set dpop: true in the options: the ${party.replace('_', ' ')} wants a token that is bound to a key, and no proof was sent.`,
+    place: 'client',
+  }),
+  proofRejected: (): Finding => ({
+    id: 'dpop_proof_rejected',
+    advice: proofAdvice,
+    place: 'client',
+  }),
+  clockSkew: (age: number): Finding => ({
+    id: 'clock_skew',
+    advice: `Set the clocks right: by the one of the authorization server, the identity provider issued the ID-JAG ${Math.abs(Math.round(age))} seconds ${age < 0 ? 'in the future' : 'ago'}.`,
+    place: 'authorization_server',
+  }),
+  idJagReused: (): Finding => ({
+    id: 'id_jag_reused',
+    advice:
       'Let the identity provider issue a new ID-JAG for each exchange, and no cache keep its answers: the authorization server takes each one once.',
-      'identity_provider',
-    ),
-  jwtBearerUnsupported: (server: AuthorizationServerMetadata): Finding =>
-    finding(
-      'jwt_bearer_unsupported',
-      lists(server, 'jwt-bearer')
-        ? `Enable the grant type urn:ietf:params:oauth:grant-type:jwt-bearer for this client at ${quoted(server.issuer)}.`
-        : `Let ${quoted(server.issuer)} offer the grant type urn:ietf:params:oauth:grant-type:jwt-bearer, or use an authorization server that does: its metadata does not list it for any client.`,
-      'authorization_server',
-    ),
-  grantRejected: (
-    error: string,
-    parameters: Record<string, string | undefined>,
-    server: AuthorizationServerMetadata,
-    clientMethod: string,
-    isScopeAdded: boolean = false,
-  ): Finding =>
-    finding(
-      'grant_rejected',
-      grantAdvice(error, parameters, server, clientMethod, isScopeAdded),
-      'authorization_server',
-    ),
+    place: 'identity_provider',
+  }),
+  jwtBearerUnsupported: (server: AuthorizationServerMetadata): Finding => ({
+    id: 'jwt_bearer_unsupported',
+    advice: lists(server, 'jwt-bearer')
+      ? `Enable the grant type urn:ietf:params:oauth:grant-type:jwt-bearer for this client at ${quoted(server.issuer)}.`
+      : `Let ${quoted(server.issuer)} offer the grant type urn:ietf:params:oauth:grant-type:jwt-bearer, or use an authorization server that does: its metadata does not list it for any client.`,
+    place: 'authorization_server',
+  }),
+  grantRejected: (refused: RefusedGrant): Finding => ({
+    id: 'grant_rejected',
+    advice: grantAdvice(refused),
+    place: 'authorization_server',
+  }),
   untrustedServer: (named: string[], configured: string[], idp: string): Finding => {
     const near = named.find((issuer) => configured.some((known) => slashOnly(known, issuer)))
-    return finding(
-      'untrusted_authorization_server',
-      named.some((issuer) => issuer === idp || slashOnly(issuer, idp))
+    return {
+      id: 'untrusted_authorization_server',
+      advice: named.some((issuer) => issuer === idp || slashOnly(issuer, idp))
         ? `Check whether idp and authorizationServers are swapped: the MCP server names ${quoted(idp)} as its authorization server, and that is your idp.issuer; if it is both, register there and add it to authorizationServers, too.`
         : near === undefined
           ? `Register this client at one of ${list(named)} and add it to authorizationServers, if you trust it.`
           : `They differ by a trailing slash only: spell the issuer in authorizationServers exactly as the server's own metadata does, and name it in resources[].authorizationServer if the MCP server, which says ${quoted(near)}, spells it otherwise.`,
-      'client',
-    )
+      place: 'client',
+    }
   },
-  signerFailed: (): Finding =>
-    finding(
-      'signer_failed',
-      'Check clientAuthentication.sign and the key service behind it; the cause says what it threw.',
-      'client',
-    ),
-  secretFunctionFailed: (issuer: string): Finding =>
-    finding(
-      'secret_function_failed',
-      `Check the function that was given as clientSecret for ${quoted(issuer)}, and what it reads the secret from; the cause says what it threw.`,
-      'client',
-    ),
-  unusableSecret: (issuer: string): Finding =>
-    finding(
-      'unusable_secret',
-      `Let the function that was given as clientSecret for ${quoted(issuer)} give a non-empty string without white space around it: a line end of its file, perhaps.`,
-      'client',
-    ),
-  unusableKey: (): Finding =>
-    finding(
-      'unusable_key',
+  signerFailed: (): Finding => ({
+    id: 'signer_failed',
+    advice: 'Check clientAuthentication.sign and the key service behind it; the cause says what it threw.',
+    place: 'client',
+  }),
+  secretFunctionFailed: (issuer: string): Finding => ({
+    id: 'secret_function_failed',
+    advice: `Check the function that was given as clientSecret for ${quoted(issuer)}, and what it reads the secret from; the cause says what it threw.`,
+    place: 'client',
+  }),
+  unusableSecret: (issuer: string): Finding => ({
+    id: 'unusable_secret',
+    advice: `Let the function that was given as clientSecret for ${quoted(issuer)} give a non-empty string without white space around it: a line end of its file, perhaps.`,
+    place: 'client',
+  }),
+  unusableKey: (): Finding => ({
+    id: 'unusable_key',
+    advice:
       'Give clientAuthentication a private key (RSA, EC or Ed25519) that is usable for signing, with an alg that fits it.',
-      'client',
-    ),
-  tokenEndpointGone: (configured: boolean): Finding =>
-    finding(
-      'token_endpoint_gone',
-      configured
-        ? 'Correct tokenEndpoint in the options, or leave it out so that the metadata decides.'
-        : 'Let the metadata of the server name the token endpoint that it has.',
-      configured ? 'client' : 'authorization_server',
-    ),
-  noIdJagIssued: (): Finding =>
-    finding(
-      'no_id_jag_issued',
+    place: 'client',
+  }),
+  tokenEndpointGone: (configured: boolean): Finding => ({
+    id: 'token_endpoint_gone',
+    advice: configured
+      ? 'Correct tokenEndpoint in the options, or leave it out so that the metadata decides.'
+      : 'Let the metadata of the server name the token endpoint that it has.',
+    place: configured ? 'client' : 'authorization_server',
+  }),
+  noIdJagIssued: (): Finding => ({
+    id: 'no_id_jag_issued',
+    advice:
       'Let the identity provider honour requested_token_type id-jag for this client; another kind of token is never passed on.',
-      'identity_provider',
-    ),
-  notOAuth: (): Finding =>
-    finding(
-      'not_oauth',
+    place: 'identity_provider',
+  }),
+  notOAuth: (): Finding => ({
+    id: 'not_oauth',
+    advice:
       'Check that the address is the token endpoint: its answers are JSON objects with a token or an error.',
-      'authorization_server',
-    ),
-  unusableToken: (): Finding =>
-    finding(
-      'unusable_token',
-      'Let the server answer with a non-empty access_token of visible ASCII characters.',
-      'authorization_server',
-    ),
-  unknownTokenType: (type: unknown): Finding =>
-    finding(
-      'unknown_token_type',
-      `Let the authorization server issue Bearer tokens, or switch dpop on for DPoP; it answered ${quoted(type)}.`,
-      'authorization_server',
-    ),
-  notSenderConstrained: (): Finding =>
-    finding(
-      'not_sender_constrained',
+    place: 'authorization_server',
+  }),
+  unusableToken: (): Finding => ({
+    id: 'unusable_token',
+    advice: 'Let the server answer with a non-empty access_token of visible ASCII characters.',
+    place: 'authorization_server',
+  }),
+  unknownTokenType: (type: unknown): Finding => ({
+    id: 'unknown_token_type',
+    advice: `Let the authorization server issue Bearer tokens, or switch dpop on for DPoP; it answered ${quoted(type)}.`,
+    place: 'authorization_server',
+  }),
+  notSenderConstrained: (): Finding => ({
+    id: 'not_sender_constrained',
+    advice:
       'Let the authorization server issue DPoP-bound tokens to this client, or set dpop.required to false.',
-      'authorization_server',
-    ),
+    place: 'authorization_server',
+  }),
 } as const
 
 function list(values: string[]): string {
@@ -210,7 +202,7 @@ function list(values: string[]): string {
 function policyAdvice(
   error: string,
   { audience, resource, scope }: Record<string, string | undefined>,
-  isScopeAdded: boolean,
+  isScopeAdded: boolean | undefined,
 ): string {
   switch (error) {
     case 'invalid_target':
@@ -227,10 +219,11 @@ function policyAdvice(
 }
 
 /** The option is named only if it says what was asked for (F6). */
-function scopeAdvice(server: string, scope: string | undefined, isAdded: boolean): string {
-  const instead = isAdded
-    ? 'let the MCP server ask for another: its challenge or its metadata names it'
-    : 'ask for another in resources[].scope'
+function scopeAdvice(server: string, scope: string | undefined, isAdded: boolean | undefined): string {
+  const instead =
+    isAdded === true
+      ? 'let the MCP server ask for another: its challenge or its metadata names it'
+      : 'ask for another in resources[].scope'
   return `Let the ${server} allow this client the scope ${quoted(scope)}, or ${instead}.`
 }
 
@@ -276,13 +269,8 @@ function lists({ grant_types_supported: listed }: AuthorizationServerMetadata, g
   return listed === undefined || listed.some((each) => each.endsWith(`:${grantType}`))
 }
 
-function grantAdvice(
-  error: string,
-  { resource, scope }: Record<string, string | undefined>,
-  server: AuthorizationServerMetadata,
-  method: string,
-  isScopeAdded: boolean,
-): string {
+function grantAdvice({ error, parameters, server, clientMethod, isScopeAdded }: RefusedGrant): string {
+  const { resource, scope } = parameters
   switch (error) {
     case 'invalid_grant': {
       const without =
@@ -290,7 +278,7 @@ function grantAdvice(
       return `Check at the authorization server that it trusts the issuer and keys of the identity provider, knows this user, and maps this client${without}; if it wants its token endpoint as the audience of ID-JAGs, as Ory Hydra does, set resources[].audience to that, ${quoted(server.token_endpoint)}; it does not say which of them it misses.`
     }
     case 'unauthorized_client':
-      return method === 'none'
+      return clientMethod === 'none'
         ? 'Give the credentials of this client in clientSecret or clientAuthentication: none were sent, and many authorization servers allow the grant type urn:ietf:params:oauth:grant-type:jwt-bearer to clients that authenticate alone.'
         : 'Allow this client the grant type urn:ietf:params:oauth:grant-type:jwt-bearer at the authorization server.'
     case 'invalid_scope':
@@ -306,27 +294,32 @@ function grantAdvice(
   }
 }
 
-/** What was redeemed in vain, and where. */
-export interface RefusedRedemption {
-  /** The OAuth error, and what the server says beside it. */
+/** What was asked of an authorization server in vain. */
+interface RefusedGrant {
+  /** The OAuth error. */
   error: string
+  /** How the client authenticated. */
+  clientMethod: string
+  server: AuthorizationServerMetadata
+  parameters: Record<string, string | undefined>
+  isScopeAdded?: boolean | undefined
+}
+
+/** An ID-JAG that was redeemed in vain. */
+export interface RefusedRedemption extends RefusedGrant {
+  clientId: string
+  /** The claims of the ID-JAG, as far as they can be read. */
+  claims: JWTPayload
+  /** What the server says beside the error. */
   said: string | undefined
   /** When it said so by its own clock, in milliseconds since the epoch, if that is known. */
   answeredAt: number | undefined
-  clientMethod: string
-  clientId: string
-  server: AuthorizationServerMetadata
-  parameters: Record<string, string | undefined>
-  isScopeAdded: boolean | undefined
-  /** The claims of the ID-JAG, as far as they can be read. */
-  claims: JWTPayload
 }
 
 /** Why an ID-JAG was refused: by the server's own words, by its clock, or else by its code. */
 export function redemptionFinding(refused: RefusedRedemption): Finding {
-  const { error, said, answeredAt, clientMethod, clientId, server, parameters, isScopeAdded, claims } =
-    refused
-  const general = refusalFindings.grantRejected(error, parameters, server, clientMethod, isScopeAdded)
+  const { error, said, answeredAt, clientId, server, claims } = refused
+  const general = refusalFindings.grantRejected(refused)
   if (error !== 'invalid_grant') return general
   const issuer = claims.iss ?? '(not readable)'
   return statedReason(said, { issuer, server, clientId }) ?? timeProblem(claims, answeredAt) ?? general

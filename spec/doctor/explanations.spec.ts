@@ -23,7 +23,8 @@ function argumentsOf(name: string): unknown[] {
   if (name === 'untrustedServer') return [['https://a.example'], ['https://b.example'], 'https://idp.example']
   if (name === 'jwtBearerUnsupported') return [metadata]
   if (name === 'policyDenied') return ['access_denied', {}]
-  if (name === 'grantRejected') return ['invalid_grant', {}, metadata, 'none']
+  if (name === 'grantRejected')
+    return [{ error: 'invalid_grant', parameters: {}, server: metadata, clientMethod: 'none' }]
   return ['text', 'text', 'text']
 }
 

@@ -1,10 +1,3 @@
-import type { Finding, Place } from '../errors.ts'
-
-/** Makes a finding: a stable name, what to change, and where. */
-export function finding(id: string, advice: string, place: Place): Finding {
-  return { id, advice, place }
-}
-
 /** A value in quotation marks for an explanation; `Secrets.redact` scrubs it. */
 export function quoted(value: unknown): string {
   return JSON.stringify(typeof value === 'string' ? value : value === undefined ? '(absent)' : toJson(value))
@@ -16,9 +9,4 @@ function toJson(value: unknown): string {
   } catch {
     return '(nested too deep)' // What JSON.parse takes may still be too much for the way back.
   }
-}
-
-/** Whether two texts differ by a slash at the end, and by nothing else. */
-export function slashOnly(a: string, b: string): boolean {
-  return a !== b && a.replace(/\/$/, '') === b.replace(/\/$/, '')
 }

@@ -4,16 +4,10 @@ import { guarded } from './context.ts'
 import type { OwnContext, ProtocolContext } from './context.ts'
 import type { AuthorizationServerMetadata } from './metadata.ts'
 import { abortable, isTimeout } from './abort.ts'
-import { loadSigner, signJwt } from './jwt.ts'
-import { ownCopy, withoutUndefined } from './own-members.ts'
+import { clientAssertion } from './client-assertion.ts'
+import { ownCopy } from './own-members.ts'
 import { hideRegistration, ownRegistration } from './registration.ts'
-import type {
-  ClientAssertionClaims,
-  ClientAuthentication,
-  PrivateKeyAuthentication,
-  ServerRegistration,
-} from './registration.ts'
-import { algorithmOf, isCryptoKey } from './signing-key.ts'
+import type { ClientAuthentication, ServerRegistration } from './registration.ts'
 
 /** What authenticating adds to a request of the token endpoint. */
 export interface AuthenticatedParts {
@@ -24,9 +18,6 @@ export interface AuthenticatedParts {
   /** Parameters of the form, not yet encoded. */
   parameters: Record<string, string>
 }
-
-/** Lifetime of a client assertion, in seconds: enough for a slow network and for clocks that differ a little. */
-const assertionLifetime = 120
 const assertionType = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer'
 
 /**
@@ -185,70 +176,3 @@ function basicCredentials(clientId: string, clientSecret: string): string {
 function formEncode(text: string): string {
   return new URLSearchParams([['', text]]).toString().slice(1).replaceAll('+', '%20')
 }
-
-type AssertionAuthentication = Extract<
-  ClientAuthentication,
-  { clientSecret: string } | { method: 'private_key_jwt' }
->
-
-async function clientAssertion(
-  authentication: AssertionAuthentication,
-  clientId: string,
-  server: AuthorizationServerMetadata,
-  step: CrossAppAccessStep,
-  context: OwnContext,
-): Promise<string> {
-  const iat = Math.floor(context.clock.now() / 1000)
-  const claims: ClientAssertionClaims = {
-    iss: clientId,
-    sub: clientId,
-    aud: assertionAudience('audience' in authentication ? authentication.audience : undefined, server),
-    jti: crypto.randomUUID(),
-    iat,
-    exp: iat + assertionLifetime,
-  }
-  const external = 'sign' in authentication
-  // Loaded before the `try`, which would blame the key: that the code does not load is no fault of the key.
-  if (!external) await loadSigner()
-  try {
-    if (!external) return await signAssertion(authentication, claims)
-    const places = { issuer: server.issuer, tokenEndpoint: server.token_endpoint }
-    context.signal?.throwIfAborted()
-    const signed: unknown = await abortable(
-      Promise.resolve(authentication.sign(claims, places)),
-      context.signal,
-    )
-    // Boundary: `sign` is the application's own code, and may give anything.
-    if (typeof signed === 'string' && signed !== '') return signed
-    throw new TypeError('clientAuthentication.sign gave no JWT')
-  } catch (error) {
-    if (context.signal?.aborted === true && !isTimeout(context.signal.reason)) throw context.signal.reason
-    const code = external ? 'temporarily_unavailable' : 'client_rejected'
-    const detail = 'the client assertion could not be signed'
-    throw await failureToExplain(context, { code, step, detail, cause: error }, ({ refusalFindings }) =>
-      external ? refusalFindings.signerFailed() : refusalFindings.unusableKey(),
-    )
-  }
-}
-
-function assertionAudience(audience: string | undefined, server: AuthorizationServerMetadata): string {
-  if (audience === undefined || audience === 'issuer') return server.issuer
-  return audience === 'token_endpoint' ? server.token_endpoint : audience
-}
-
-async function signAssertion(
-  authentication: PrivateKeyAuthentication | Extract<ClientAuthentication, { clientSecret: string }>,
-  claims: ClientAssertionClaims,
-): Promise<string> {
-  if ('clientSecret' in authentication) {
-    const secret = new TextEncoder().encode(authentication.clientSecret)
-    return await signJwt({ alg: 'HS256', typ: assertionJwtType }, claims, secret)
-  }
-  const { key } = authentication
-  const alg = authentication.alg ?? algorithmOf(key)
-  const kid = authentication.kid ?? (isCryptoKey(key) ? undefined : key.kid)
-  return await signJwt(withoutUndefined({ alg, typ: assertionJwtType, kid }), claims, key)
-}
-
-/** The `typ` header of a client assertion (draft-ietf-oauth-rfc7523bis). */
-const assertionJwtType = 'client-authentication+jwt'

@@ -6,7 +6,8 @@ import type { OwnContext, ProtocolContext } from './context.ts'
 import { findings } from './findings.ts'
 import { failure } from './failure.ts'
 import { isSecureEndpoint } from './secure-url.ts'
-import { dateOf, requestJson } from './http.ts'
+import { freshness } from './freshness.ts'
+import { requestJson } from './http.ts'
 import type { JsonAnswer } from './http.ts'
 import { readAuthorizationServer, readProtectedResource } from './metadata.ts'
 import type { AuthorizationServerMetadata, ProtectedResourceMetadata } from './metadata.ts'
@@ -252,24 +253,6 @@ export function isPathPrefix(prefix: string, path: string): boolean {
   if (!path.startsWith(prefix)) return false
   return path.length === prefix.length || prefix.endsWith('/') || path[prefix.length] === '/'
 }
-
-const hour = 3_600_000
-const day = 24 * hour
-
-function freshness(headers: Headers, now: number): number {
-  const directives = (headers.get('cache-control') ?? '').toLowerCase()
-  if (/(?:^|[\s,])no-(?:store|cache)\b/.test(directives)) return 0
-  const maxAge = /(?:^|[\s,])max-age="?(\d{1,10})/.exec(directives)?.[1]
-  // An age that is no number is passed over.
-  const age = /^\s*\d{1,10}\s*$/.exec(headers.get('age') ?? '')?.[0] ?? 0
-  if (maxAge !== undefined) return clamp((Number(maxAge) - Number(age)) * 1000)
-  const expires = headers.get('expires')
-  if (expires === null) return hour
-  const until = Date.parse(expires) - (dateOf(headers) ?? now)
-  return Number.isNaN(until) ? 0 : clamp(until)
-}
-
-const clamp = (ms: number): number => Math.min(Math.max(ms, 0), day)
 
 /** The document without scopes that are never asked for, so that nobody counts on them either (G5). */
 function withAcceptableScopes(

@@ -1,3 +1,8 @@
+/** Whether a signal is aborted because somebody wanted to stop, and not because time ran out. */
+export function isCancelled(signal: AbortSignal | undefined): boolean {
+  return signal?.aborted === true && !isTimeout(signal.reason)
+}
+
 /** Settles like `work`, or rejects with the signal's reason as soon as it aborts, whether `work` listens or not. */
 export function abortable<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return work

@@ -25,7 +25,8 @@ export interface Challenge {
  * @see [RFC 9110 §11.6.1](https://www.rfc-editor.org/rfc/rfc9110#section-11.6.1)
  */
 export function parseChallenges(header: string | null | undefined): Challenge[] {
-  const challenges: { scheme: string; token68?: string; parameters: Record<string, string> }[] = []
+  const challenges: Challenge[] = []
+  let parameters: Record<string, string> | undefined
   const cursor = new Cursor(header ?? '')
   while (cursor.skipSeparators()) {
     const word = cursor.take(token)?.toLowerCase()
@@ -33,13 +34,12 @@ export function parseChallenges(header: string | null | undefined): Challenge[] 
       cursor.take(upToComma)
     } else if (cursor.take(equalsSign) !== undefined) {
       const value = cursor.parameterValue()
-      const parameters = challenges.at(-1)?.parameters
       if (parameters !== undefined && !(word in parameters)) parameters[word] = value
     } else {
       cursor.take(spaces)
       const token68 = cursor.take(wholeToken68)
       // A null prototype: a parameter may be called __proto__.
-      const parameters = Object.create(null) as Record<string, string>
+      parameters = Object.create(null) as Record<string, string>
       challenges.push({ scheme: word, ...(token68 !== undefined && { token68 }), parameters })
     }
   }

@@ -1,5 +1,5 @@
 import type { CrossAppAccessStep } from '../errors.ts'
-import { abortable, isTimeout } from './abort.ts'
+import { abortable, isCancelled } from './abort.ts'
 import { failureToExplain } from './advice.ts'
 import type { OwnContext } from './context.ts'
 import { loadSigner, signJwt } from './jwt.ts'
@@ -51,7 +51,7 @@ export async function clientAssertion(
     if (typeof signed === 'string' && signed !== '') return signed
     throw new TypeError('clientAuthentication.sign gave no JWT')
   } catch (error) {
-    if (context.signal?.aborted === true && !isTimeout(context.signal.reason)) throw context.signal.reason
+    if (isCancelled(context.signal)) throw context.signal?.reason
     const code = external ? 'temporarily_unavailable' : 'client_rejected'
     const detail = 'the client assertion could not be signed'
     throw await failureToExplain(context, { code, step, detail, cause: error }, ({ refusalFindings }) =>

@@ -3,7 +3,7 @@ import { failureToExplain } from './advice.ts'
 import { guarded } from './context.ts'
 import type { OwnContext, ProtocolContext } from './context.ts'
 import type { AuthorizationServerMetadata } from './metadata.ts'
-import { abortable, isTimeout } from './abort.ts'
+import { abortable, isCancelled } from './abort.ts'
 import { clientAssertion } from './client-assertion.ts'
 import { ownCopy } from './own-members.ts'
 import { hideRegistration, ownRegistration } from './registration.ts'
@@ -59,7 +59,11 @@ export async function authenticateClient(
   const { clientId } = registration
   const own = guarded(context)
   hideRegistration(own.secrets, registration)
-  const authentication = await authenticationFor(registration, server, step, own)
+  const { clientSecret, clientAuthentication } = await withCurrentSecret(registration, step, own)
+  const authentication: ClientAuthentication =
+    clientSecret === undefined
+      ? (clientAuthentication ?? { method: 'none' })
+      : { method: shorthandMethod(server), clientSecret }
   const { method } = authentication
   // Always: some servers look the client up by it, also beside Basic (F10) or an assertion (RFC 7521 §4.2).
   const id = { client_id: clientId }
@@ -98,17 +102,6 @@ function shorthandMethod(
   const listed = server.token_endpoint_auth_methods_supported ?? ['client_secret_basic']
   const postOnly = listed.includes('client_secret_post') && !listed.includes('client_secret_basic')
   return postOnly ? 'client_secret_post' : 'client_secret_basic'
-}
-
-async function authenticationFor(
-  registration: ServerRegistration,
-  server: AuthorizationServerMetadata,
-  step: CrossAppAccessStep,
-  context: OwnContext,
-): Promise<ClientAuthentication> {
-  const { clientSecret, clientAuthentication } = await withCurrentSecret(registration, step, context)
-  if (clientSecret === undefined) return clientAuthentication ?? { method: 'none' }
-  return { method: shorthandMethod(server), clientSecret }
 }
 
 /** A registration whose `clientSecret` is known. */
@@ -155,7 +148,7 @@ async function askForSecret(
     signal?.throwIfAborted()
     return await abortable(Promise.resolve(clientSecret()), signal)
   } catch (error) {
-    if (signal?.aborted === true && !isTimeout(signal.reason)) throw signal.reason
+    if (isCancelled(signal)) throw signal?.reason
     const how = signal?.aborted === true ? 'gave no secret in time' : 'failed'
     const detail = `the clientSecret function ${how}`
     const init = { code: 'temporarily_unavailable', step, detail, cause: error } as const

@@ -1,7 +1,8 @@
 import { parseChallenges } from './challenge.ts'
 import type { Challenge } from './challenge.ts'
+import { withoutUndefined } from './own-members.ts'
 import { Secrets } from './redaction.ts'
-import { acceptableScope, isUnacceptable } from './scope.ts'
+import { acceptable, acceptableScope } from './scope.ts'
 
 /** What an answer of the MCP server asks of the client. */
 export type Demand =
@@ -59,8 +60,7 @@ export function readDemand(
   }
   if (dpop && withError('use_dpop_nonce')) return { kind: 'nonce' }
   const stronger = withError('insufficient_user_authentication')
-  if (stronger)
-    return { kind: 'authentication', ...authentication(stronger, known), ...scopeOf(stronger, known) }
+  if (stronger) return { kind: 'authentication', ...authentication(stronger, known) }
   if (challenges.length === 0) return { kind: 'token' }
   if (narrow && !invalid) return { kind: 'scope', ...common(narrow, known) }
   const plain = invalid ?? ours.find((challenge) => errorOf(challenge) === undefined) ?? ours[0]
@@ -80,26 +80,21 @@ function errorOf({ parameters }: Challenge): string | undefined {
 }
 
 function common({ parameters }: Challenge, secrets: Secrets): { resourceMetadata?: string; scope?: string } {
-  const resourceMetadata = parameters['resource_metadata']
-  // Its path is shown in events and errors, also to those who were not sent that token.
-  // An empty one would lead to the URL that was asked for.
-  const usable = resourceMetadata && !isUnacceptable(resourceMetadata, secrets)
-  return { ...(usable && { resourceMetadata }), ...scopeOf({ parameters }, secrets) }
-}
-
-function scopeOf({ parameters }: Pick<Challenge, 'parameters'>, secrets: Secrets): { scope?: string } {
-  const scope = acceptableScope(parameters['scope'], secrets)
-  return scope === undefined ? {} : { scope }
+  return withoutUndefined({
+    // Its path is shown in events and errors, also to those who were not sent that token.
+    resourceMetadata: acceptable(parameters['resource_metadata'], secrets),
+    scope: acceptableScope(parameters['scope'], secrets),
+  })
 }
 
 function authentication(
   { parameters }: Challenge,
   secrets: Secrets,
-): { acrValues?: string; maxAge?: number } {
-  const acrValues = parameters['acr_values']
+): { acrValues?: string; maxAge?: number; scope?: string } {
   const maxAge = parameters['max_age']
-  return {
-    ...(acrValues && !isUnacceptable(acrValues, secrets) && { acrValues }),
-    ...(maxAge !== undefined && /^\d{1,10}$/.test(maxAge) && { maxAge: Number(maxAge) }),
-  }
+  return withoutUndefined({
+    acrValues: acceptable(parameters['acr_values'], secrets),
+    maxAge: maxAge !== undefined && /^\d{1,10}$/.test(maxAge) ? Number(maxAge) : undefined,
+    scope: acceptableScope(parameters['scope'], secrets),
+  })
 }

@@ -1,6 +1,6 @@
 import { CrossAppAccessError } from '../errors.ts'
 import type { CrossAppAccessStep } from '../errors.ts'
-import { abortable, isTimeout } from './abort.ts'
+import { abortable, isCancelled } from './abort.ts'
 import { guarded } from './context.ts'
 import type { OwnContext, ProtocolContext } from './context.ts'
 import { failure } from './failure.ts'
@@ -156,9 +156,9 @@ export function unreachable(
   context: ProtocolContext,
   signal: AbortSignal | undefined,
 ): unknown {
-  const timedOut = signal?.aborted === true && isTimeout(signal.reason)
   // The caller's own abort stays what it is.
-  if (signal?.aborted === true && !timedOut) return signal.reason
+  if (isCancelled(signal)) return signal?.reason
+  const timedOut = signal?.aborted === true
   return failure(context, {
     code: 'temporarily_unavailable',
     step,

@@ -11,15 +11,15 @@ export function scopeTokens(...scopes: (string | undefined)[]): string[] {
  * remembered for other users, and shown in events.
  */
 export function acceptableScope(scope: string | undefined, secrets: Secrets): string | undefined {
-  if (scope === undefined || isUnacceptable(scope, secrets)) return undefined
-  const tokens = scopeTokens(scope).join(' ')
+  const tokens = scopeTokens(acceptable(scope, secrets)).join(' ')
   return tokens === '' ? undefined : tokens
 }
 
 /** Longest scope or address of a server's that is taken, in characters. */
 const longestParameter = 4096
 
-/** Whether what a server names is too long, or holds a secret. */
-export function isUnacceptable(text: string, secrets: Secrets): boolean {
-  return text.length > longestParameter || secrets.holds(text)
+/** What a server names, or nothing if it is empty, too long, or holds a secret. */
+export function acceptable(text: string | undefined, secrets: Secrets): string | undefined {
+  if (text === undefined || text === '' || text.length > longestParameter) return undefined
+  return secrets.holds(text) ? undefined : text
 }

@@ -2,7 +2,7 @@ import { isCrossAppAccessError } from '../errors.ts'
 import type { CrossAppAccessError } from '../errors.ts'
 import type { OwnContext, ProtocolContext } from './context.ts'
 import { findings } from './findings.ts'
-import { abortable, isTimeout } from './abort.ts'
+import { abortable, isCancelled } from './abort.ts'
 import { failure } from './failure.ts'
 import { jwtExpiry } from './jwt.ts'
 import { ownCopy } from './own-members.ts'
@@ -89,22 +89,16 @@ export async function askForSubjectToken(
   context: ProtocolContext,
 ): Promise<SubjectToken> {
   const signal = context.signal ?? new AbortController().signal
-  if (getIdToken === noGetIdToken) {
-    const detail = 'no getIdToken was given'
-    throw failure(context, {
-      code: 'id_token_unavailable',
-      step: 'id_token',
-      detail,
-      finding: findings.noGetIdToken(),
-    })
-  }
+  const unavailable = (detail: string, finding = findings.idTokenUnavailable(false), cause?: unknown) =>
+    failure(context, { code: 'id_token_unavailable', step: 'id_token', detail, finding, cause })
+  if (getIdToken === noGetIdToken) throw unavailable('no getIdToken was given', findings.noGetIdToken())
   // It is no fault of the application, which was not asked.
   if (signal.aborted) throw overdue('no time was left to ask for a subject token', context, signal)
   let given: string | SubjectToken | undefined
   try {
     given = await abortable(Promise.resolve(getIdToken(ownCopy({ ...wanted, signal }))), signal)
   } catch (error) {
-    if (signal.aborted && !isTimeout(signal.reason)) throw signal.reason
+    if (isCancelled(signal)) throw signal.reason
     // It says already what the application has to do: `login_required`, `step_up_required` and the like.
     if (isCrossAppAccessError(error) && !signal.aborted) {
       givenByApplication.add(error)
@@ -117,33 +111,27 @@ export async function askForSubjectToken(
       throw error
     }
     const detail = signal.aborted ? 'getIdToken gave no token in time' : 'getIdToken failed'
-    throw unavailable(detail, context, error, signal.aborted)
+    throw unavailable(detail, findings.idTokenUnavailable(signal.aborted), error)
   }
   // Boundary: `getIdToken` is the application's own code, and may give anything.
   const subject = typeof given === 'string' ? { token: given, type: 'id_token' } : given
   const { token: written, type }: Partial<SubjectToken> = subject ?? ownCopy({})
   // Files and variables end with a line end, which is no part of a token.
   const token = typeof written === 'string' ? written.trim() : ''
-  if (token === '') throw unavailable('getIdToken gave no token', context)
+  if (token === '') throw unavailable('getIdToken gave no token')
   context.secrets?.add(token)
   if (typeof type === 'string' && (shortTypes.has(type) || type.includes(':'))) return { token, type }
-  throw unavailable('getIdToken gave a token of an unknown type', context)
+  throw unavailable('getIdToken gave a token of an unknown type')
 }
 
 /** Signals of those who wait for a session to be refreshed. If their time ends, nobody has to sign in. */
 export const refreshing: WeakSet<AbortSignal> = new WeakSet<AbortSignal>()
 
 /** What to throw when the time is over: an error of the flow, or the reason of whoever wanted it to stop. */
-function overdue(detail: string, context: ProtocolContext, { reason }: AbortSignal): unknown {
-  if (!isTimeout(reason)) return reason
-  const finding = findings.timedOut()
-  return failure(context, {
-    code: 'temporarily_unavailable',
-    step: 'id_token',
-    detail,
-    finding,
-    cause: reason,
-  })
+function overdue(detail: string, context: ProtocolContext, signal: AbortSignal): unknown {
+  if (isCancelled(signal)) return signal.reason
+  const init = { code: 'temporarily_unavailable', step: 'id_token' } as const
+  return failure(context, { ...init, detail, finding: findings.timedOut(), cause: signal.reason })
 }
 
 const givenByApplication = new WeakSet<CrossAppAccessError>()
@@ -154,16 +142,6 @@ export function isOfApplication(error: CrossAppAccessError): boolean {
 }
 
 const shortTypes = new Set(['id_token', 'refresh_token', 'saml2', 'access_token', 'jwt'])
-
-function unavailable(
-  detail: string,
-  context: ProtocolContext,
-  cause?: unknown,
-  timedOut = false,
-): CrossAppAccessError {
-  const finding = findings.idTokenUnavailable(timedOut)
-  return failure(context, { code: 'id_token_unavailable', step: 'id_token', detail, finding, cause })
-}
 
 /** Whether a subject token is an ID token in a JWT that has expired, by more than the clocks may differ. */
 export function isExpired(subject: SubjectToken, { clock }: OwnContext): boolean {

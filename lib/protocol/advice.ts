@@ -1,6 +1,6 @@
 import type { CrossAppAccessError, CrossAppAccessErrorInit, Finding } from '../errors.ts'
 import type { ProtocolContext } from './context.ts'
-import { quoted } from './quoted.ts'
+import { quoted } from './wording.ts'
 import { failure } from './failure.ts'
 import type * as advice from './refusal-findings.ts'
 

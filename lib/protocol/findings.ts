@@ -1,5 +1,5 @@
 import type { Finding } from '../errors.ts'
-import { quoted } from './quoted.ts'
+import { quoted, slashOnly } from './wording.ts'
 
 /**
  * What can be wrong with the flow, and what to change about it. The hint of an error is one of these, and the doctor
@@ -116,9 +116,4 @@ function idJagAdvice(claim: string, actual: unknown, wanted: string): string {
     default:
       return `Correct what the identity provider has registered for this authorization server: ${claim} is ${quoted(actual)}, and has to be ${quoted(wanted)}.`
   }
-}
-
-/** Whether two texts differ by a slash at the end, and by nothing else. */
-export function slashOnly(a: string, b: string): boolean {
-  return a !== b && a.replace(/\/$/, '') === b.replace(/\/$/, '')
 }

@@ -1,7 +1,6 @@
 import type { JWTPayload } from 'jose'
 import type { Finding } from '../errors.ts'
-import { quoted } from './quoted.ts'
-import { slashOnly } from './findings.ts'
+import { quoted, slashOnly } from './wording.ts'
 import type { AuthorizationServerMetadata } from './metadata.ts'
 import type { ServerRegistration } from './registration.ts'
 import { statedReason } from './stated-reasons.ts'

@@ -2,7 +2,9 @@ import type { CrossAppAccessError } from './errors.ts'
 import type { Hop } from './protocol/context.ts'
 
 /** Members of every event. */
-interface EventBase {
+interface EventBase<Type extends string> {
+  /** What happened. */
+  type: Type
   /** When it happened, in milliseconds since the epoch. */
   time: number
   /** Origin and path of the configured resource that it is about. */
@@ -22,13 +24,10 @@ interface TokenMark {
 }
 
 /** A request goes out with a token that was in memory. */
-interface TokenUsed extends EventBase, TokenMark {
-  type: 'token_used'
-}
+export interface TokenUsedEvent extends EventBase<'token_used'>, TokenMark {}
 
 /** A flight has obtained a token. */
-interface TokenAcquired extends EventBase, TokenMark {
-  type: 'token_acquired'
+export interface TokenAcquiredEvent extends EventBase<'token_acquired'>, TokenMark {
   /** The end of the token, in milliseconds since the epoch. */
   expiresAt: number
   /** The scope that was granted, if it is known. */
@@ -36,39 +35,31 @@ interface TokenAcquired extends EventBase, TokenMark {
 }
 
 /** A token near its end is used once more, while its renewal runs beside the request (E5). */
-interface TokenServedStale extends EventBase, TokenMark {
-  type: 'token_served_stale'
-}
+export interface TokenServedStaleEvent extends EventBase<'token_served_stale'>, TokenMark {}
 
 /** A server has refused a token, or `invalidate` was called. */
-interface TokenInvalidated extends EventBase, Partial<TokenMark> {
-  type: 'token_invalidated'
+export interface TokenInvalidatedEvent extends EventBase<'token_invalidated'>, TokenMark {
   /** True if another token had replaced it already, so that nothing was removed (E2). */
   late: boolean
 }
 
 /** A flight starts. Everything that it causes has its number in `flight`. */
-interface AcquireStarted extends EventBase {
-  type: 'acquire_started'
+export interface AcquireStartedEvent extends EventBase<'acquire_started'> {
   /** Why a token is needed. */
   reason: AcquireReason
 }
 
 /** A flight has ended without a token. */
-interface AcquireFailed extends EventBase {
-  type: 'acquire_failed'
+export interface AcquireFailedEvent extends EventBase<'acquire_failed'> {
   /** What the requests that wait for this flight reject with. */
   error: CrossAppAccessError
 }
 
 /** One request of the flow is over, with an answer or without. */
-interface HopEnded extends EventBase, Hop {
-  type: 'hop'
-}
+export interface HopEvent extends EventBase<'hop'>, Hop {}
 
 /** The MCP server answers with `401` or `403`. `demand` says what the library brings, and `reason` why nothing (D1). */
-interface ChallengeMet extends EventBase {
-  type: 'challenge'
+export interface ChallengeEvent extends EventBase<'challenge'> {
   /** HTTP status of the answer: 401 or 403. */
   status: number
   /**
@@ -98,29 +89,25 @@ export type NoDemandReason =
   'dpop_off' | 'not_bearer' | 'forbidden' | 'repeated' | 'paused' | 'step_up_off' | 'not_wider' | 'redirected'
 
 /** A request is sent again, with a better token. */
-interface Replayed extends EventBase {
-  type: 'replay'
+export interface ReplayEvent extends EventBase<'replay'> {
   /** How often the request has been sent by now, this time included. */
   sends: number
 }
 
 /** A request that a better token might help is not sent again (C3). */
-interface ReplaySkipped extends EventBase {
-  type: 'replay_skipped'
+export interface ReplaySkippedEvent extends EventBase<'replay_skipped'> {
   /** `one_shot_body`: the body can be read only once. */
   reason: 'one_shot_body'
 }
 
 /** A wider scope is asked for, because the MCP server wants it (D3). */
-interface SteppedUp extends EventBase {
-  type: 'step_up'
+export interface StepUpEvent extends EventBase<'step_up'> {
   /** The scope that is asked for from now on. */
   scope?: string
 }
 
 /** After a failure nothing is sent for a while: requests get the remembered error, or the refused token (G1, G2). */
-interface GateClosed extends EventBase {
-  type: 'gate_closed'
+export interface GateClosedEvent extends EventBase<'gate_closed'> {
   /** When the gate opens by itself, in milliseconds since the epoch. */
   until: number
   /** `transient`: a server is not available. `terminal`: it has decided. `token_refused`: the MCP server refused a new token. */
@@ -130,15 +117,13 @@ interface GateClosed extends EventBase {
 }
 
 /** Tokens are asked for again. */
-interface GateOpened extends EventBase {
-  type: 'gate_opened'
+export interface GateOpenedEvent extends EventBase<'gate_opened'> {
   /** `time`: the pause is over. `subject_token`: the user has another one. `answer`: a request was answered well. */
   reason: 'time' | 'subject_token' | 'answer'
 }
 
 /** A request gets no token although a resource is configured at its origin. */
-interface PassedThrough extends EventBase {
-  type: 'passed_through'
+export interface PassedThroughEvent extends EventBase<'passed_through'> {
   /**
    * `authorization_present`: the request lies under a resource, but has an `Authorization` header already (A2).
    * `no_resource`: no resource covers the URL, and the server answered `401` (A6).
@@ -150,8 +135,7 @@ interface PassedThrough extends EventBase {
  * The shared store could not be asked, or what it keeps could not be read. The request goes on without it; in the first case
  * the store then rests for a while (G6).
  */
-interface StoreFailed extends EventBase {
-  type: 'store_failed'
+export interface StoreFailedEvent extends EventBase<'store_failed'> {
   /** What was asked of the store. */
   operation: 'get' | 'set' | 'delete' | 'lock' | 'forget'
   /** A copy of what the store threw, without secrets. */
@@ -159,28 +143,31 @@ interface StoreFailed extends EventBase {
 }
 
 /** The shared store answers again. */
-interface StoreRecovered extends EventBase {
-  type: 'store_recovered'
-}
+export type StoreRecoveredEvent = EventBase<'store_recovered'>
 
-/** What happens, by `type`. No event holds a token, a secret, a body or a query string (G5). */
+/**
+ * What happens, by `type`. No event holds a token, a secret, a body or a query string (G5).
+ *
+ * The event of each type has a name of its own: `token_used` is a {@link TokenUsedEvent}, `hop` a {@link HopEvent}, and so
+ * on.
+ */
 export type CrossAppAccessEvent =
-  | TokenUsed
-  | TokenAcquired
-  | TokenServedStale
-  | TokenInvalidated
-  | AcquireStarted
-  | AcquireFailed
-  | HopEnded
-  | ChallengeMet
-  | Replayed
-  | ReplaySkipped
-  | SteppedUp
-  | GateClosed
-  | GateOpened
-  | PassedThrough
-  | StoreFailed
-  | StoreRecovered
+  | TokenUsedEvent
+  | TokenAcquiredEvent
+  | TokenServedStaleEvent
+  | TokenInvalidatedEvent
+  | AcquireStartedEvent
+  | AcquireFailedEvent
+  | HopEvent
+  | ChallengeEvent
+  | ReplayEvent
+  | ReplaySkippedEvent
+  | StepUpEvent
+  | GateClosedEvent
+  | GateOpenedEvent
+  | PassedThroughEvent
+  | StoreFailedEvent
+  | StoreRecoveredEvent
 
 /**
  * Why a token is being obtained: `missing`, there is none; `rejected`, the MCP server refused it; `soft_renewal`, it is

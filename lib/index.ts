@@ -7,7 +7,25 @@ export { createCrossAppAccess, withCrossAppAccess } from './cross-app-access.ts'
 export type { AccessToken, CrossAppAccess } from './cross-app-access.ts'
 export { CrossAppAccessError, isCrossAppAccessError } from './errors.ts'
 export type { CrossAppAccessErrorCode, CrossAppAccessStep, OAuthErrorFields } from './errors.ts'
-export type { AcquireReason, CrossAppAccessEvent, FlightTrace } from './events.ts'
+export type { AcquireReason, CrossAppAccessEvent, FlightTrace, NoDemandReason } from './events.ts'
+export type {
+  TokenUsedEvent,
+  TokenAcquiredEvent,
+  TokenServedStaleEvent,
+  TokenInvalidatedEvent,
+  AcquireStartedEvent,
+  AcquireFailedEvent,
+  HopEvent,
+  ChallengeEvent,
+  ReplayEvent,
+  ReplaySkippedEvent,
+  StepUpEvent,
+  GateClosedEvent,
+  GateOpenedEvent,
+  PassedThroughEvent,
+  StoreFailedEvent,
+  StoreRecoveredEvent,
+} from './events.ts'
 export type { FetchMiddleware } from './fetch-middleware.ts'
 export { installGlobalFetch } from './global-fetch.ts'
 export type { InstalledFetch } from './global-fetch.ts'

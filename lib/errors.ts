@@ -11,49 +11,37 @@
  * - `metadata_mismatch`: a document names another issuer or resource than the one asked for, or lies on another origin.
  * - `untrusted_authorization_server`: the MCP server names no authorization server that is configured.
  * - `insecure_url`: an endpoint that a document names is neither https nor loopback.
- * - `id_token_unavailable`: `getIdToken` threw, took too long or gave nothing. Not remembered.
- * - `login_required`: the user has to sign in again.
+ * - `id_token_unavailable`: `getIdToken` threw, took too long or gave nothing. Not remembered: the next request asks it
+ *   again.
+ * - `login_required`: the user has to sign in again: the identity provider refuses the subject token, or a server asks for
+ *   it.
  * - `step_up_required`: the user has to sign in again, stronger or more recently: see `acrValues` and `maxAge`.
- * - `interaction_required`: the user has to do something at the server first, if it names one at `interactionUri`.
+ * - `interaction_required`: the user has to do something at the server first, such as to consent: see `interactionUri`.
  * - `policy_denied`: the policy of a server does not allow this. Do not retry, and do not fall back on another flow.
  * - `flow_unsupported`: the server does not do this flow. The only case in which another flow may be tried.
  * - `client_rejected`: a server does not accept this client's credentials.
- * - `invalid_id_jag`: what the identity provider issued cannot work.
+ * - `invalid_id_jag`: what the identity provider issued cannot work: its `typ`, `aud`, `client_id`, `resource`, `exp` or
+ *   `cnf`.
  * - `grant_rejected`: the authorization server refuses the ID-JAG. The hint says why, if the server does.
  * - `invalid_response`: an answer breaks the protocol.
  * - `temporarily_unavailable`: no answer, no answer in time, or one of the statuses 408, 425, 429 and 5xx. Try again
  *   after `retryAfter` seconds.
  */
 export type CrossAppAccessErrorCode =
-  /** A server publishes no usable metadata, or its token endpoint does not exist. */
   | 'discovery_failed'
-  /** A document names another issuer or resource than the one asked for, or lies on another origin. */
   | 'metadata_mismatch'
-  /** The MCP server names no authorization server that is configured. */
   | 'untrusted_authorization_server'
-  /** An endpoint that a document names is neither https nor loopback. */
   | 'insecure_url'
-  /** `getIdToken` threw, took too long or gave nothing. Not remembered: the next request asks it again. */
   | 'id_token_unavailable'
-  /** The user has to sign in again: the identity provider refuses the subject token, or a server asks for it. */
   | 'login_required'
-  /** The user has to sign in again, stronger or more recently: see `acrValues` and `maxAge`. */
   | 'step_up_required'
-  /** The user has to do something at the server first, such as to consent: see `interactionUri`. */
   | 'interaction_required'
-  /** The policy of a server does not allow this. Do not retry, and do not fall back on another flow. */
   | 'policy_denied'
-  /** The server does not do this flow. The only case in which another flow may be tried. */
   | 'flow_unsupported'
-  /** A server does not accept this client's credentials. */
   | 'client_rejected'
-  /** What the identity provider issued cannot work: its `typ`, `aud`, `client_id`, `resource`, `exp` or `cnf`. */
   | 'invalid_id_jag'
-  /** The authorization server refuses the ID-JAG. The hint says why, if the server does. */
   | 'grant_rejected'
-  /** An answer breaks the protocol. */
   | 'invalid_response'
-  /** No answer, no answer in time, or one of the statuses 408, 425, 429 and 5xx. Try again after `retryAfter`. */
   | 'temporarily_unavailable'
 
 /**

@@ -1,8 +1,8 @@
 import type { CrossAppAccessError, CrossAppAccessErrorInit, Finding } from '../errors.ts'
 import type { ProtocolContext } from './context.ts'
-import { quoted } from './wording.ts'
 import { failure } from './failure.ts'
 import type * as advice from './refusal-findings.ts'
+import { quoted } from './wording.ts'
 
 /** Says what to change, once the advice is loaded. */
 export type Explain = (loaded: typeof advice) => Finding

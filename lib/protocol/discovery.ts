@@ -1,11 +1,9 @@
 import { CrossAppAccessError } from '../errors.ts'
 import type { Finding } from '../errors.ts'
-import { acceptableScope } from './scope.ts'
 import { guarded } from './context.ts'
 import type { OwnContext, ProtocolContext } from './context.ts'
-import { findings } from './findings.ts'
 import { failure } from './failure.ts'
-import { isSecureEndpoint } from './secure-url.ts'
+import { findings } from './findings.ts'
 import { freshness } from './freshness.ts'
 import { requestJson } from './http.ts'
 import type { JsonAnswer } from './http.ts'
@@ -13,6 +11,8 @@ import { readAuthorizationServer, readProtectedResource } from './metadata.ts'
 import type { AuthorizationServerMetadata, ProtectedResourceMetadata } from './metadata.ts'
 import { ownCopy } from './own-members.ts'
 import type { ServerRegistration } from './registration.ts'
+import { acceptableScope } from './scope.ts'
+import { isSecureEndpoint } from './secure-url.ts'
 
 /** A document, where it was found, and how long it may be used. */
 export interface Discovered<T> {

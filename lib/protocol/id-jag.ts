@@ -1,7 +1,7 @@
 import type { JWTPayload } from 'jose'
 import type { ProtocolContext } from './context.ts'
-import { findings } from './findings.ts'
 import { failure } from './failure.ts'
+import { findings } from './findings.ts'
 import { readJwt } from './jwt.ts'
 import { ownCopy } from './own-members.ts'
 

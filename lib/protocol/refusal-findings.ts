@@ -1,9 +1,9 @@
 import type { JWTPayload } from 'jose'
 import type { Finding } from '../errors.ts'
-import { quoted, slashOnly } from './wording.ts'
 import type { AuthorizationServerMetadata } from './metadata.ts'
 import type { ServerRegistration } from './registration.ts'
 import { statedReason } from './stated-reasons.ts'
+import { quoted, slashOnly } from './wording.ts'
 
 /**
  * What can be wrong if a server or the application's own code refuses, or in a session that a refresh token keeps alive,

@@ -8,13 +8,13 @@ import { failureToExplain } from './advice.ts'
 import type { Explain } from './advice.ts'
 import type { OwnContext, ProtocolContext } from './context.ts'
 import { findings } from './findings.ts'
-import { isSecureUrl } from './secure-url.ts'
-import { oauthErrorOf } from './oauth-error.ts'
 import { dateOf } from './http.ts'
 import type { JsonAnswer } from './http.ts'
 import type { AuthorizationServerMetadata } from './metadata.ts'
+import { oauthErrorOf } from './oauth-error.ts'
 import { ownCopy } from './own-members.ts'
 import type { ServerRegistration } from './registration.ts'
+import { isSecureUrl } from './secure-url.ts'
 
 /** An OAuth error response of a token endpoint. */
 export interface Refusal {

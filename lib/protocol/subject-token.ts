@@ -1,9 +1,9 @@
 import { isCrossAppAccessError } from '../errors.ts'
 import type { CrossAppAccessError } from '../errors.ts'
-import type { OwnContext, ProtocolContext } from './context.ts'
-import { findings } from './findings.ts'
 import { abortable, isCancelled } from './abort.ts'
+import type { OwnContext, ProtocolContext } from './context.ts'
 import { failure } from './failure.ts'
+import { findings } from './findings.ts'
 import { jwtExpiry } from './jwt.ts'
 import { ownCopy } from './own-members.ts'
 

@@ -37,8 +37,9 @@ export function isOfTheFlow(init: unknown): boolean {
 /**
  * Sends one request of the flow and reads at most 1 MiB of JSON.
  *
- * It carries none of a caller's headers and no cookies, and no redirect is followed (F11). Network failures, time-outs, the statuses 408, 425, 429 and 5xx
- * and the OAuth errors that mean the same throw `temporarily_unavailable`; everything else is the caller's to judge.
+ * It carries none of a caller's headers and no cookies, and no redirect is followed (F11). Network failures, time-outs, the
+ * statuses 408, 425, 429 and 5xx and the OAuth errors that mean the same throw `temporarily_unavailable`; everything else
+ * is the caller's to judge.
  */
 export async function requestJson(
   endpoint: string,

@@ -117,13 +117,8 @@ export async function discoverAuthorizationServer(
     const document = readAuthorizationServer(answer.body)
     if (document === undefined) throw unusable(own, source, answer, findings.noServerMetadata(issuer))
     if (document.issuer !== issuer) {
-      throw failure(own, {
-        code: 'metadata_mismatch',
-        step: 'discovery',
-        endpoint: source,
-        detail: 'the metadata names another issuer',
-        finding: findings.issuerMismatch(issuer, document.issuer),
-      })
+      const finding = findings.issuerMismatch(issuer, document.issuer)
+      throw mismatch(own, source, 'the metadata names another issuer', finding)
     }
     if (!isSecureEndpoint(document.token_endpoint, issuer)) {
       throw failure(own, {
@@ -210,13 +205,9 @@ export function metadataUrlOnOrigin(metadataUrl: string, url: string): URL | und
 function sameOrigin(metadataUrl: string, url: string, context: ProtocolContext): string {
   const usable = metadataUrlOnOrigin(metadataUrl, url)
   if (usable !== undefined) return usable.href
-  throw failure(context, {
-    code: 'metadata_mismatch',
-    step: 'discovery',
-    ...(URL.canParse(metadataUrl, url) && { endpoint: new URL(metadataUrl, url).href }),
-    detail: 'the challenge points to metadata on another origin',
-    finding: findings.foreignMetadata(),
-  })
+  const { href } = new URL(metadataUrl, url)
+  const detail = 'the challenge points to metadata on another origin'
+  throw mismatch(context, href, detail, findings.foreignMetadata())
 }
 
 /** Throws `metadata_mismatch` if a document, found at `source`, is not about the resource at `url` (F3). */
@@ -227,13 +218,17 @@ export function assertCovers(
   context: ProtocolContext,
 ): void {
   if (covers(resource, url)) return
-  throw failure(context, {
-    code: 'metadata_mismatch',
-    step: 'discovery',
-    endpoint: source,
-    detail: 'the metadata describes another resource',
-    finding: findings.resourceMismatch(resource, url),
-  })
+  const finding = findings.resourceMismatch(resource, url)
+  throw mismatch(context, source, 'the metadata describes another resource', finding)
+}
+
+function mismatch(
+  context: ProtocolContext,
+  endpoint: string,
+  detail: string,
+  finding: Finding,
+): CrossAppAccessError {
+  return failure(context, { code: 'metadata_mismatch', step: 'discovery', endpoint, detail, finding })
 }
 
 /** Whether `resource` is the URL itself or a path prefix of it on the same origin. */

@@ -93,21 +93,13 @@ export async function requestIdJag(
 ): Promise<IdJagGrant> {
   const request = ownCopy(given)
   const own = guarded(context)
-  const exchange: TokenRequest = {
-    ...exchangeOf(request),
-    isScopeAdded: request.isScopeAdded,
-    parameters: {
-      grant_type: grantType,
-      requested_token_type: idJagTokenType,
-      audience: request.audience,
-      resource: request.resource,
-      scope: request.scope,
-      authorization_details: request.authorizationDetails && JSON.stringify(request.authorizationDetails),
-      subject_token: request.subjectToken.token,
-      subject_token_type: subjectTokenType(request.subjectToken.type),
-    },
+  const asked = {
+    audience: request.audience,
+    resource: request.resource,
+    scope: request.scope,
+    authorization_details: request.authorizationDetails && JSON.stringify(request.authorizationDetails),
   }
-  const { token, body, answeredAt } = await exchangeToken(exchange, idJagTokenType, own)
+  const { token, body, answeredAt } = await exchangeToken(request, idJagTokenType, asked, own)
   const { authorization_details: details } = body
   const expiresIn = secondsIn(body['expires_in']) ?? 0
   return withoutUndefined({
@@ -141,25 +133,10 @@ export async function exchangeSamlAssertion(
   request: Pick<TokenExchangeRequest, 'idp' | 'server' | 'subjectToken' | 'dpop'>,
   context: ProtocolContext,
 ): Promise<SubjectToken> {
-  const exchange: TokenRequest = {
-    ...exchangeOf(ownCopy(request)),
-    parameters: {
-      grant_type: grantType,
-      requested_token_type: `${tokenType}refresh_token`,
-      scope: 'openid offline_access',
-      subject_token: request.subjectToken.token,
-      subject_token_type: subjectTokenType(request.subjectToken.type),
-    },
-  }
-  const { token } = await exchangeToken(exchange, `${tokenType}refresh_token`, guarded(context))
+  const type = `${tokenType}refresh_token`
+  const asked = { scope: 'openid offline_access' }
+  const { token } = await exchangeToken(ownCopy(request), type, asked, guarded(context))
   return { token, type: 'refresh_token' }
-}
-
-function exchangeOf(
-  request: Pick<TokenExchangeRequest, 'idp' | 'server' | 'dpop'>,
-): Omit<TokenRequest, 'parameters'> {
-  const { idp, server, dpop } = request
-  return { step: 'token_exchange', registration: idp, server, dpop, secretParameters: ['subject_token'] }
 }
 
 /** The URN of a subject token's type. A name with a colon is one already. */
@@ -167,11 +144,28 @@ export function subjectTokenType(type: string): string {
   return type.includes(':') ? type : tokenType + type
 }
 
+/** Exchanges a subject token for one of the type that is wanted. */
 async function exchangeToken(
-  exchange: TokenRequest,
-  expectedType: string,
+  request: Pick<TokenExchangeRequest, 'idp' | 'server' | 'subjectToken' | 'dpop' | 'isScopeAdded'>,
+  wantedType: string,
+  asked: TokenRequest['parameters'],
   context: OwnContext,
 ): Promise<{ token: string; body: Record<string, unknown>; answeredAt: number | undefined }> {
+  const exchange: TokenRequest = {
+    step: 'token_exchange',
+    registration: request.idp,
+    server: request.server,
+    dpop: request.dpop,
+    isScopeAdded: request.isScopeAdded,
+    secretParameters: ['subject_token'],
+    parameters: {
+      grant_type: grantType,
+      requested_token_type: wantedType,
+      ...asked,
+      subject_token: request.subjectToken.token,
+      subject_token_type: subjectTokenType(request.subjectToken.type),
+    },
+  }
   const answer = await requestToken(exchange, context)
   if (!answer.granted) {
     const { refusal } = answer
@@ -181,8 +175,8 @@ async function exchangeToken(
   const token = await tokenIn(body, exchange, status, context)
   const issued = body['issued_token_type'] ?? undefined
   // RFC 8693 requires the member, and some leave it out: the type of the JWT may stand for it (F5).
-  const isAbsent = issued === undefined && expectedType === idJagTokenType && isIdJag(token)
-  if (issued === expectedType || isAbsent) return { token, body, answeredAt }
+  const isAbsent = issued === undefined && wantedType === idJagTokenType && isIdJag(token)
+  if (issued === wantedType || isAbsent) return { token, body, answeredAt }
   const what = `of issued_token_type ${typeof issued === 'string' ? issued : '(absent)'}`
   const explain: Explain = ({ refusalFindings }) => refusalFindings.noIdJagIssued()
   throw await invalidAnswer(exchange, status, what, explain, context)

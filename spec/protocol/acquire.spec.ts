@@ -547,6 +547,13 @@ describe('the subject token (F9)', () => {
     expect(assertionsSent(wire)).toEqual([])
   })
 
+  it('is exchanged without an added scope once, also if nothing else will do either (F6)', async () => {
+    const wire = wholeFlow().on(places.idpToken, oauthError('invalid_scope'))
+    const error = await rejection(run(wire, { scope: 'files mail', addedScope: 'mail' }))
+    expect(error).toMatchObject({ code: 'policy_denied', oauthError: { error: 'invalid_scope' } })
+    expect(subjectsSent(wire)).toEqual([idToken, idToken])
+  })
+
   it('is told by its fingerprint, each one before it is used, the last one last', async () => {
     const marks: string[] = []
     const wire = wholeFlow().on(places.idpToken, oauthError('invalid_grant'))
@@ -669,6 +676,18 @@ describe('stronger or fresher authentication (D4)', () => {
     await run(wholeFlow(), { getIdToken, stepUp: { acrValues: 'myACR', maxAge: 5 } })
     expect(asked).toHaveLength(1)
     expect(asked[0]).toMatchObject({ reason: 'step_up', acrValues: 'myACR', maxAge: 5 })
+  })
+
+  it('is asked for what the challenge names, and not for what is on Object.prototype (G7)', async () => {
+    const { asked, getIdToken } = supplier(idToken)
+    Object.defineProperty(Object.prototype, 'acrValues', { value: 'polluted', configurable: true })
+    try {
+      await run(wholeFlow(), { getIdToken, stepUp: { maxAge: 5 } })
+    } finally {
+      Reflect.deleteProperty(Object.prototype, 'acrValues')
+    }
+    expect(asked[0]).toMatchObject({ reason: 'step_up', maxAge: 5 })
+    expect(asked[0]?.acrValues).toBeUndefined()
   })
 
   it('wanted by the MCP server is not the token that was used before', async () => {

@@ -13,7 +13,7 @@ servers.interfere = ({ kind }) => {
   return undefined
 }
 const mebibyte = 1024 * 1024
-// A leak of eight bytes a call would show.
+// A leak of one object a call would show: that is 4 MB.
 const most = { calls: 0.75 * mebibyte, renewals: 0.75 * mebibyte, users: 1.5 * mebibyte }
 const served = new Response(null)
 let refuses = false

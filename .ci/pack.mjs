@@ -22,11 +22,10 @@ export function installPacked(folder) {
   ]) {
     cpSync(join(root, name), join(source, name))
   }
-  const tsc = join(root, 'node_modules/typescript/bin/tsc')
-  const build = spawnSync(process.execPath, [tsc, '-p', root, '--outDir', join(source, 'dist')], {
+  const build = spawnSync(process.execPath, [join(root, '.ci/build.mjs'), join(source, 'dist')], {
     encoding: 'utf8',
   })
-  if (build.status !== 0) throw new Error(`The package does not build:\n${build.stdout}`)
+  if (build.status !== 0) throw new Error(`The package does not build:\n${build.stdout}${build.stderr}`)
   const arguments_ = ['pack', '--json', '--ignore-scripts', '--pack-destination', folder]
   const packed = execFileSync('npm', arguments_, { cwd: source, stdio: ['ignore', 'pipe', 'ignore'] })
   const [{ filename, files }] = JSON.parse(String(packed))

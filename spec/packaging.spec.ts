@@ -2,6 +2,7 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import { cpSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import ts from 'typescript'
 
 const root = resolve(__dirname, '..')
@@ -249,11 +250,19 @@ describe('the packed package', () => {
     return String(execFileSync(process.execPath, [file], { stdio: ['ignore', 'pipe', 'pipe'] })).trim()
   }
 
-  it('holds two files for each source file, the documents of npm, the picture of the README and nothing else', () => {
+  const entries = Object.keys(packageJson.exports).filter((name) => !name.endsWith('.json'))
+
+  /** The sources that a file of the package was made of, by the comments that name them. */
+  const partsOf = (file: string): string[] => {
+    // Imports from other packages are a part of their own.
+    const named = readFileSync(file, 'utf8').matchAll(/^\/\/ lib\/(.+)\.ts$/gm)
+    return [...new Set(Array.from(named, ([, source]) => source))]
+  }
+
+  it('holds code for each entry, what they share, declarations, the documents of npm and nothing else', () => {
     const sources = readdirSync(join(root, 'lib'), { recursive: true, encoding: 'utf8' })
-    const built = sources
       .filter((path) => path.endsWith('.ts'))
-      .map((path) => `dist/${path.replaceAll('\\', '/').slice(0, -'.ts'.length)}`)
+      .map((path) => path.replaceAll('\\', '/').slice(0, -'.ts'.length))
     const documents = [
       'CHANGELOG.md',
       'LICENSE',
@@ -262,22 +271,23 @@ describe('the packed package', () => {
       'package.json',
       'settings.schema.json',
     ]
-    // No source maps: what they lead to is not packed, and the files of dist are as readable as their sources.
-    expect(files.sort()).toEqual(
-      [...built.flatMap((path) => [`${path}.js`, `${path}.d.ts`]), ...documents].sort(),
+    const code = entries.map((entry) => packageJson.exports[entry].default.slice('./'.length))
+    const isShared = (path: string): boolean => /^dist\/shared\/[\w-]+\.js$/.test(path)
+    expect(files.filter((path) => !isShared(path)).sort()).toEqual(
+      [...code, packageJson.bin.xaa, ...sources.map((path) => `dist/${path}.d.ts`), ...documents].sort(),
     )
-    const mapped = files.filter(
-      (path) =>
-        path.endsWith('s') && readFileSync(join(installed, path), 'utf8').includes('//# sourceMappingURL'),
-    )
-    expect(mapped).toEqual([])
+    const written = files.filter((path) => path.endsWith('.js')).map((path) => join(installed, path))
+    // Each source once: two copies of a class would be two classes.
+    const parts = written.flatMap(partsOf)
+    expect(parts.length).toBe(new Set(parts).size)
+    expect(sources).toEqual(expect.arrayContaining(parts))
+    // No source maps: what they lead to is not packed.
+    expect(written.filter((path) => readFileSync(path, 'utf8').includes('//# sourceMappingURL'))).toEqual([])
   })
 
   it('depends on undici, jose and zod, and on nothing else', () => {
     expect(Object.keys(packageJson.dependencies).sort()).toEqual(['jose', 'undici', 'zod'])
   })
-
-  const entries = Object.keys(packageJson.exports).filter((name) => !name.endsWith('.json'))
 
   it.each(entries)('loads %s in a plain Node', (name) => {
     const specifier = `xaa-fetch${name.slice(1)}`
@@ -328,7 +338,9 @@ describe('the packed package', () => {
       .filter((url: string) => url.startsWith('file:') && !url.endsWith('/entry.mjs'))
 
     const ours = loaded.filter((url) => url.includes('/xaa-fetch/dist/'))
-    const rooms = new Set(ours.map((url) => /\/xaa-fetch\/dist\/(?:(.*)\/)?/.exec(url)?.[1] ?? ''))
+    const rooms = new Set(
+      ours.flatMap((url) => partsOf(fileURLToPath(url))).map((part) => /^(?:(.*)\/)?/.exec(part)?.[1] ?? ''),
+    )
     // No entry of its own is among them: neither adapters, config, doctor nor testing.
     expect([...rooms].sort()).toEqual(['', 'options', 'protocol', 'request', 'token'])
     const nodeModules = ours.filter((url) =>

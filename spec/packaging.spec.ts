@@ -3,6 +3,7 @@ import { cpSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, wr
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { build } from 'esbuild'
 import ts from 'typescript'
 
 const root = resolve(__dirname, '..')
@@ -356,6 +357,45 @@ describe('the packed package', () => {
     // Of jose what reads a JWT. Signing, keys and thumbprints are loaded when something is signed.
     expect(others.filter((url) => /sign|verify|encrypt|\/key\/|jwk|jws|jwe|thumbprint/.test(url))).toEqual([])
     expect(others.length).toBeGreaterThan(0)
+  })
+
+  describe('in a bundle', () => {
+    /** What is left of the package and of others when an application uses these exports alone, in bytes. */
+    const keptOf = async (names: string, entry: string): Promise<Record<string, number>> => {
+      const { metafile } = await build({
+        stdin: { contents: `export { ${names} } from '${entry}'`, resolveDir: folder },
+        bundle: true,
+        minify: true,
+        metafile: true,
+        write: false,
+        outdir: folder,
+        format: 'esm',
+        platform: 'browser',
+      })
+      const kept: Record<string, number> = {}
+      for (const { inputs } of Object.values(metafile.outputs)) {
+        for (const [path, { bytesInOutput }] of Object.entries(inputs)) {
+          const name = /node_modules\/([^/]+)/.exec(path)?.[1]
+          if (name !== undefined && bytesInOutput > 0) kept[name] = (kept[name] ?? 0) + bytesInOutput
+        }
+      }
+      return kept
+    }
+
+    // A file that entries share holds more than one of them needs, so whole files are not all that a bundler has to drop.
+    it.each([
+      ['isCrossAppAccessError', 'xaa-fetch', 2_000],
+      ['isCrossAppAccessError', 'xaa-fetch/protocol', 2_000],
+      ['parseChallenges', 'xaa-fetch/protocol', 2_000],
+      ['parseChallenges, readDemand', 'xaa-fetch/protocol', 7_000],
+      ['enterpriseManagedAuthorizationExtension', 'xaa-fetch/mcp', 500],
+      ['crossAppAccessError', 'xaa-fetch/testing', 10_000],
+    ])('leaves little but %s of %s to a page that uses nothing else', async (names, entry, most) => {
+      const { 'xaa-fetch': ours, ...others } = await keptOf(names, entry)
+      expect(others).toEqual({})
+      expect(ours).toBeGreaterThan(0)
+      expect(ours).toBeLessThan(most)
+    })
   })
 
   /** The declarations as a user's compiler sees them, in its strictest mood: the libraries are checked too. */

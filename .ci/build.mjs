@@ -1,7 +1,7 @@
 // Builds the package: the code as one file for each entry beside what entries share, and the declarations file by file.
 // A file for each source would cost a program 20 ms more to load; the comments name the source of each part.
 //
-//   node .ci/build.mjs [folder]     default: dist
+//   node .ci/build.mjs [folder]     default: dist, which is emptied first
 import { spawnSync } from 'node:child_process'
 import { chmodSync, readFileSync, rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'
@@ -13,7 +13,8 @@ const outdir = resolve(process.argv[2] ?? join(root, 'dist'))
 const { bin, exports } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
 const built = [...Object.values(exports).flatMap(({ default: file = [] }) => file), bin.xaa]
 
-rmSync(outdir, { recursive: true, force: true })
+// No other folder is ours to empty.
+if (process.argv[2] === undefined) rmSync(outdir, { recursive: true, force: true })
 const tsc = join(root, 'node_modules/typescript/bin/tsc')
 const declarations = spawnSync(
   process.execPath,

@@ -34,13 +34,15 @@ export class Turn<T> {
    *
    * @param enter - Asks the store to call `work` when it is this process's turn. It may call `look` before that.
    * @param deadline - Ends the wait. It is cleared when the work begins.
-   * @throws If there is no result: what the store fails with, or the reason of the deadline.
+   * @throws If there is no result: what `look` has failed with, whatever the store made of it; else what the store fails
+   *   with, or the reason of the deadline.
    */
   async wait(
     enter: (work: () => Promise<T>, look: () => Promise<T | undefined>) => Promise<unknown> | undefined,
     deadline: Deadline,
   ): Promise<void> {
     let isOver = false
+    let failed: { readonly error: unknown } | undefined
     const work = (): Promise<T> => {
       // A store that was left behind and comes back starts nothing.
       if (isOver && this.#result === undefined) return Promise.reject(new Error('This turn comes too late'))
@@ -49,13 +51,16 @@ export class Turn<T> {
     }
     const look = async (): Promise<T | undefined> => {
       if (isOver || this.#result !== undefined) return await this.#result
-      const found = await this.#look()
+      const found = await this.#look().catch((error: unknown) => {
+        failed ??= { error }
+        throw error
+      })
       return found === undefined ? undefined : await (this.#result ?? this.#settle(Promise.resolve(found)))
     }
     try {
       await abortable(Promise.race([enter(work, look), this.#isDone]), deadline.signal)
     } catch (error) {
-      if (this.#result === undefined) throw error
+      if (this.#result === undefined) throw failed === undefined ? error : failed.error
     } finally {
       isOver = true
       deadline.clear()

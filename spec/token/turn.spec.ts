@@ -26,4 +26,43 @@ describe('a turn at a store that fails', () => {
     // Its process may have gone on without it.
     expect([await turn.work(), await comeBack(), worked]).toEqual([1, 1, 1])
   })
+
+  type Enter = (work: () => Promise<number>, look: () => Promise<number | undefined>) => Promise<unknown>
+  const swallowing: [string, Enter][] = [
+    [
+      'wraps it',
+      async (_, look) => {
+        await look().catch(() => undefined)
+        throw new Error('no turn')
+      },
+    ],
+    [
+      'swallows it and waits on',
+      async (_, look) => {
+        await look().catch(() => undefined)
+        return await new Promise<never>(() => undefined)
+      },
+    ],
+  ]
+
+  it.each(swallowing)('tells what the look failed with, though the store %s', async (_, enter) => {
+    const turn = new Turn(
+      () => Promise.resolve(1),
+      () => Promise.reject(new Error('of another user')),
+    )
+    await expect(turn.wait(enter, startDeadline(50))).rejects.toThrow('of another user')
+  })
+
+  it('gives what the work gives, though a look has failed before', async () => {
+    const turn = new Turn(
+      () => Promise.resolve(1),
+      () => Promise.reject(new Error('down')),
+    )
+    await turn.wait(async (work, look) => {
+      await look().catch(() => undefined)
+      void work()
+      throw new Error('lost')
+    }, startDeadline(60_000))
+    expect(await turn.result).toBe(1)
+  })
 })

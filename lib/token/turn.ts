@@ -58,7 +58,11 @@ export class Turn<T> {
       return found === undefined ? undefined : await (this.#result ?? this.#settle(Promise.resolve(found)))
     }
     try {
-      await abortable(Promise.race([enter(work, look), this.#isDone]), deadline.signal)
+      const entered = enter(
+        () => handled(work()),
+        () => handled(look()),
+      )
+      await abortable(Promise.race([entered, this.#isDone]), deadline.signal)
     } catch (error) {
       if (this.#result === undefined) throw failed === undefined ? error : failed.error
     } finally {
@@ -72,4 +76,10 @@ export class Turn<T> {
     result.then(this.#end, this.#end)
     return result
   }
+}
+
+/** The same promise. That a store does not wait for it makes its rejection nobody's unhandled one (G6). */
+function handled<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => undefined)
+  return promise
 }

@@ -65,4 +65,29 @@ describe('a turn at a store that fails', () => {
     }, startDeadline(60_000))
     expect(await turn.result).toBe(1)
   })
+
+  it('leaves no rejection unhandled that the store does not wait for (G6)', async () => {
+    const unhandled: unknown[] = []
+    const note = (error: unknown) => void unhandled.push(error)
+    process.on('unhandledRejection', note)
+    try {
+      const turn = new Turn(
+        () => Promise.reject(new Error('work')),
+        () => Promise.reject(new Error('look')),
+      )
+      let comeBack: () => Promise<unknown> = () => Promise.resolve()
+      const wait = turn.wait((work, look) => {
+        comeBack = work
+        void look()
+        return new Promise<never>(() => undefined)
+      }, startDeadline(10))
+      await expect(wait).rejects.toThrow('look')
+      void comeBack()
+      // It is told once all that is ready has run.
+      await new Promise((resolve) => setTimeout(resolve, 20))
+    } finally {
+      process.off('unhandledRejection', note)
+    }
+    expect(unhandled).toEqual([])
+  })
 })

@@ -15,7 +15,7 @@ import type { AuthorizationServerMetadata } from './metadata.ts'
 import { ownCopy, withoutUndefined } from './own-members.ts'
 import { readRefusal } from './refusal.ts'
 import type { Refusal } from './refusal.ts'
-import { ownRegistration } from './registration.ts'
+import { hideRegistration, ownRegistration } from './registration.ts'
 import type { ServerRegistration } from './registration.ts'
 import { acceptableScope } from './scope.ts'
 import { isSecureUrl } from './secure-url.ts'
@@ -58,6 +58,8 @@ export type TokenAnswer =
 export async function requestToken(given: TokenRequest, context: ProtocolContext): Promise<TokenAnswer> {
   const request = Object.assign(ownCopy(given), { registration: ownRegistration(given.registration) })
   const own = guarded(context)
+  // Before anything can fail: what the application's own functions throw may quote it (G5).
+  hideRegistration(own.secrets, request.registration)
   for (const name of request.secretParameters) own.secrets.add(request.parameters[name])
   // Metadata has been looked at; an endpoint may also come from elsewhere, and secrets go out here.
   if (!isSecureUrl(request.server.token_endpoint)) throw insecure(request, own)

@@ -1,4 +1,5 @@
 import * as protocol from '../../lib/protocol/index.ts'
+import { everythingOf, shown } from './support/canary.ts'
 import {
   authorizationServer,
   clock,
@@ -9,6 +10,7 @@ import {
   idpIssuer,
   resourceUrl,
   serverIssuer,
+  serverMetadata,
   wholeFlow,
 } from './support/parties.ts'
 import { Wire, json, rejection } from './support/wire.ts'
@@ -83,6 +85,36 @@ describe('xaa-fetch/protocol', () => {
       expect(error).toMatchObject({ code: 'insecure_url', endpoint: server.token_endpoint })
     }
     expect(wire.places.filter((place) => place.startsWith('POST'))).toEqual([])
+  })
+
+  it('hides what a registration holds from the first error on, each step used alone (G5)', async () => {
+    const parameter = 'tenant-parameter-0815'
+    const clientSecret = 'opensesame-0815'
+    const fails = () => Promise.reject(new Error(`The vault has nothing for ${parameter}`))
+    const cases: [protocol.ServerRegistration, protocol.AuthorizationServerMetadata][] = [
+      [{ ...authorizationServer, clientSecret: fails }, serverMetadata],
+      [
+        { ...authorizationServer, clientSecret: () => '', issuer: `https://${parameter}.example` },
+        serverMetadata,
+      ],
+      [
+        { ...authorizationServer, clientSecret },
+        { issuer: serverIssuer, token_endpoint: `http://auth.example/${parameter}/${clientSecret}` },
+      ],
+    ]
+    const subjectToken = { token: idToken, type: 'id_token' }
+    const context: protocol.ProtocolContext = { fetch: wholeFlow().fetch, clock }
+    for (const [registration, server] of cases) {
+      const given = { ...registration, parameters: { tenant: parameter } }
+      for (const step of [
+        () => protocol.requestIdJag({ idp: given, server, subjectToken, audience: 'x' }, context),
+        () => protocol.exchangeSamlAssertion({ idp: given, server, subjectToken }, context),
+        () => protocol.requestAccessToken({ registration: given, server, assertion: 'x' }, context),
+      ]) {
+        const error = await rejection(step())
+        expect(shown(everythingOf(error), { parameter, clientSecret })).toEqual([])
+      }
+    }
   })
 
   it('sends them to this very machine without', async () => {

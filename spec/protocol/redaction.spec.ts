@@ -78,6 +78,21 @@ describe('a text of a server (G5)', () => {
       expect(own.scrub(`no ${encodeURIComponent(text).toLowerCase()}`)).toBe('[redacted]')
   })
 
+  it.each<[string, string, (secret: string) => string]>([
+    ['three layers deep', 'correct-horse-0815', (secret) => btoa(btoa(btoa(secret)))],
+    ['in base64 that hangs on to one letter', 'correct-horse-0815', (secret) => `a${btoa(secret)}`],
+    ['in base64 that hangs on to two letters', 'correct-horse-0815', (secret) => `ab${btoa(secret)}`],
+    ['in base64 that hangs on to three letters', 'correct-horse-0815', (secret) => `abc${btoa(secret)}`],
+    ['half of it as in a form', 'correct horse 0815', (secret) => secret.replace(' ', '+')],
+    ['beyond ASCII, escaped as in JSON', 'pässwört-0815', (secret) => secret.replace('ä', '\\u00e4')],
+    ['beyond ASCII, half of it escaped', 'pässwört-0815', (secret) => secret.replace('ä', '%C3%A4')],
+    ['that is short, in base64', 'sesame', btoa],
+    ['beyond ASCII, escaped as in HTML', 'pässwört-0815', (secret) => secret.replace('ä', '&#xe4;')],
+  ])('shows no secret %s', (_, secret, spell) => {
+    const own = new Secrets().add(secret)
+    expect([own.scrub(`no ${spell(secret)}`), own.holds(spell(secret))]).toEqual(['[redacted]', true])
+  })
+
   it('is compared without white space, and not by the little that may be left of a secret then', () => {
     expect(new Secrets().add('a bcd').scrub('is A b c d here')).toBe('[redacted]')
     expect(new Secrets().add('a + \\').scrub('banana')).toBe('banana')

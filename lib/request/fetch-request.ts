@@ -1,13 +1,14 @@
 import type { Configuration } from '../options/configuration.ts'
+import { abortable } from '../protocol/abort.ts'
 import type { Clock } from '../protocol/context.ts'
 import { dpopProof } from '../protocol/dpop.ts'
+import { inTime } from '../token/deadline.ts'
 import type { CachedToken } from '../token/token-cache.ts'
 import { discard } from './discard.ts'
 import { isRequest, pinned } from './fetch-input.ts'
 import type { Init } from './fetch-input.ts'
 import { copyOfHeaders, withHeader, withoutHeaders } from './headers.ts'
 import type { ReadHeaders } from './headers.ts'
-import { inTime } from './in-time.ts'
 import { RecordedBody, isOneShot } from './recorded-body.ts'
 import type { Replayable } from './replayable.ts'
 import { copyOfBody } from './replayable-body.ts'
@@ -49,7 +50,7 @@ export class FetchRequest implements Replayable<Response> {
   oneShot = false
   sends = 0
   readonly #clock: Clock
-  /** How long to wait for the end of a body that is to be sent again, in milliseconds. */
+  /** How long to wait for the end of a body that is to be sent again, in milliseconds: whoever makes it may never end it. */
   readonly #patience: number
   readonly #init: Init
   /** A Request, which carries more than can be seen here; else the URL that was looked at. */
@@ -158,10 +159,10 @@ export class FetchRequest implements Replayable<Response> {
     // What was added for the last send: the next one has its own.
     this.#headers = withoutHeaders(this.#headers, this.#added)
     if (this.#recorded !== undefined) {
-      this.#body = await inTime(this.#recorded.whole(), this.#patience, this.signal)
+      this.#body = await inTime(this.#patience, abortable(this.#recorded.whole(), this.signal))
       this.oneShot = this.#body === undefined
     } else if (this.#spare !== undefined) {
-      const spare = await inTime(this.#spare.take(), this.#patience, this.signal)
+      const spare = await inTime(this.#patience, abortable(this.#spare.take(), this.signal))
       this.oneShot = spare === undefined
       if (spare !== undefined) this.#input = pinned(spare, this.url)
     } else if (this.#body !== undefined) {

@@ -33,14 +33,22 @@ export function startDeadline(ms: number, parent?: AbortSignal): Deadline {
   }
 }
 
-/** Settles like `work`, or rejects with a `TimeoutError` when the time has run out. What throws at once rejects, too. */
-export async function within<T>(ms: number, work: () => T | Promise<T>): Promise<T> {
+/** Settles like `work`, or rejects with a `TimeoutError` if that takes longer. What throws at once rejects, too. */
+export async function withTimeout<T>(ms: number, work: () => T | Promise<T>): Promise<T> {
   const deadline = startDeadline(ms)
   try {
     return await abortable(new Promise<T>((resolve) => resolve(work())), deadline.signal)
   } finally {
     deadline.clear()
   }
+}
+
+/** Settles like `work`, or gives nothing if that takes longer. */
+export function inTime<T>(ms: number, work: Promise<T>): Promise<T | undefined> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => resolve(undefined), Math.min(ms, longestMs))
+    work.then(resolve, reject).finally(() => clearTimeout(timer))
+  })
 }
 
 /** Waits; false as soon as one of the signals aborts. */

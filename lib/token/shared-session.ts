@@ -7,7 +7,7 @@ import { failure } from '../protocol/failure.ts'
 import { refusalFindings } from '../protocol/refusal-findings.ts'
 import type { ServerRegistration } from '../protocol/registration.ts'
 import { bounded } from './bounded.ts'
-import { startDeadline, within } from './deadline.ts'
+import { startDeadline, withTimeout } from './deadline.ts'
 import { isOfSameUser, isUsable, refreshIdToken } from './refresh.ts'
 import { noTokens, toTokens } from './session-tokens.ts'
 import type { SessionTokens } from './session-tokens.ts'
@@ -271,7 +271,7 @@ export class SharedSession {
 
   async #asked<T>(ask: () => Promise<T>): Promise<T> {
     try {
-      return await within(operationMs, ask)
+      return await withTimeout(operationMs, ask)
     } catch (error) {
       const why = 'the store of the session cannot be asked, and the refresh token may have been used'
       throw new StoreFailure(why, { cause: error })

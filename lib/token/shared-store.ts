@@ -6,7 +6,7 @@ import type { AccessTokenGrant } from '../protocol/jwt-bearer.ts'
 import { Secrets } from '../protocol/redaction.ts'
 import { copyOfCause } from '../protocol/failure.ts'
 import { bounded } from './bounded.ts'
-import { startDeadline, within } from './deadline.ts'
+import { startDeadline, withTimeout } from './deadline.ts'
 import { StoreHealth } from './store-health.ts'
 import { hardWindow } from './token-cache.ts'
 import { Turn } from './turn.ts'
@@ -206,7 +206,7 @@ export class SharedStore {
   ): Promise<T> {
     const countAnswer = this.#stopwatch(patience)
     try {
-      const answer = await within(patience.left, work)
+      const answer = await withTimeout(patience.left, work)
       this.#answered(reporter)
       return answer
     } catch (error) {

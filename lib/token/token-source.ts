@@ -4,7 +4,7 @@ import { longestMs, systemClock } from '../protocol/context.ts'
 import { abortable } from '../protocol/abort.ts'
 import type { Account, FlightUnderWay, LearnedScopes } from './account.ts'
 import type { Client } from './client.ts'
-import { startDeadline } from './deadline.ts'
+import { inTime } from './deadline.ts'
 import { Flight } from './flight.ts'
 import { authenticationIn } from './need.ts'
 import type { Need } from './need.ts'
@@ -346,15 +346,7 @@ export class TokenSource {
   /** Waits for a flight; undefined if it has not settled although its time was long over. */
   async #wait(flight: FlightUnderWay, signal: AbortSignal | undefined): Promise<CachedToken | undefined> {
     const left = flight.startedAt + this.#patience - this.#monotonic()
-    const watchdog = startDeadline(Math.min(left, this.#patience))
-    try {
-      return await abortable(abortable(flight.token, signal), watchdog.signal)
-    } catch (error) {
-      if (watchdog.signal.aborted && error === watchdog.signal.reason) return undefined
-      throw error
-    } finally {
-      watchdog.clear()
-    }
+    return await inTime(Math.min(left, this.#patience), abortable(flight.token, signal))
   }
 
   /** Its failure is told as an event; the token in hand still serves (E5). */

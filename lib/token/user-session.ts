@@ -1,4 +1,4 @@
-import { startDeadline, within } from './deadline.ts'
+import { startDeadline, withTimeout } from './deadline.ts'
 import { FailureGate } from './failure-gate.ts'
 import { isUsable, refreshIdToken } from './refresh.ts'
 import { SharedSession } from './shared-session.ts'
@@ -103,7 +103,7 @@ export class UserSession {
     const unsaved = this.#unsaved
     if (unsaved === undefined) return
     try {
-      await within(requestMs, () => onRotate?.(unsaved))
+      await withTimeout(requestMs, () => onRotate?.(unsaved))
     } catch (error) {
       // Databases quote what they could not write.
       throw copyOfCause(error, new Secrets().add(unsaved, this.#refreshToken))

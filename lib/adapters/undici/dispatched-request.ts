@@ -1,11 +1,12 @@
 import type { Readable } from 'node:stream'
 import type { Replayable } from '../../request/replayable.ts'
 import type { Configuration } from '../../options/configuration.ts'
+import { abortable } from '../../protocol/abort.ts'
 import type { AnyFetch } from '../../protocol/context.ts'
 import { dpopProof } from '../../protocol/dpop.ts'
-import { inTime } from '../../request/in-time.ts'
 import { RecordedBody, isOneShot } from '../../request/recorded-body.ts'
 import { copyOfBody } from '../../request/replayable-body.ts'
+import { inTime } from '../../token/deadline.ts'
 import type { CachedToken } from '../../token/token-cache.ts'
 import { Caller } from './caller.ts'
 import type { Dispatch, DispatchHandler, DispatchOptions } from './dispatch.ts'
@@ -98,7 +99,8 @@ export class DispatchedRequest implements Replayable<DispatchedAnswer> {
     if (this.#gone) return false
     if (this.#recorded === undefined) return true
     const { requestMs } = this.#configuration.timeouts
-    const whole = await inTime(this.#recorded.whole(), requestMs, this.signal)
+    // Whoever makes the body may never end it.
+    const whole = await inTime(requestMs, abortable(this.#recorded.whole(), this.signal))
     if (whole === undefined) this.#gone = true
     else this.#body = whole
     return whole !== undefined

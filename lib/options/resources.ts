@@ -1,4 +1,5 @@
 import * as z from 'zod/mini'
+import { isScopeToken } from '../protocol/scope.ts'
 import type { ResourceOptions } from './options.ts'
 import {
   choice,
@@ -35,8 +36,7 @@ export interface ResourceConfiguration extends Omit<
 export type ResourceEntry = ResourceOptions & { url: string }
 
 const scope = that<string>(
-  (value) =>
-    typeof value === 'string' && /^[\x21\x23-\x5b\x5d-\x7e]+( [\x21\x23-\x5b\x5d-\x7e]+)*$/.test(value),
+  (value) => typeof value === 'string' && value.split(' ').every(isScopeToken),
   'must be scopes separated by single spaces',
 )
 const identifier = that<string | false>(

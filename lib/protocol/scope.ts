@@ -3,7 +3,12 @@ import type { Secrets } from './redaction.ts'
 /** The distinct scope tokens of a scope string, in order. What is not made of scope characters is left out. */
 export function scopeTokens(...scopes: (string | undefined)[]): string[] {
   const tokens = scopes.flatMap((scope) => scope?.split(/\s+/) ?? [])
-  return [...new Set(tokens.filter((token) => /^[\x21\x23-\x5b\x5d-\x7e]+$/.test(token)))]
+  return [...new Set(tokens.filter(isScopeToken))]
+}
+
+/** Whether a text is one scope token (RFC 6749 §3.3). */
+export function isScopeToken(text: string): boolean {
+  return /^[\x21\x23-\x5b\x5d-\x7e]+$/.test(text)
 }
 
 /**

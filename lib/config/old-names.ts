@@ -1,4 +1,5 @@
-import { defined, isObject } from '../options/option-schema.ts'
+import { isObject } from '../options/option-schema.ts'
+import { withoutUndefined } from '../protocol/own-members.ts'
 
 type Members = Readonly<Record<string, unknown>>
 
@@ -37,7 +38,7 @@ export function inNamesOfToday(file: unknown): unknown {
     }),
     ...(typeof timeoutSeconds === 'number'
       ? { timeouts: { requestMs: timeoutSeconds * 1000, ...membersOf(file['timeouts']) } }
-      : defined({ timeoutSeconds })),
+      : withoutUndefined({ timeoutSeconds })),
   }
 }
 
@@ -57,7 +58,7 @@ export function authenticationOf(registration: unknown): Authentication {
   const { method, clientSecret, privateKeyFile, privateKeyEnv, keyId, alg, assertionAudience } = members
   const { clientSecretFile, clientSecretEnv } = members
   return {
-    ...defined({
+    ...withoutUndefined({
       method,
       clientSecret: clientSecret ?? elsewhere(clientSecretFile, clientSecretEnv),
       key: elsewhere(privateKeyFile, privateKeyEnv),
@@ -65,7 +66,7 @@ export function authenticationOf(registration: unknown): Authentication {
       kid: keyId,
       audience: assertionAudience,
     }),
-    ...defined(membersOf(members['clientAuthentication'])),
+    ...withoutUndefined(membersOf(members['clientAuthentication'])),
   }
 }
 
@@ -79,9 +80,9 @@ export function withAuthentication(registration: unknown, authentication: Authen
   return {
     ...Object.fromEntries(others),
     ...(used === undefined
-      ? defined({ clientSecret })
+      ? withoutUndefined({ clientSecret })
       : {
-          clientAuthentication: defined(
+          clientAuthentication: withoutUndefined(
             used === 'none' || used === 'private_key_jwt' ? said : { ...said, clientSecret },
           ),
         }),
@@ -90,7 +91,7 @@ export function withAuthentication(registration: unknown, authentication: Authen
 
 function elsewhere(file: unknown, env: unknown): unknown {
   // Both at once are told apart by the schema.
-  return file === undefined && env === undefined ? undefined : defined({ file, env })
+  return file === undefined && env === undefined ? undefined : withoutUndefined({ file, env })
 }
 
 function isMembers(value: unknown): value is Members {

@@ -1,5 +1,6 @@
 import type { AnyFetch, Clock } from '../protocol/context.ts'
 import { parseObject } from '../protocol/http.ts'
+import { withoutUndefined } from '../protocol/own-members.ts'
 import type { Secrets } from '../protocol/redaction.ts'
 import { copyOfCause } from '../protocol/failure.ts'
 import { withoutQuery } from '../protocol/redaction.ts'
@@ -110,7 +111,7 @@ export class Recorder {
     const location = headers.get('location')
     const mediaType = scrubbed('content-type')?.split(';', 1)[0]?.trim().toLowerCase()
     const base = exchange.request.endpoint
-    exchange.response = defined({
+    exchange.response = withoutUndefined({
       status,
       mediaType: mediaType === '' ? undefined : mediaType,
       date: scrubbed('date'),
@@ -171,11 +172,4 @@ function isAt({ request }: Exchange, issuer: string | undefined): boolean {
   if (issuer === undefined) return true
   const { origin, pathname } = new URL(issuer)
   return request.endpoint.startsWith(`${origin}/`) && request.endpoint.includes(pathname.replace(/\/$/, ''))
-}
-
-/** Without members that are undefined. */
-function defined(members: object): NonNullable<Exchange['response']> {
-  const entries = Object.entries(members).filter(([, value]) => value !== undefined)
-  // What is left of the members has the types that the exchange declares.
-  return Object.fromEntries(entries) as NonNullable<Exchange['response']>
 }

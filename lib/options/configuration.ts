@@ -3,6 +3,7 @@ import type { CrossAppAccessEvent } from '../events.ts'
 import { systemClock, wait } from '../protocol/context.ts'
 import type { AnyFetch, Clock, PatientClock } from '../protocol/context.ts'
 import type { DpopKeyPair } from '../protocol/dpop.ts'
+import { withoutUndefined } from '../protocol/own-members.ts'
 import { algorithmOf, isCryptoKey, keyProblem } from '../protocol/signing-key.ts'
 import type { ServerRegistration } from '../protocol/registration.ts'
 import type { GetIdToken } from '../protocol/subject-token.ts'
@@ -10,7 +11,6 @@ import {
   aFunction,
   choice,
   countFrom,
-  defined,
   flag,
   isObject,
   list,
@@ -107,7 +107,7 @@ function completed<T extends object>(
   defaults: T,
   given: { [K in keyof T]?: T[K] | undefined } | undefined,
 ): T {
-  return withoutPrototype({ ...defaults, ...defined(given ?? {}) })
+  return withoutPrototype({ ...defaults, ...withoutUndefined(given ?? {}) })
 }
 
 /** The clock's functions, bound once, so that replacing one later has no effect. */

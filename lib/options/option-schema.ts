@@ -2,7 +2,7 @@ import * as z from 'zod/mini'
 import type { $ZodIssue, $ZodRawIssue, ParsePayload } from 'zod/v4/core'
 import { longestMs } from '../protocol/context.ts'
 import { isSecureUrl } from '../protocol/secure-url.ts'
-import { ownCopy } from '../protocol/own-members.ts'
+import { ownCopy, withoutUndefined } from '../protocol/own-members.ts'
 import { editDistance } from './edit-distance.ts'
 
 /** A schema whose result has the type T. */
@@ -78,7 +78,7 @@ export function texts(refuse: (name: string) => string | undefined): Schema<Reco
   const copied = z.transform((value: unknown) => {
     const copy = ownMembers(value)
     if (!isObject(copy)) return copy
-    return withoutPrototype(defined(copy))
+    return withoutPrototype(withoutUndefined(copy))
   })
   const checked = that<Record<string, string>>(isObject, 'must be an object').check(
     z.check((payload) => {
@@ -145,13 +145,6 @@ export function ownMembers(value: unknown): unknown {
 /** A frozen copy that inherits nothing (G7). */
 export function withoutPrototype<T extends object>(value: T): T {
   return Object.freeze(ownCopy(value))
-}
-
-/** Only those members that are there: one that is undefined is as good as absent. */
-export function defined<T extends object>(members: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
-  const entries = Object.entries(members).filter(([, value]) => value !== undefined)
-  // Only members that are there are left.
-  return Object.fromEntries(entries) as { [K in keyof T]?: Exclude<T[K], undefined> }
 }
 
 function memberOf(value: object, name: string | number): unknown {

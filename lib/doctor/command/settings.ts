@@ -6,7 +6,7 @@ import { checkSettings, readSettingsFile } from '../../config/read-settings.ts'
 import type { SettingsText } from '../../config/read-settings.ts'
 import { settingsSchema } from '../../config/settings-schema.ts'
 import type { IdToken, IdTokenSource, Settings as FileSettings } from '../../config/settings-schema.ts'
-import { defined } from '../../options/option-schema.ts'
+import { withoutUndefined } from '../../protocol/own-members.ts'
 import type { ResourceOptions } from '../../options/options.ts'
 import { covers, placeOf } from '../../options/resources.ts'
 import { isSecureUrl } from '../../protocol/secure-url.ts'
@@ -114,7 +114,7 @@ function laidOver(
   const caFile = args.text('ca')
   const content = {
     ...rest,
-    ...defined({
+    ...withoutUndefined({
       idp: provider,
       authorizationServers: servers,
       idToken: token,
@@ -148,12 +148,12 @@ function withoutMissing<T>(missing: readonly string[], check: () => T): T {
 
 function registrationOver(base: unknown, place: Place, args: Arguments, env: NodeJS.ProcessEnv): unknown {
   const { prefix } = place
-  const given = defined({
+  const given = withoutUndefined({
     issuer: args.text(`${prefix}-issuer`),
     clientId: args.text(`${prefix}-client-id`),
     tokenEndpoint: args.text(`${prefix}-token-endpoint`),
   })
-  const authentication: Authentication = defined({
+  const authentication: Authentication = withoutUndefined({
     method: methodOf(args, `${prefix}-method`),
     clientSecret: whereFrom(args, `${prefix}-secret-file`, `XAA_${prefix.toUpperCase()}_CLIENT_SECRET`, env),
     key: whereFrom(args, `${prefix}-key-file`, `XAA_${prefix.toUpperCase()}_PRIVATE_KEY`, env),
@@ -253,7 +253,7 @@ function tokenOver(configured: unknown, args: Arguments, env: NodeJS.ProcessEnv)
   if (flags.length > 1) throw new UsageError('Give one of --id-token-file, --id-token-command and --sign-in.')
   const type = args.text('id-token-type')
   const { file: _file, command: _command, env: _env, refreshToken: _token, ...others } = membersOf(configured)
-  const from = (source: object) => ({ ...others, ...source, ...defined({ type }) })
+  const from = (source: object) => ({ ...others, ...source, ...withoutUndefined({ type }) })
   const fromFile = (path: string) => from({ file: path === '-' ? path : resolve(path) })
   if (file !== undefined) return fromFile(file)
   if (command !== undefined) return from({ command })
@@ -311,7 +311,7 @@ function resourcesOf(
 ): Pick<Settings, 'resources' | 'notes' | 'notCoveredBy'> {
   const identifier = args.text('resource')
   const overrides: Partial<ResourceOptions> = {
-    ...defined({ scope: args.text('scope'), audience: args.text('audience') }),
+    ...withoutUndefined({ scope: args.text('scope'), audience: args.text('audience') }),
     ...(identifier !== undefined && { resource: identifier === 'none' ? false : identifier }),
   }
   const notes =

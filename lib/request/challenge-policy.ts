@@ -51,8 +51,8 @@ export class ChallengePolicy {
     if (token !== undefined && status !== 401 && demand?.kind !== 'token')
       this.#source.accept(token, this.#request.number)
     if (this.#met === 'authentication' && demand?.kind !== 'nonce')
-      this.#source.settleAuthentication(demand?.kind !== 'authentication')
-    if (this.#met === 'scope' && asksNothing) this.#source.settleStepUp()
+      this.#source.account.refusals.settleAuthentication(demand?.kind !== 'authentication')
+    if (this.#met === 'scope' && asksNothing) this.#source.account.refusals.settleStepUp()
     if (demand === undefined) {
       if (!asksNothing)
         this.#tell(status, undefined, whyNoDemand(status, answer.headers.get('www-authenticate')))
@@ -89,7 +89,7 @@ export class ChallengePolicy {
       case 'token':
         return token === undefined || this.#source.mayRenew(token) ? undefined : 'paused'
       case 'authentication':
-        return this.#source.isUnsatisfied ? 'paused' : undefined
+        return this.#source.account.refusals.isUnsatisfied ? 'paused' : undefined
       case 'scope':
         if (demand.implied === true && !addsTo(demand.scope, token)) return 'forbidden'
         return this.#source.client.configuration.stepUp

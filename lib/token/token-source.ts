@@ -182,16 +182,6 @@ export class TokenSource {
     this.emit({ type: 'token_invalidated', late: !removed, tokenId: sent.id }, request)
   }
 
-  /** Whether another authentication was not enough a moment ago, so that none is asked for now (D4). */
-  get isUnsatisfied(): boolean {
-    return this.account.refusals.isUnsatisfied
-  }
-
-  /** Notes whether a token with another authentication behind it was enough (D4). */
-  settleAuthentication(enough: boolean): void {
-    this.account.refusals.settleAuthentication(enough)
-  }
-
   /** Why no wider token is to be had for this demand; undefined if one is to be tried (D3). */
   whyNotWiden(demand: ScopeDemand, sent: CachedToken | undefined): 'not_wider' | 'paused' | undefined {
     const { account } = this
@@ -202,11 +192,6 @@ export class TokenSource {
     if (sent !== undefined && !addsTo(demand.scope, sent)) return 'not_wider'
     const joins = account.flights.has(flightKey(wanted, undefined))
     return joins || account.refusals.mayStepUp ? undefined : 'paused'
-  }
-
-  /** Notes that a request whose scope was widened has been served (D3). */
-  settleStepUp(): void {
-    this.account.refusals.settleStepUp()
   }
 
   /** Sign-out (H8): forgets this user's tokens here. What is being obtained right now is not kept. */

@@ -13,9 +13,12 @@ export function resourceOf(configuration: Configuration, url: URL): ResourceConf
   const { origin, pathname } = url
   const found = configuration.resources.find((entry) => entry.origin === origin && covers(entry, pathname))
   if (found === undefined || url.username !== '' || url.password !== '') return undefined
-  if (pathname.includes('/.well-known/') || configuration.tokenEndpoints.has(origin + pathname))
-    return undefined
-  return found
+  return neverGetsToken(configuration, url) ? undefined : found
+}
+
+/** Whether a URL never gets a token, wherever it lies: that of a `.well-known` document or a token endpoint (A4). */
+function neverGetsToken({ tokenEndpoints }: Configuration, { origin, pathname }: URL): boolean {
+  return pathname.includes('/.well-known/') || tokenEndpoints.has(origin + pathname)
 }
 
 /** A URL as `URL` serialises it, and the resource that it lies under. */
@@ -69,9 +72,7 @@ export class ResourceLocator {
 function nearMiss(configuration: Configuration, url: URL): NearMiss | undefined {
   const { origin, pathname } = url
   const near = configuration.resources.filter((resource) => resource.origin === origin)
-  const isOfTheFlow =
-    pathname.includes('/.well-known/') || configuration.tokenEndpoints.has(origin + pathname)
-  if (near.length === 0 || isOfTheFlow) return undefined
+  if (near.length === 0 || neverGetsToken(configuration, url)) return undefined
   return { label: origin + pathname, near, difference: differenceOf(url, near) }
 }
 

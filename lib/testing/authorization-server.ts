@@ -5,7 +5,7 @@ import type { SigningKey } from './signing-key.ts'
 import { secondsOf } from './test-clock.ts'
 import type { TestClock } from './test-clock.ts'
 import { Refusal, allowedScope, authenticate, authenticationMethods, scopesIn } from './token-endpoint.ts'
-import type { RegisteredClient, TokenRequest } from './token-endpoint.ts'
+import type { Grant, RegisteredClient, TokenRequest } from './token-endpoint.ts'
 import { proofAlgorithms } from './proofs.ts'
 
 export const jwtBearer = 'urn:ietf:params:oauth:grant-type:jwt-bearer'
@@ -62,12 +62,7 @@ export class AuthorizationServer {
   }
 
   /** Answers a token request, or throws a {@link Refusal}. */
-  async grant({
-    headers,
-    form,
-    jkt,
-    at,
-  }: TokenRequest): Promise<{ body: Record<string, unknown>; user: string }> {
+  async grant({ headers, form, jkt, at }: TokenRequest): Promise<Grant> {
     authenticate(headers, form, this.#settings.client)
     if (form.get('grant_type') !== jwtBearer)
       throw new Refusal('unsupported_grant_type', `The grant_type has to be ${jwtBearer}.`)

@@ -1,11 +1,10 @@
-import type { Addresses } from './addresses.ts'
 import type { TestFault } from './faults.ts'
 import { listenOnLoopback } from './listen.ts'
 import type { ListeningEnterprise } from './listen.ts'
 import type { WantedAuthentication } from './mcp-server.ts'
 import type { TestResponder } from './test-caller.ts'
 import type { TestCounts, TestParty, TestRequest } from './request-log.ts'
-import { Servers, clients } from './servers.ts'
+import { Servers } from './servers.ts'
 import type { TestClock } from './test-clock.ts'
 import { scopesIn } from './token-endpoint.ts'
 import type { CrossAppAccessOptions } from '../options/options.ts'
@@ -183,11 +182,11 @@ export function createTestEnterprise(options: TestEnterpriseOptions = {}): TestE
     clock,
     counts: log.counts,
     requests: log.records,
-    optionsFor: (user) => ({ ...optionsAt(inMemory, user, servers), fetch: memoryFetch }),
+    optionsFor: (user) => ({ ...servers.optionsFor(user, inMemory), fetch: memoryFetch }),
     respond(handler) {
       mcpServers.responder = handler
     },
-    idToken: (user, claims) => idTokenAt(inMemory, user, claims, servers),
+    idToken: (user, claims) => servers.signIn(user, inMemory, claims),
     refreshToken(user) {
       sessions.check(user)
       const current = sessions.current(user)
@@ -226,42 +225,8 @@ export function createTestEnterprise(options: TestEnterpriseOptions = {}): TestE
       mcpServers.wanted = undefined
       mcpServers.responder = undefined
     },
-    listen: () =>
-      listenOnLoopback(servers, {
-        optionsAt: (at, user) => optionsAt(at, user, servers),
-        idTokenAt: (at, user, claims) => idTokenAt(at, user, claims, servers),
-      }),
+    listen: () => listenOnLoopback(servers),
   }
-}
-
-/** Milliseconds so few that the clock does not move for the retries of a flow. */
-const backOff = { minMs: 1 } as const
-
-function optionsAt(at: Addresses, user: string, { clock, sessions }: Servers): CrossAppAccessOptions {
-  sessions.check(user)
-  return {
-    idp: { issuer: at.idp, ...clients.idp },
-    authorizationServers: [{ issuer: at.authorizationServer, ...clients.authorizationServer }],
-    resources: [...at.mcpServers],
-    getIdToken: () => sessions.keptIdToken(user, at),
-    clock,
-    backOff,
-  }
-}
-
-async function idTokenAt(
-  at: Addresses,
-  user: string,
-  claims: Record<string, unknown> = {},
-  { sessions }: Servers,
-): Promise<string> {
-  sessions.check(user)
-  const { acr, auth_time: authTime } = claims
-  const session = sessions.signIn(user, {
-    acr: typeof acr === 'string' ? acr : undefined,
-    authTime: typeof authTime === 'number' ? authTime : undefined,
-  })
-  return await sessions.issueIdToken(session, at, claims)
 }
 
 /** What a `data:` URL says. */

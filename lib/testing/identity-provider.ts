@@ -5,7 +5,7 @@ import type { SigningKey } from './signing-key.ts'
 import { secondsOf } from './test-clock.ts'
 import type { TestClock } from './test-clock.ts'
 import { Refusal, allowedScope, authenticate, authenticationMethods } from './token-endpoint.ts'
-import type { RegisteredClient, TokenRequest } from './token-endpoint.ts'
+import type { Grant, RegisteredClient, TokenRequest } from './token-endpoint.ts'
 import { proofAlgorithms } from './proofs.ts'
 
 export const tokenExchange = 'urn:ietf:params:oauth:grant-type:token-exchange'
@@ -67,7 +67,7 @@ export class IdentityProvider {
   }
 
   /** Answers a token request, or throws a {@link Refusal}. */
-  async grant(request: TokenRequest): Promise<{ body: Record<string, unknown>; user: string }> {
+  async grant(request: TokenRequest): Promise<Grant> {
     const { headers, form, at } = request
     authenticate(headers, form, this.#settings.client)
     switch (form.get('grant_type')) {
@@ -80,7 +80,7 @@ export class IdentityProvider {
     }
   }
 
-  async #exchange({ form, jkt, at }: TokenRequest): Promise<{ body: Record<string, unknown>; user: string }> {
+  async #exchange({ form, jkt, at }: TokenRequest): Promise<Grant> {
     if (form.get('requested_token_type') !== idJagTokenType)
       throw new Refusal('invalid_request', `The requested_token_type has to be ${idJagTokenType}.`)
     const { clock, key, clientIdThere, denied, allows } = this.#settings
@@ -155,10 +155,7 @@ export class IdentityProvider {
     }
   }
 
-  async #refresh(
-    form: URLSearchParams,
-    at: Addresses,
-  ): Promise<{ body: Record<string, unknown>; user: string }> {
+  async #refresh(form: URLSearchParams, at: Addresses): Promise<Grant> {
     const { sessions } = this.#settings
     const token = form.get('refresh_token') ?? ''
     const session = sessions.refreshable(token)

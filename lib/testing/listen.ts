@@ -37,13 +37,7 @@ function nodeHttp(): typeof Http {
  *
  * @throws `TypeError` if the runtime has no `node:http`.
  */
-export async function listenOnLoopback(
-  servers: Servers,
-  faces: {
-    optionsAt(at: Addresses, user: string): CrossAppAccessOptions
-    idTokenAt(at: Addresses, user: string, claims?: Record<string, unknown>): Promise<string>
-  },
-): Promise<ListeningEnterprise> {
+export async function listenOnLoopback(servers: Servers): Promise<ListeningEnterprise> {
   const { createServer } = nodeHttp()
   const { idp, authorizationServer, mcpServers } = servers.inMemory
   const origins = [...new Set([idp, authorizationServer, ...mcpServers].map((url) => new URL(url).origin))]
@@ -69,8 +63,8 @@ export async function listenOnLoopback(
   })
   return {
     url: at.mcpServers[0],
-    options: (user) => faces.optionsAt(at, user),
-    idToken: (user, claims) => faces.idTokenAt(at, user, claims),
+    options: (user) => servers.optionsFor(user, at),
+    idToken: (user, claims) => servers.signIn(user, at, claims),
     async close() {
       leave()
       await Promise.all(listeners.map(closed))

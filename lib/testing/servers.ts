@@ -14,10 +14,11 @@ import { createTestClock } from './test-clock.ts'
 import type { TestClock } from './test-clock.ts'
 import { Refusal, answerTokenRequest, json } from './token-endpoint.ts'
 import type { Answer } from './token-endpoint.ts'
+import type { CrossAppAccessOptions } from '../options/options.ts'
 import { abortable } from '../protocol/abort.ts'
 
 /** This client's registrations. They are no secrets: nothing outside the test takes them. */
-export const clients = {
+const clients = {
   idp: { clientId: 'wiki', clientSecret: 'secret-of-wiki' },
   authorizationServer: { clientId: 'wiki-at-chat', clientSecret: 'secret-of-wiki-at-chat' },
 } as const
@@ -37,6 +38,9 @@ interface Route {
   readonly step: TestStep
   answer(): Promise<Answer> | Answer
 }
+
+/** Milliseconds so few that the clock does not move for the retries of a flow. */
+const backOff = { minMs: 1 } as const
 
 const metadataPaths = new Set([
   '/.well-known/openid-configuration',
@@ -105,6 +109,30 @@ export class Servers {
       const at = this.#addresses.indexOf(addresses)
       if (at !== -1) this.#addresses.splice(at, 1)
     }
+  }
+
+  /** Options for a user, with these addresses. */
+  optionsFor(user: string, at: Addresses): CrossAppAccessOptions {
+    this.sessions.check(user)
+    return {
+      idp: { issuer: at.idp, ...clients.idp },
+      authorizationServers: [{ issuer: at.authorizationServer, ...clients.authorizationServer }],
+      resources: [...at.mcpServers],
+      getIdToken: () => this.sessions.keptIdToken(user, at),
+      clock: this.clock,
+      backOff,
+    }
+  }
+
+  /** Signs a user in, and gives the ID token. `claims` are put in place of what it would hold. */
+  async signIn(user: string, at: Addresses, claims: Record<string, unknown> = {}): Promise<string> {
+    this.sessions.check(user)
+    const { acr, auth_time: authTime } = claims
+    const session = this.sessions.signIn(user, {
+      acr: typeof acr === 'string' ? acr : undefined,
+      authTime: typeof authTime === 'number' ? authTime : undefined,
+    })
+    return await this.sessions.issueIdToken(session, at, claims)
   }
 
   /**

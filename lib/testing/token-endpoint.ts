@@ -18,6 +18,12 @@ export interface TokenRequest {
   readonly at: Addresses
 }
 
+/** What a token endpoint grants, and to whom. */
+export interface Grant {
+  readonly body: Record<string, unknown>
+  readonly user: string
+}
+
 /** What a party answers, and for whom if that is known. */
 export interface Answer {
   readonly response: Response
@@ -50,9 +56,7 @@ export class Refusal extends Error {
 }
 
 /** Answers a request of a token endpoint: what `work` gives as JSON, or the refusal that it throws. */
-export async function answerTokenRequest(
-  work: () => Promise<{ body: Record<string, unknown>; user: string }>,
-): Promise<Answer> {
+export async function answerTokenRequest(work: () => Promise<Grant>): Promise<Answer> {
   try {
     const { body, user } = await work()
     return { response: json(body, { headers: { 'cache-control': 'no-store' } }), user }

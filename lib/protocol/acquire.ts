@@ -16,11 +16,11 @@ import type { AccessTokenGrant } from './jwt-bearer.ts'
 import { isOAuthError } from './oauth-error.ts'
 import { ownCopy, withoutUndefined } from './own-members.ts'
 import { hideRegistration } from './registration.ts'
-import { atTokenEndpoint, persistently, worthAnotherTry } from './retries.ts'
+import { atTokenEndpoint, withRetries, waitToRetry } from './retry.ts'
 import { scopeTokens } from './scope.ts'
 import type { SubjectToken } from './subject-token.ts'
 import { SubjectTokens } from './subject-tokens.ts'
-import { discover, withDocuments } from './target.ts'
+import { discoverTarget, withDocuments } from './target.ts'
 import { requestIdJag } from './token-exchange.ts'
 import type { IdJagGrant } from './token-exchange.ts'
 
@@ -56,7 +56,7 @@ export async function acquire(given: AcquireRequest, context: AcquireContext): P
   const own = withDocuments(context)
   for (const registration of [request.idp, ...request.authorizationServers])
     hideRegistration(own.secrets, registration)
-  const target = await discover(request, own)
+  const target = await discoverTarget(request, own)
   const run = () => obtain(request, target, own)
   return await (own.onTarget?.(target, run) ?? run())
 }
@@ -114,7 +114,7 @@ async function exchange(given: SubjectToken, subjectTokens: SubjectTokens, run: 
         isScopeAdded: run.addedScope !== '',
         authorizationDetails: resource.authorizationDetails,
       }
-      const grant = ownCopy(await persistently(context, () => requestIdJag(asked, context)))
+      const grant = ownCopy(await withRetries(context, () => requestIdJag(asked, context)))
       const claims = await inspect(grant, server.token_endpoint, run)
       return { grant, expiresAt: endOf(grant, claims, context.clock.now()) }
     }),
@@ -201,7 +201,7 @@ async function mayRedeemAnother(
   // A kept ID-JAG may have been used up: that says nothing about a new one (F8).
   if (kept !== undefined && isOAuthError(error, 'invalid_grant')) return true
   if (attempt > 1 || !(error instanceof CrossAppAccessError) || error.step !== 'access_token') return false
-  return await worthAnotherTry(error, attempt, context)
+  return await waitToRetry(error, attempt, context)
 }
 
 function addedScope({ scope, addedScope: added }: AcquireRequest, target: Target): string {

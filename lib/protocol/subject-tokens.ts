@@ -5,7 +5,7 @@ import { findings } from './findings.ts'
 import type { AuthorizationServerMetadata } from './metadata.ts'
 import { isOAuthError } from './oauth-error.ts'
 import { ownCopy, withoutUndefined } from './own-members.ts'
-import { persistently } from './retries.ts'
+import { withRetries } from './retry.ts'
 import { askForSubjectToken, fingerprint, isExpired } from './subject-token.ts'
 import type { SubjectToken, SubjectTokenReason } from './subject-token.ts'
 import { exchangeSamlAssertion } from './token-exchange.ts'
@@ -114,7 +114,7 @@ export class SubjectTokens {
         if (reasonToAskAgain(error) !== 'rejected') throw error
       }
     }
-    const fresh = await persistently(this.#context, () =>
+    const fresh = await withRetries(this.#context, () =>
       exchangeSamlAssertion({ idp, server, dpop, subjectToken }, this.#context),
     )
     // One assertion at a time: the one before is over.

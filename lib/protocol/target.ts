@@ -5,18 +5,18 @@ import type { ProtocolContext } from './context.ts'
 import { discoverProtectedResource, metadataOf } from './discovery.ts'
 import { ownCopy, withoutUndefined } from './own-members.ts'
 import type { ServerRegistration } from './registration.ts'
-import { persistently } from './retries.ts'
+import { withRetries } from './retry.ts'
 
 /** Steps 1 and 2: the metadata of all three parties. What does not depend on each other is fetched side by side. */
-export async function discover(request: AcquireRequest, context: RunContext): Promise<Target> {
+export async function discoverTarget(request: AcquireRequest, context: RunContext): Promise<Target> {
   const { metadata } = context
   const serverOf = (registration: ServerRegistration) =>
-    persistently(context, () => metadata.server(registration, context))
+    withRetries(context, () => metadata.server(registration, context))
   const locate = async () => {
     const { authorizationServer } = request.resource
     const described =
       authorizationServer === undefined
-        ? await persistently(context, () => metadata.protectedResource(request, context))
+        ? await withRetries(context, () => metadata.protectedResource(request, context))
         : undefined
     const registration = await trusted(
       described?.authorization_servers ?? [authorizationServer],

@@ -7,18 +7,18 @@ import { isEndpointGone } from './token-endpoint.ts'
 const attempts = 3
 
 /** Tries up to three times while the server is not available and there is time. */
-export async function persistently<T>(context: RunContext, work: () => Promise<T>): Promise<T> {
+export async function withRetries<T>(context: RunContext, work: () => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     try {
       return await work()
     } catch (error) {
-      if (attempt === attempts || !(await worthAnotherTry(error, attempt, context))) throw error
+      if (attempt === attempts || !(await waitToRetry(error, attempt, context))) throw error
     }
   }
 }
 
-/** Whether a failure may pass. If so, it has been waited. */
-export async function worthAnotherTry(error: unknown, retry: number, context: RunContext): Promise<boolean> {
+/** Waits before another try; false if the failure will not pass by itself, or if there is no time for another. */
+export async function waitToRetry(error: unknown, retry: number, context: RunContext): Promise<boolean> {
   if (!(error instanceof CrossAppAccessError) || error.code !== 'temporarily_unavailable') return false
   if (context.pause === undefined || context.signal?.aborted === true) return false
   return await context.pause(retry, error.retryAfter)
@@ -35,7 +35,7 @@ export async function atTokenEndpoint<T>(
     return await work(server)
   } catch (error) {
     if (!isEndpointGone(error) || registration.tokenEndpoint !== undefined) throw error
-    const renewed = await persistently(context, () =>
+    const renewed = await withRetries(context, () =>
       context.metadata.server(registration, context, { refresh: true }),
     )
     if (renewed.token_endpoint === server.token_endpoint) throw error

@@ -1,6 +1,6 @@
 import type { CrossAppAccessStep } from '../errors.ts'
 import { abortable, isCancelled } from './abort.ts'
-import { failureToExplain } from './advice.ts'
+import { explainedFailure } from './explained-failure.ts'
 import type { OwnContext } from './context.ts'
 import { loadSigner, signJwt } from './jwt.ts'
 import type { AuthorizationServerMetadata } from './metadata.ts'
@@ -54,7 +54,7 @@ export async function clientAssertion(
     if (isCancelled(context.signal)) throw context.signal?.reason
     const code = external ? 'temporarily_unavailable' : 'client_rejected'
     const detail = 'the client assertion could not be signed'
-    throw await failureToExplain(context, { code, step, detail, cause: error }, ({ refusalFindings }) =>
+    throw await explainedFailure(context, { code, step, detail, cause: error }, ({ refusalFindings }) =>
       external ? refusalFindings.signerFailed() : refusalFindings.unusableKey(),
     )
   }

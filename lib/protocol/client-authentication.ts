@@ -1,6 +1,6 @@
 import type { CrossAppAccessStep } from '../errors.ts'
 import { abortable, isCancelled } from './abort.ts'
-import { failureToExplain } from './advice.ts'
+import { explainedFailure } from './explained-failure.ts'
 import { clientAssertion } from './client-assertion.ts'
 import { guarded } from './context.ts'
 import type { OwnContext, ProtocolContext } from './context.ts'
@@ -130,7 +130,7 @@ export async function withCurrentSecret(
       return Object.assign(ownCopy(registration), { clientSecret: given })
   }
   const detail = 'the clientSecret function gave no usable secret'
-  throw await failureToExplain(context, { code: 'client_rejected', step, detail }, ({ refusalFindings }) =>
+  throw await explainedFailure(context, { code: 'client_rejected', step, detail }, ({ refusalFindings }) =>
     refusalFindings.unusableSecret(registration.issuer),
   )
 }
@@ -152,7 +152,7 @@ async function askForSecret(
     const how = signal?.aborted === true ? 'gave no secret in time' : 'failed'
     const detail = `the clientSecret function ${how}`
     const init = { code: 'temporarily_unavailable', step, detail, cause: error } as const
-    throw await failureToExplain(context, init, ({ refusalFindings }) =>
+    throw await explainedFailure(context, init, ({ refusalFindings }) =>
       refusalFindings.secretFunctionFailed(issuer),
     )
   } finally {

@@ -7,7 +7,7 @@ import { quoted, slashOnly } from './wording.ts'
 
 /**
  * What can be wrong if a server or the application's own code refuses, or in a session that a refresh token keeps alive,
- * and what to change. This file is loaded when that happens, by `failureToExplain`, or with such a session: it explains,
+ * and what to change. This file is loaded when that happens, by `explainedFailure`, or with such a session: it explains,
  * and decides nothing.
  */
 export const refusalFindings = {

@@ -4,8 +4,8 @@ import type {
   CrossAppAccessStep,
   OAuthErrorFields,
 } from '../errors.ts'
-import { failureToExplain } from './advice.ts'
-import type { Explain } from './advice.ts'
+import { explainedFailure } from './explained-failure.ts'
+import type { Explain } from './explained-failure.ts'
 import type { OwnContext, ProtocolContext } from './context.ts'
 import { findings } from './findings.ts'
 import { dateOf } from './http.ts'
@@ -66,7 +66,7 @@ export async function refused(
   const { status, oauthError, acrValues, maxAge, interactionUri } = refusal
   const endpoint = server.token_endpoint
   const said = { status, oauthError, acrValues, maxAge, interactionUri }
-  return await failureToExplain(context, { code, step, endpoint, ...said, detail }, explain)
+  return await explainedFailure(context, { code, step, endpoint, ...said, detail }, explain)
 }
 
 /** Reads the OAuth error response in an answer, or gives nothing if there is none. */

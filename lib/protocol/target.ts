@@ -1,5 +1,5 @@
 import type { AcquireContext, AcquireRequest, MetadataSource, RunContext, Target } from './acquire-request.ts'
-import { failureToExplain } from './advice.ts'
+import { explainedFailure } from './explained-failure.ts'
 import { guarded } from './context.ts'
 import type { ProtocolContext } from './context.ts'
 import { discoverProtectedResource, metadataOf } from './discovery.ts'
@@ -77,7 +77,7 @@ async function trusted(
   const named = issuers.filter((issuer) => issuer !== undefined)
   const configured = authorizationServers.map(({ issuer }) => issuer)
   const detail = 'the MCP server names no authorization server that is configured'
-  throw await failureToExplain(
+  throw await explainedFailure(
     context,
     { code: 'untrusted_authorization_server', step: 'discovery', endpoint: url, detail },
     ({ refusalFindings }) => refusalFindings.untrustedServer(named, configured, idp.issuer),

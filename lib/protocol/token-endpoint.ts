@@ -1,7 +1,7 @@
 import { CrossAppAccessError } from '../errors.ts'
 import type { CrossAppAccessStep } from '../errors.ts'
-import { failureToExplain } from './advice.ts'
-import type { Explain } from './advice.ts'
+import { explainedFailure } from './explained-failure.ts'
+import type { Explain } from './explained-failure.ts'
 import { authenticateClient, withCurrentSecret } from './client-authentication.ts'
 import { guarded } from './context.ts'
 import type { OwnContext, ProtocolContext } from './context.ts'
@@ -165,7 +165,7 @@ async function gone(
 ): Promise<CrossAppAccessError> {
   const endpoint = server.token_endpoint
   const detail = 'the token endpoint does not exist'
-  return await failureToExplain(
+  return await explainedFailure(
     context,
     { code: 'discovery_failed', step: 'discovery', endpoint, status, detail },
     ({ refusalFindings }) => refusalFindings.tokenEndpointGone(registration.tokenEndpoint !== undefined),
@@ -202,7 +202,7 @@ export async function invalidAnswer(
 ): Promise<CrossAppAccessError> {
   const endpoint = server.token_endpoint
   const init = { code: 'invalid_response', step, endpoint, status, detail: `the answer is ${what}` } as const
-  return await failureToExplain(context, init, explain)
+  return await explainedFailure(context, init, explain)
 }
 
 /**

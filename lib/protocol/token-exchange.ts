@@ -1,4 +1,4 @@
-import type { Explain } from './advice.ts'
+import type { Explain } from './explained-failure.ts'
 import { guarded } from './context.ts'
 import type { OwnContext, ProtocolContext } from './context.ts'
 import type { DpopKey } from './dpop.ts'

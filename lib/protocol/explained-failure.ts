@@ -11,7 +11,7 @@ export type Explain = (loaded: typeof advice) => Finding
  * Makes an error of the flow whose advice is loaded now, since most programs never meet it. All else about the error has
  * been decided.
  */
-export async function failureToExplain(
+export async function explainedFailure(
   context: ProtocolContext,
   init: Omit<CrossAppAccessErrorInit, 'finding'>,
   explain: Explain,

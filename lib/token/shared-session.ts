@@ -12,7 +12,7 @@ import { isOfSameUser, isUsable, refreshIdToken } from './refresh.ts'
 import { noTokens, toTokens } from './session-tokens.ts'
 import type { SessionTokens } from './session-tokens.ts'
 import { Turn } from './turn.ts'
-import { Watch } from './watch.ts'
+import { Delivery } from './delivery.ts'
 
 /** Milliseconds for one operation of the store, and for the wait until no other process refreshes. */
 const operationMs = 10_000
@@ -132,8 +132,8 @@ export class SharedSession {
     const { presentedAt: _, mark: __, ...sent } = known
     const mark = crypto.randomUUID()
     const version = await this.#mark(sent, mark, stored?.version)
-    const watch = new Watch(context.fetch)
-    const watched = { ...context, fetch: watch.fetch, deadline: () => startDeadline(presentingMs) }
+    const delivery = new Delivery(context.fetch)
+    const watched = { ...context, fetch: delivery.fetch, deadline: () => startDeadline(presentingMs) }
     let isKept = false
     const keep = async (refreshToken = sent.refreshToken, idToken = sent.idToken): Promise<void> => {
       isKept = true
@@ -145,7 +145,7 @@ export class SharedSession {
       return await refreshIdToken({ idp: this.#idp, server, refreshToken, before, keep }, watched)
     } catch (error) {
       if (isKept) throw error
-      const lost = sent.steady !== true && !watch.isUnsent && !isAnswer(error)
+      const lost = sent.steady !== true && !delivery.isUnsent && !isAnswer(error)
       const refused = error instanceof CrossAppAccessError && error.code === 'login_required'
       // That it could not be written is made up for later. What failed is told.
       await this.#write({ ...sent, lost, refused }, mark, version).catch(() => undefined)

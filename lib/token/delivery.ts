@@ -1,8 +1,8 @@
 import type { AnyFetch } from '../protocol/context.ts'
 
-/** Watches whether what is posted can have reached the server. */
-export class Watch {
-  /** Whether it certainly has not. */
+/** Whether what is sent by its `fetch` can have reached the server. */
+export class Delivery {
+  /** Whether the last request certainly has not. */
   isUnsent = true
   readonly fetch: AnyFetch
 

@@ -4,7 +4,7 @@ import { idTokenFromRefreshToken } from '../id-token-from-refresh-token.ts'
 import type { AnyFetch } from '../protocol/context.ts'
 import type { ServerRegistration } from '../protocol/registration.ts'
 import type { GetIdToken } from '../protocol/subject-token.ts'
-import { bounded } from '../token/bounded.ts'
+import { makeRoom } from '../token/make-room.ts'
 import { reasonOf, rewritePrivately, textIn, textOf } from './files.ts'
 import type { IdTokenSource } from './settings-schema.ts'
 
@@ -93,7 +93,7 @@ function fromRefreshTokenIn(path: string, provider: Provider): GetIdToken {
         ...provider,
         refreshToken,
         onRotate: (rotated) => {
-          bounded(known, mostKnown, rotated).add(rotated)
+          makeRoom(known, mostKnown, rotated).add(rotated)
           rewritePrivately(path, `${rotated}\n`)
         },
       })

@@ -1,7 +1,7 @@
 import type { Configuration } from '../options/configuration.ts'
 import { generateDpopKeyPair } from '../protocol/dpop.ts'
 import type { DpopKey, DpopKeyPair } from '../protocol/dpop.ts'
-import { bounded } from './bounded.ts'
+import { makeRoom } from './make-room.ts'
 import { Nonces } from './nonces.ts'
 
 /** The keys that tokens are bound to: one for each user, made when it is first needed, or the one of the options for all. */
@@ -22,7 +22,7 @@ export class DpopKeys {
     // No subject is an empty string.
     const name = subject ?? ''
     const key = this.#keys.get(name) ?? this.#make(dpop.keyPair)
-    bounded(this.#keys, maxEntries, name).set(name, key)
+    makeRoom(this.#keys, maxEntries, name).set(name, key)
     try {
       return await key
     } catch (error) {

@@ -9,7 +9,7 @@ import type { AccessTokenGrant } from '../protocol/jwt-bearer.ts'
 import { Secrets } from '../protocol/redaction.ts'
 import { isOfApplication } from '../protocol/subject-token.ts'
 import type { Account, FlightUnderWay } from './account.ts'
-import { bounded } from './bounded.ts'
+import { makeRoom } from './make-room.ts'
 import type { Client } from './client.ts'
 import { pause, startDeadline } from './deadline.ts'
 import { FailureGate } from './failure-gate.ts'
@@ -272,7 +272,7 @@ export class Flight implements FlightUnderWay {
     const now = this.#now()
     const failure = { error, now, subject: this.#subjectToken, isSoft: this.isSoft }
     const gate = new FailureGate(failure, backOff, account.gates.get(key))
-    bounded(account.gates, mostGates, key).set(key, gate)
+    makeRoom(account.gates, mostGates, key).set(key, gate)
     this.#emit({
       type: 'gate_closed',
       until: clock.now() + gate.until - now,

@@ -1,4 +1,4 @@
-import { bounded } from './bounded.ts'
+import { makeRoom } from './make-room.ts'
 
 /** Origins whose nonce is remembered, and the characters of a nonce: a server may give any number of any length (G8). */
 const mostNonces = 1_000
@@ -8,7 +8,7 @@ const longestNonce = 2_048
 export class Nonces extends Map<string, string> {
   override set(origin: string, nonce: string): this {
     if (nonce.length > longestNonce) return this
-    bounded(this, mostNonces, origin)
+    makeRoom(this, mostNonces, origin)
     return super.set(origin, nonce)
   }
 }

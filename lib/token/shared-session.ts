@@ -6,7 +6,7 @@ import { metadataOf } from '../protocol/discovery.ts'
 import { failure } from '../protocol/failure.ts'
 import { refusalFindings } from '../protocol/refusal-findings.ts'
 import type { ServerRegistration } from '../protocol/registration.ts'
-import { bounded } from './bounded.ts'
+import { makeRoom } from './make-room.ts'
 import { startDeadline, withTimeout } from './deadline.ts'
 import { isOfSameUser, isUsable, refreshIdToken } from './refresh.ts'
 import { noTokens, toTokens } from './session-tokens.ts'
@@ -265,7 +265,7 @@ export class SharedSession {
     const before = this.#seen?.refreshToken
     if (this.#spent.has(tokens.refreshToken)) return
     if (before !== undefined && before !== tokens.refreshToken)
-      bounded(this.#spent, mostSpent, before).add(before)
+      makeRoom(this.#spent, mostSpent, before).add(before)
     this.#seen = tokens
   }
 

@@ -5,7 +5,7 @@ import type { Acquired, Target } from '../protocol/acquire-request.ts'
 import type { AccessTokenGrant } from '../protocol/jwt-bearer.ts'
 import { Secrets } from '../protocol/redaction.ts'
 import { copyOfCause } from '../protocol/failure.ts'
-import { bounded } from './bounded.ts'
+import { makeRoom } from './make-room.ts'
 import { startDeadline, withTimeout } from './deadline.ts'
 import { StoreHealth } from './store-health.ts'
 import { hardWindow } from './token-cache.ts'
@@ -158,7 +158,7 @@ export class SharedStore {
   ): void {
     const store = this.#store
     if (store === undefined) return
-    bounded(this.#refused, mostRefused, value).add(value)
+    makeRoom(this.#refused, mostRefused, value).add(value)
     // After a rest the flight that follows is to find out whether the store is back, or it would go on without.
     if (this.#health.hasFailed) return
     const remove = async () => {

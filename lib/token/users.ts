@@ -3,7 +3,7 @@ import { findings } from '../protocol/findings.ts'
 import { failure } from '../protocol/failure.ts'
 import { Secrets } from '../protocol/redaction.ts'
 import type { GetIdToken } from '../protocol/subject-token.ts'
-import { bounded } from './bounded.ts'
+import { makeRoom } from './make-room.ts'
 import type { Client } from './client.ts'
 import { Subject } from './subject.ts'
 import { TokenSources } from './token-sources.ts'
@@ -35,7 +35,7 @@ export function namedUsers(client: Client, subject: () => string | undefined): U
   const current = () => {
     const name = nameGivenBy(subject)
     const sources = users.get(name) ?? new TokenSources(new Subject(client, name, getIdToken))
-    bounded(users, maxEntries, name).set(name, sources)
+    makeRoom(users, maxEntries, name).set(name, sources)
     return sources
   }
   return { client, name: undefined, current }

@@ -10,7 +10,7 @@ import { deleteEntry, forgetAccount, keepEntry, writeSession } from './scripts.t
 import { SealedEntries, UnreadableEntryError } from './sealed-entries.ts'
 import type { SessionStore, StoredSession } from '../../options/session-store.ts'
 import type { StoredToken, TokenStore } from '../../options/token-store.ts'
-import { bounded } from '../../token/bounded.ts'
+import { makeRoom } from '../../token/make-room.ts'
 
 /** A token is kept for a day at most (E5), and an account's generation for longer than any token that is older. */
 const longestTokenMs = 86_400_000
@@ -165,7 +165,7 @@ class RedisStore implements TokenStore, SessionStore {
     // Other users of this object need no notice, and no Redis.
     this.#tell(account)
     const underway = this.#forget(account)
-    bounded(this.#forgetting, mostForgotten, account).set(account, underway)
+    makeRoom(this.#forgetting, mostForgotten, account).set(account, underway)
     await underway
     if (this.#forgetting.get(account) === underway) this.#forgetting.delete(account)
   }
@@ -268,7 +268,7 @@ class RedisStore implements TokenStore, SessionStore {
 
   #remember(account: string, name: string, generation: string): void {
     const seen = new Map(this.#generations.get(account)).set(name, generation)
-    bounded(this.#generations, mostGenerations, account).set(account, seen)
+    makeRoom(this.#generations, mostGenerations, account).set(account, seen)
   }
 
   async #hear(message: string): Promise<void> {

@@ -1,5 +1,5 @@
-/** The same collection with room for `key` at its end: if it holds `most` others, the oldest makes way (G8). */
-export function bounded<C extends Map<string, unknown> | Set<string>>(
+/** Makes room for `key` at the end of a collection, and gives that: if it holds `most` others, the oldest goes (G8). */
+export function makeRoom<C extends Map<string, unknown> | Set<string>>(
   entries: C,
   most: number,
   key: string,

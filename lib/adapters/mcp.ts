@@ -6,7 +6,7 @@
  * @module
  */
 import type { CrossAppAccess } from '../cross-app-access.ts'
-import { Handouts } from './handout.ts'
+import { TokenProviders } from './token-provider.ts'
 
 /** What a client names in its capabilities to say that it knows enterprise-managed authorization. */
 export const enterpriseManagedAuthorizationExtension =
@@ -84,11 +84,11 @@ export interface McpAuthProvider {
  *   Its methods reject with `CrossAppAccessError`.
  */
 export function toAuthProvider(xaa: CrossAppAccess, url: string | URL): McpAuthProvider {
-  const handouts = new Handouts(xaa, url)
+  const providers = new TokenProviders(xaa, url)
   return {
-    token: async () => (await handouts.current().token()).value,
+    token: async () => (await providers.current().token()).value,
 
-    onUnauthorized: async ({ response }) => handouts.current().answer(response),
+    onUnauthorized: async ({ response }) => providers.current().answer(response),
   }
 }
 
@@ -162,8 +162,8 @@ export interface McpOAuthClientProvider {
  *   Its methods reject with `CrossAppAccessError`.
  */
 export function toOAuthClientProvider(xaa: CrossAppAccess, url: string | URL): McpOAuthClientProvider {
-  const handouts = new Handouts(xaa, url)
-  const { issuer, clientId } = handouts.registration
+  const providers = new TokenProviders(xaa, url)
+  const { issuer, clientId } = providers.registration
   return {
     // None: the SDK takes it for a flow without a user.
     redirectUrl: undefined,
@@ -171,8 +171,8 @@ export function toOAuthClientProvider(xaa: CrossAppAccess, url: string | URL): M
     clientInformation: () => ({ client_id: clientId }),
 
     async tokens() {
-      const { value, expiresAt, scope } = await handouts.current().token()
-      const expiresIn = Math.max(0, Math.floor((expiresAt - handouts.now()) / 1000))
+      const { value, expiresAt, scope } = await providers.current().token()
+      const expiresIn = Math.max(0, Math.floor((expiresAt - providers.now()) / 1000))
       return {
         access_token: value,
         token_type: 'Bearer',
@@ -186,7 +186,7 @@ export function toOAuthClientProvider(xaa: CrossAppAccess, url: string | URL): M
     // Complete as the SDK sees it, so that it asks nobody; our own discovery has its own rules.
     discoveryState: () => ({
       authorizationServerUrl: issuer,
-      resourceMetadata: { resource: handouts.resource.url },
+      resourceMetadata: { resource: providers.resource.url },
       authorizationServerMetadata: {
         issuer,
         authorization_endpoint: issuer,
@@ -197,7 +197,7 @@ export function toOAuthClientProvider(xaa: CrossAppAccess, url: string | URL): M
     validateResourceURL: () => Promise.resolve(undefined),
 
     async prepareTokenRequest(scope) {
-      await handouts.current().answerScope(scope)
+      await providers.current().answerScope(scope)
       return new URLSearchParams({ grant_type: jwtBearer })
     },
     addClientAuthentication(_headers, _parameters, tokenEndpoint) {

@@ -15,18 +15,18 @@ import type { Users } from '../token/users.ts'
 /** For this many milliseconds after the last use of a token, a refusal may still speak of that one. */
 const leastLateFor = 5_000
 
-/** A token that was handed out, and when, in monotonic milliseconds. */
+/** A token that was given to the client, and when, in monotonic milliseconds. */
 interface Given {
   readonly token: CachedToken
   readonly givenAt: number
 }
 
-/** The handouts of all users of one access, at one URL. */
-export class Handouts {
+/** The providers of all users of one access, at one URL. */
+export class TokenProviders {
   readonly resource: ResourceConfiguration
   readonly #users: Users
   readonly #url: string
-  readonly #handouts = new WeakMap<TokenSource, Handout>()
+  readonly #providers = new WeakMap<TokenSource, TokenProvider>()
 
   constructor(xaa: CrossAppAccess, url: string | URL) {
     const users = usersOf(xaa)
@@ -43,12 +43,12 @@ export class Handouts {
     this.#url = new URL(String(url)).href
   }
 
-  /** The handout of the user whose request is under way (H6). */
-  current(): Handout {
+  /** The provider of the user whose request is under way (H6). */
+  current(): TokenProvider {
     const source = this.#users.current().of(this.resource)
-    const handout = this.#handouts.get(source) ?? new Handout(source, this.#url)
-    this.#handouts.set(source, handout)
-    return handout
+    const provider = this.#providers.get(source) ?? new TokenProvider(source, this.#url)
+    this.#providers.set(source, provider)
+    return provider
   }
 
   /** The authorization server, as far as the options tell: only for labels. */
@@ -66,11 +66,10 @@ export class Handouts {
 }
 
 /**
- * The tokens that one user's client was given. It tells which of them a refusal speaks of, though the client does not say: soon
- * after a change of tokens, a refusal is taken to speak of the token before. The newer one is then sent again, and
- * nothing is exchanged (E2).
+ * Gives one user's tokens to a client that does not say which of them a refusal speaks of. Soon after a change of tokens,
+ * a refusal is taken to speak of the token before: the newer one is then sent again, and nothing is exchanged (E2).
  */
-export class Handout {
+export class TokenProvider {
   readonly #source: TokenSource
   readonly #url: string
   #latest: Given | undefined

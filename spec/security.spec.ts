@@ -1,7 +1,7 @@
 import { inspect } from 'node:util'
 import { createCrossAppAccess, installGlobalFetch } from '../lib/index.ts'
 import type { TokenStore } from '../lib/index.ts'
-import { quoted } from '../lib/protocol/wording.ts'
+import { quoted } from '../lib/protocol/quoted.ts'
 import { Secrets } from '../lib/protocol/redaction.ts'
 import {
   Setup,

@@ -1,7 +1,7 @@
 import { CrossAppAccessError } from '../errors.ts'
 import { isSecureEndpoint } from '../protocol/secure-url.ts'
 import { requestJson } from '../protocol/http.ts'
-import { quoted } from '../protocol/wording.ts'
+import { quoted } from '../protocol/quoted.ts'
 import { checkSignature } from './decoded-token.ts'
 import { observation } from './observation.ts'
 import type { Observation } from './observation.ts'

@@ -1,6 +1,6 @@
 import type { Finding } from '../errors.ts'
 import { refusalFindings } from '../protocol/refusal-findings.ts'
-import { quoted } from '../protocol/wording.ts'
+import { quoted } from '../protocol/quoted.ts'
 import { observation } from './observation.ts'
 import type { Observation } from './observation.ts'
 import type { Comparison, Report } from './report.ts'

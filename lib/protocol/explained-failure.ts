@@ -2,7 +2,7 @@ import type { CrossAppAccessError, CrossAppAccessErrorInit, Finding } from '../e
 import type { ProtocolContext } from './context.ts'
 import { failure } from './failure.ts'
 import type * as advice from './refusal-findings.ts'
-import { quoted } from './wording.ts'
+import { quoted } from './quoted.ts'
 
 /** Says what to change, once the advice is loaded. */
 export type Explain = (loaded: typeof advice) => Finding

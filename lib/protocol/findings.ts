@@ -1,5 +1,6 @@
 import type { Finding } from '../errors.ts'
-import { quoted, slashOnly } from './wording.ts'
+import { quoted } from './quoted.ts'
+import { differBySlash } from './trailing-slash.ts'
 
 /**
  * What can be wrong with the flow, and what to change about it. The hint of an error is one of these, and the doctor
@@ -31,7 +32,7 @@ export const findings = {
   }),
   issuerMismatch: (expected: string, actual: string): Finding => ({
     id: 'issuer_mismatch',
-    advice: `${slashOnly(expected, actual) ? 'They differ by a trailing slash only: write' : 'If this is the right server, write'} the issuer as the server does: ${quoted(actual)} instead of ${quoted(expected)}.`,
+    advice: `${differBySlash(expected, actual) ? 'They differ by a trailing slash only: write' : 'If this is the right server, write'} the issuer as the server does: ${quoted(actual)} instead of ${quoted(expected)}.`,
     place: 'client',
   }),
   resourceMismatch: (actual: string, url: string): Finding => ({

@@ -3,7 +3,8 @@ import type { Finding } from '../errors.ts'
 import type { AuthorizationServerMetadata } from './metadata.ts'
 import type { ServerRegistration } from './registration.ts'
 import { statedReason } from './stated-reasons.ts'
-import { quoted, slashOnly } from './wording.ts'
+import { quoted } from './quoted.ts'
+import { differBySlash } from './trailing-slash.ts'
 
 /**
  * What can be wrong if a server or the application's own code refuses, or in a session that a refresh token keeps alive,
@@ -124,10 +125,10 @@ export const refusalFindings = {
     place: 'authorization_server',
   }),
   untrustedServer: (named: string[], configured: string[], idp: string): Finding => {
-    const near = named.find((issuer) => configured.some((known) => slashOnly(known, issuer)))
+    const near = named.find((issuer) => configured.some((known) => differBySlash(known, issuer)))
     return {
       id: 'untrusted_authorization_server',
-      advice: named.some((issuer) => issuer === idp || slashOnly(issuer, idp))
+      advice: named.some((issuer) => issuer === idp || differBySlash(issuer, idp))
         ? `Check whether idp and authorizationServers are swapped: the MCP server names ${quoted(idp)} as its authorization server, and that is your idp.issuer; if it is both, register there and add it to authorizationServers, too.`
         : near === undefined
           ? `Register this client at one of ${list(named)} and add it to authorizationServers, if you trust it.`

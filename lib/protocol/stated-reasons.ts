@@ -1,5 +1,5 @@
 import type { Finding, Place } from '../errors.ts'
-import { quoted } from './wording.ts'
+import { quoted } from './quoted.ts'
 
 /** What an explanation of a refused ID-JAG may name. */
 export interface RefusedIdJag {

@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import { quoted } from '../../lib/protocol/wording.ts'
+import { quoted } from '../../lib/protocol/quoted.ts'
 import { Secrets, withoutQuery } from '../../lib/protocol/redaction.ts'
 import { copyOfCause } from '../../lib/protocol/failure.ts'
 import { everythingOf, shows, spellings } from './support/canary.ts'

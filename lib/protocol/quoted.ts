@@ -10,8 +10,3 @@ function toJson(value: unknown): string {
     return '(nested too deep)' // What JSON.parse takes may still be too much for the way back.
   }
 }
-
-/** Whether two texts differ by a slash at the end, and by nothing else. */
-export function slashOnly(a: string, b: string): boolean {
-  return a !== b && a.replace(/\/$/, '') === b.replace(/\/$/, '')
-}

@@ -2,7 +2,7 @@ import type { CrossAppAccessStep } from '../errors.ts'
 import { abortable, isCancelled } from './abort.ts'
 import { explainedFailure } from './explained-failure.ts'
 import { clientAssertion } from './client-assertion.ts'
-import { guarded } from './context.ts'
+import { ownContext } from './context.ts'
 import type { OwnContext, ProtocolContext } from './context.ts'
 import type { AuthorizationServerMetadata } from './metadata.ts'
 import { ownCopy } from './own-members.ts'
@@ -57,7 +57,7 @@ export async function authenticateClient(
 ): Promise<AuthenticatedParts> {
   const registration = ownRegistration(given)
   const { clientId } = registration
-  const own = guarded(context)
+  const own = ownContext(context)
   hideRegistration(own.secrets, registration)
   const { clientSecret, clientAuthentication } = await withCurrentSecret(registration, step, own)
   const authentication: ClientAuthentication =

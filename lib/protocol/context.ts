@@ -67,7 +67,7 @@ export const systemClock: Clock = Object.freeze({
 export type OwnContext<C extends ProtocolContext = ProtocolContext> = C & { secrets: Secrets; clock: Clock }
 
 /** A context that inherits nothing (G7), with the defaults of what it does not have. */
-export function guarded<C extends ProtocolContext>(context: C): OwnContext<C> {
+export function ownContext<C extends ProtocolContext>(context: C): OwnContext<C> {
   const own = ownCopy(context)
   return Object.assign(own, { secrets: own.secrets ?? new Secrets(), clock: own.clock ?? systemClock })
 }

@@ -1,10 +1,10 @@
 import { CrossAppAccessError } from '../errors.ts'
 import type { Finding } from '../errors.ts'
-import { guarded } from './context.ts'
+import { ownContext } from './context.ts'
 import type { OwnContext, ProtocolContext } from './context.ts'
 import { failure } from './failure.ts'
 import { findings } from './findings.ts'
-import { freshness } from './freshness.ts'
+import { remainingFreshness } from './freshness.ts'
 import { requestJson } from './http.ts'
 import type { JsonAnswer } from './http.ts'
 import { readAuthorizationServer, readProtectedResource } from './metadata.ts'
@@ -77,7 +77,7 @@ export async function discoverProtectedResource(
   context: ProtocolContext,
 ): Promise<Discovered<ProtectedResourceMetadata>> {
   const { url, resource = url, metadataUrl } = ownCopy(request)
-  const own = guarded(context)
+  const own = ownContext(context)
   const wellKnown = protectedResourceMetadataUrls(resource)
   const isNamed = metadataUrl !== undefined && URL.canParse(metadataUrl, url)
   const urls = isNamed ? [sameOrigin(metadataUrl, url, own), ...wellKnown] : wellKnown
@@ -112,7 +112,7 @@ export async function discoverAuthorizationServer(
   issuer: string,
   context: ProtocolContext,
 ): Promise<Discovered<AuthorizationServerMetadata>> {
-  const own = guarded(context)
+  const own = ownContext(context)
   return await firstUsable(authorizationServerMetadataUrls(issuer), own, (answer, source) => {
     const document = readAuthorizationServer(answer.body)
     if (document === undefined) throw unusable(own, source, answer, findings.noServerMetadata(issuer))
@@ -153,7 +153,7 @@ async function firstUsable<T>(
     try {
       const answer = await requestJson(url, { method: 'GET' }, 'discovery', context)
       const document = read(answer.status === 200 ? answer : { ...answer, body: undefined }, url)
-      return { document, url, freshForMs: freshness(answer.headers, context.clock.now()) }
+      return { document, url, freshForMs: remainingFreshness(answer.headers, context.clock.now()) }
     } catch (error) {
       // A caller's abort ends it. One bad place does not: the next may be the right one.
       if (!(error instanceof CrossAppAccessError)) throw error

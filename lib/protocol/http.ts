@@ -1,7 +1,7 @@
 import { CrossAppAccessError } from '../errors.ts'
 import type { CrossAppAccessStep } from '../errors.ts'
 import { abortable, isCancelled } from './abort.ts'
-import { guarded } from './context.ts'
+import { ownContext } from './context.ts'
 import type { OwnContext, ProtocolContext } from './context.ts'
 import { failure } from './failure.ts'
 import { findings } from './findings.ts'
@@ -47,7 +47,7 @@ export async function requestJson(
   step: CrossAppAccessStep,
   given: ProtocolContext,
 ): Promise<JsonAnswer> {
-  const context = guarded(given)
+  const context = ownContext(given)
   // Unbound: platforms refuse their fetch as a method of something else.
   const { fetch, clock, secrets } = context
   const started = clock.monotonic()

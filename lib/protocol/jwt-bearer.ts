@@ -1,5 +1,5 @@
 import type { Explain } from './explained-failure.ts'
-import { guarded } from './context.ts'
+import { ownContext } from './context.ts'
 import type { ProtocolContext } from './context.ts'
 import type { DpopKey } from './dpop.ts'
 import { jwtExpiry, readClaims } from './jwt.ts'
@@ -79,7 +79,7 @@ export async function requestAccessToken(
   context: ProtocolContext,
 ): Promise<AccessTokenGrant> {
   const request = ownCopy(given)
-  const own = guarded(context)
+  const own = ownContext(context)
   const redemption: TokenRequest = {
     step: 'access_token',
     registration: request.registration,

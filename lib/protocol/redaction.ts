@@ -1,4 +1,4 @@
-import { Known, mask, shortestSecret } from './secret-search.ts'
+import { KnownSecrets, mask, shortestSecret } from './secret-search.ts'
 
 /** The most that is quoted of a server's text, in characters. */
 const longestQuote = 512
@@ -22,8 +22,8 @@ export class Secrets {
   /** Short settings: kept out of texts, though they are part of many an address or scope by chance. */
   readonly #words = new Set<string>()
   /** What is made of them, until there is another. */
-  #secrets: Known | undefined
-  #all: Known | undefined
+  #secrets: KnownSecrets | undefined
+  #all: KnownSecrets | undefined
 
   /** Remembers secrets. */
   add(...secrets: (string | undefined)[]): this {
@@ -45,7 +45,7 @@ export class Secrets {
 
   /** Whether a text holds a secret or a JWT, as it is or in another spelling. */
   holds(text: string): boolean {
-    const known = (this.#secrets ??= new Known([...this.#values]))
+    const known = (this.#secrets ??= new KnownSecrets([...this.#values]))
     const masked = known.mask(text)
     return masked !== text || known.isHidden(masked)
   }
@@ -73,8 +73,8 @@ export class Secrets {
     this.#all = undefined
   }
 
-  get #everything(): Known {
-    return (this.#all ??= new Known([...this.#values, ...this.#words]))
+  get #everything(): KnownSecrets {
+    return (this.#all ??= new KnownSecrets([...this.#values, ...this.#words]))
   }
 }
 

@@ -7,7 +7,7 @@ export const shortestSecret = 4
 const jwtShape = /eyJ[\w-]{6,}(?:(?:\.|%2[eE])[\w-]*)*/g
 
 /** Values to take out of texts, made ready once for many texts. */
-export class Known {
+export class KnownSecrets {
   readonly #longestFirst: readonly string[]
   readonly #index: SecretIndex
 

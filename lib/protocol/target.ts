@@ -1,6 +1,6 @@
 import type { AcquireContext, AcquireRequest, MetadataSource, RunContext, Target } from './acquire-request.ts'
 import { explainedFailure } from './explained-failure.ts'
-import { guarded } from './context.ts'
+import { ownContext } from './context.ts'
 import type { ProtocolContext } from './context.ts'
 import { discoverProtectedResource, metadataOf } from './discovery.ts'
 import { ownCopy, withoutUndefined } from './own-members.ts'
@@ -41,7 +41,7 @@ export async function discoverTarget(request: AcquireRequest, context: RunContex
 
 /** The context of a run: the documents come from the network if nobody else gives them. */
 export function withDocuments(context: AcquireContext): RunContext {
-  const own = guarded(context)
+  const own = ownContext(context)
   return Object.assign(own, { metadata: own.metadata ?? network })
 }
 

@@ -3,7 +3,7 @@ import type { CrossAppAccessStep } from '../errors.ts'
 import { explainedFailure } from './explained-failure.ts'
 import type { Explain } from './explained-failure.ts'
 import { authenticateClient, withCurrentSecret } from './client-authentication.ts'
-import { guarded } from './context.ts'
+import { ownContext } from './context.ts'
 import type { OwnContext, ProtocolContext } from './context.ts'
 import { dpopProof, nonceFor, rememberNonce } from './dpop.ts'
 import type { DpopKey } from './dpop.ts'
@@ -57,7 +57,7 @@ export type TokenAnswer =
  */
 export async function requestToken(given: TokenRequest, context: ProtocolContext): Promise<TokenAnswer> {
   const request = Object.assign(ownCopy(given), { registration: ownRegistration(given.registration) })
-  const own = guarded(context)
+  const own = ownContext(context)
   // Before anything can fail: what the application's own functions throw may quote it (G5).
   hideRegistration(own.secrets, request.registration)
   for (const name of request.secretParameters) own.secrets.add(request.parameters[name])

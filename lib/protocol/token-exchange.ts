@@ -1,5 +1,5 @@
 import type { Explain } from './explained-failure.ts'
-import { guarded } from './context.ts'
+import { ownContext } from './context.ts'
 import type { OwnContext, ProtocolContext } from './context.ts'
 import type { DpopKey } from './dpop.ts'
 import { isIdJag } from './id-jag.ts'
@@ -92,7 +92,7 @@ export async function requestIdJag(
   context: ProtocolContext,
 ): Promise<IdJagGrant> {
   const request = ownCopy(given)
-  const own = guarded(context)
+  const own = ownContext(context)
   const asked = {
     audience: request.audience,
     resource: request.resource,
@@ -135,7 +135,7 @@ export async function exchangeSamlAssertion(
 ): Promise<SubjectToken> {
   const type = `${tokenType}refresh_token`
   const asked = { scope: 'openid offline_access' }
-  const { token } = await exchangeToken(ownCopy(request), type, asked, guarded(context))
+  const { token } = await exchangeToken(ownCopy(request), type, asked, ownContext(context))
   return { token, type: 'refresh_token' }
 }
 

@@ -7,7 +7,7 @@ import type { RefreshTokenOptions } from '../options/refresh-token.ts'
 import { hideRegistration } from '../protocol/registration.ts'
 import type { ProtocolContext } from '../protocol/context.ts'
 import { metadataOf } from '../protocol/discovery.ts'
-import { guarded } from '../protocol/context.ts'
+import { ownContext } from '../protocol/context.ts'
 import { Secrets } from '../protocol/redaction.ts'
 import { copyOfCause } from '../protocol/failure.ts'
 import type { SubjectTokenReason } from '../protocol/subject-token.ts'
@@ -62,7 +62,7 @@ export class UserSession {
     if (this.#gate?.isClosed(startedAt) === true) throw this.#gate.remembered(startedAt)
     await this.#save()
     const { idp, fetch } = this.#options
-    const context = guarded({
+    const context = ownContext({
       fetch: fetch ?? globalThis.fetch,
       secrets: new Secrets().add(this.#refreshToken, this.#idToken),
       deadline: () => startDeadline(requestMs),

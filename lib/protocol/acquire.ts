@@ -80,7 +80,7 @@ async function obtain(request: AcquireRequest, target: Target, context: RunConte
     try {
       const idJag = kept ?? (await subjectTokens.use((token) => exchange(token, subjectTokens, run)))
       const grant = await redeem(idJag.grant, run)
-      // Only now: if no other scope does either, it was not to blame.
+      // Only after a success without the addition: if that is refused too, the addition was not to blame (F6).
       if (refusedScope !== '') context.onScopeRefused?.(refusedScope)
       const acquired = { grant, target: run.target }
       return request.reuseIdJag === true ? { ...acquired, keptIdJag: idJag } : acquired

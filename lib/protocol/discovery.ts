@@ -142,7 +142,7 @@ export async function metadataOf(
   return (await discoverAuthorizationServer(issuer, context)).document
 }
 
-/** Asks one place after the other. If none is usable, a mismatch decides, then an outage, then the first failure. */
+/** Asks one place after the other. If none is usable, a mismatch decides, then an insecure endpoint, an outage, the first failure. */
 async function firstUsable<T>(
   urls: string[],
   context: OwnContext,

@@ -64,7 +64,7 @@ export class ChallengePolicy {
 
   /** The same for a demand that has been read already. `again`: whether the request may be sent again at all. */
   consider(demand: Demand, status: number, token: CachedToken | undefined, again = true): Demand | undefined {
-    // What the challenge does not name, nobody names (G7).
+    // A copy that inherits nothing: what the challenge does not name stays absent (G7).
     const wanted = ownCopy(withoutToken(demand, status, token))
     if (wanted.kind === 'token') this.#source.learn(wanted)
     const isFirst = order[wanted.kind] > order[this.#met]

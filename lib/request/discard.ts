@@ -9,7 +9,7 @@ export const longestDrainMs = 250
  * for it, and nothing it does can fail a request.
  */
 export function discard(response: Response): void {
-  // Boundary: a fetch of another make may have no body, or one of another kind. It has been told of nothing, and keeps it.
+  // Boundary: a fetch of another make may have no body, or one of another kind, which is left as it is.
   const { body } = response as { body: ReadableStream<Uint8Array> | null | undefined }
   if (body == null || response.bodyUsed || typeof (body as Partial<ReadableStream>).getReader !== 'function')
     return

@@ -26,7 +26,7 @@ export function urlOfRequest(input: unknown): string | undefined {
   return String(original === undefined ? input.url : original.call(input))
 }
 
-/** The getter that a derived class, or a member of the object's own, cannot have put in place of the real one. */
+/** The getter of `url` that is deepest in the prototype chain: what a derived class or the object itself defines comes before. */
 function originalGetter(input: Request): ((this: unknown) => unknown) | undefined {
   let original: ((this: unknown) => unknown) | undefined
   for (let object: unknown = input; object !== null; object = Object.getPrototypeOf(object))
@@ -58,7 +58,7 @@ function platformGetter(): unknown {
 }
 
 function getterIn(object: unknown): ((this: unknown) => unknown) | undefined {
-  // What it is called on is said where it is called.
+  // Never called but by `call`, which says on what.
   // eslint-disable-next-line @typescript-eslint/unbound-method
   return Object.getOwnPropertyDescriptor(object, 'url')?.get
 }
@@ -84,6 +84,7 @@ export function copyOfInit(init: Init | undefined): Init {
   const copy: Init & Record<string, unknown> =
     init.headers === undefined ? { headers: undefined, ...init } : { ...init }
   if (prototype !== Object.prototype && prototype !== null) {
+    // Boundary: an init of any shape.
     for (const key in init) copy[key] = (init as Record<string, unknown>)[key]
   }
   return copy

@@ -8,6 +8,7 @@ export type ReadHeaders = Headers | [name: string, value: string][] | Record<str
  */
 export function readHeaders(headers: unknown): ReadHeaders {
   if (typeof headers !== 'object' || headers === null) return undefined
+  // Boundary: headers of any shape. What is no header is for the wrapped fetch to refuse.
   if (!(Symbol.iterator in headers)) return { ...(headers as Record<string, string>) }
   if (!isHeaders(headers)) return Array.from(headers as Iterable<Iterable<unknown>>, pairOf)
   const isPlain = Object.getPrototypeOf(headers) === Headers.prototype && Object.keys(headers).length === 0
@@ -17,6 +18,7 @@ export function readHeaders(headers: unknown): ReadHeaders {
 /** Of any realm or make. URLSearchParams and FormData have the same functions, but tell names apart by their case. */
 function isHeaders(headers: object): headers is Headers {
   if (!('append' in headers && 'has' in headers)) return false
+  // Boundary: an object of unknown make.
   const { [Symbol.toStringTag]: tag = 'Headers' } = headers as { [Symbol.toStringTag]?: unknown }
   return tag === 'Headers'
 }

@@ -5,6 +5,7 @@ export function copyOfBody(body: unknown): unknown {
   if (typeof body === 'string') return body
   if (typeof body !== 'object' || body === null) return undefined
   if (ArrayBuffer.isView(body)) return new Uint8Array(body.buffer, body.byteOffset, body.byteLength).slice()
+  // The tag tells the type, of any realm.
   switch (Object.prototype.toString.call(body)) {
     case '[object Blob]':
     case '[object File]':

@@ -87,6 +87,7 @@ function differenceOf({ username, password, pathname }: URL, near: readonly Reso
 /** In a page, relative URLs count too. What is no URL is left for `next` to refuse. */
 function parse(text: string): URL | undefined {
   if (URL.canParse(text)) return new URL(text)
+  // Boundary: only pages have them.
   const { document, location } = globalThis as {
     document?: { baseURI?: string }
     location?: { href?: string }

@@ -26,6 +26,7 @@ export interface ListeningEnterprise {
  * of what is no literal.
  */
 function nodeHttp(): typeof Http {
+  // Boundary: other runtimes have no process, or a part of it.
   const { process } = globalThis as { process?: Partial<NodeJS.Process> }
   const http = process?.getBuiltinModule?.('node:http')
   if (http === undefined) throw new TypeError('listen() needs node:http: Node, Bun or Deno.')
@@ -108,11 +109,12 @@ async function answer(
       resolve()
     })
   })
-  const chunks: Uint8Array[] = []
-  for await (const chunk of req) chunks.push(chunk as Uint8Array)
+  const chunks: Uint8Array<ArrayBuffer>[] = []
+  // A request whose encoding was not set gives Buffers, none of which is of shared memory.
+  for await (const chunk of req) chunks.push(chunk as Uint8Array<ArrayBuffer>)
   const { method = 'GET' } = req
   const hasBody = method !== 'GET' && method !== 'HEAD' && chunks.length > 0
-  const body = hasBody ? { body: new Blob(chunks as Uint8Array<ArrayBuffer>[]) } : {}
+  const body = hasBody ? { body: new Blob(chunks) } : {}
   const request = new Request(url, { method, headers: headersOf(req), ...body })
   const response = await servers.send(request, at, gone.signal)
   for (const [name, value] of response.headers)

@@ -10,7 +10,8 @@ export class Delivery {
     this.fetch = async (...sent: Parameters<AnyFetch>): Promise<unknown> => {
       this.isUnsent = false
       try {
-        return (await fetch(...sent)) as unknown
+        const answer: unknown = await fetch(...sent)
+        return answer
       } catch (error) {
         this.isUnsent = isNoConnection(error)
         throw error

@@ -58,7 +58,7 @@ export class Flight implements FlightUnderWay {
   /** Fingerprint of the subject token in use. */
   #subjectToken: string | undefined
 
-  /** Starts as soon as it can be found under way. */
+  /** Starts after the caller's own tick, in which it is put where others find it. */
   constructor(subject: Subject, plan: FlightPlan) {
     const { client } = subject
     this.#client = client
@@ -176,7 +176,7 @@ export class Flight implements FlightUnderWay {
       key: this.#tokenKey(target),
       account: accountKey(this.#client.configuration, this.#subject.name, resource),
       target,
-      // One that stands in until its pause is over is still there: it would come back for good (G2).
+      // A refused token that requests still go out with may be in the store: from there it would come back as a new one (G2).
       isRefused: (value) => value === need.sent?.value || value === account.refusals.token?.value,
       takesOthers: authenticationIn(need) === undefined,
       isCurrent: () => account.epoch === this.#epoch,

@@ -11,7 +11,7 @@ import type { Need } from './need.ts'
 import type { RequestContext } from './request-context.ts'
 import type { PartialEvent, Subject } from './subject.ts'
 import { freshness } from './token-cache.ts'
-import type { CachedToken } from './token-cache.ts'
+import type { CachedToken, Freshness } from './token-cache.ts'
 import { accountKey, expectedKey, flightKey, wantedScope, withoutTokens } from './token-key.ts'
 
 /** Waiters give a flight this many milliseconds more than it gives itself before they leave it behind. */
@@ -36,7 +36,6 @@ export class TokenSource {
   /** The key of the token to use, and what it was composed of: it holds as long as those are the same objects. */
   #key:
     { readonly of: string | undefined; readonly known: object; readonly scopes: LearnedScopes } | undefined
-
   /** The token that both clocks last called fresh, and that moment by the wall clock. */
   #seenFresh: { readonly token: CachedToken; readonly at: number } | undefined
 
@@ -246,7 +245,7 @@ export class TokenSource {
     return wantedScope(this.resource, { described, scopes: this.account.scopes }, demand)
   }
 
-  #freshness(token: CachedToken): 'fresh' | 'stale' | 'dead' {
+  #freshness(token: CachedToken): Freshness {
     const { clock } = this.client.configuration
     const now = clock.now()
     // The clocks of the machine say the same for a millisecond, those of a test need not. Calls that come together are

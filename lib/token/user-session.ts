@@ -38,7 +38,10 @@ export class UserSession {
     this.#shared = new SharedSession({ ...options, session, store }, (newer) => this.#rotate(newer))
   }
 
-  /** The ID token in memory, if it will do. A refresh makes no authentication stronger: the same token again says so. */
+  /**
+   * The ID token in memory, if it will do. With `step_up` that is the same as before, which says that there is no other: a
+   * refresh makes no authentication stronger.
+   */
   held(reason: SubjectTokenReason): string | undefined {
     const idToken = this.#idToken
     if (idToken === undefined || reason === 'step_up') return idToken

@@ -142,6 +142,7 @@ class RedisStore implements TokenStore, SessionStore {
         // Not GET: something of another type would be an error.
         const [found] = textsIn(await this.#commands.send(['MGET', entry]))
         if (found === undefined) return
+        // Whoever has the keys writes it in this shape.
         const { token } = (await sealed.open(place, found)) as { token: StoredToken }
         if (token.value === value) await this.#commands.run(deleteEntry, [entry], [found])
       }),
@@ -208,6 +209,7 @@ class RedisStore implements TokenStore, SessionStore {
         const { entry, place } = await each.session(session)
         const written = textIn(await this.#commands.send(['GET', entry]))
         if (written === undefined) return undefined
+        // Whoever has the keys writes it in this shape.
         return { written, ...((await sealed.open(place, written)) as { value: string; revision: number }) }
       }),
     )

@@ -69,7 +69,7 @@ export class TokenProviders {
  * Gives one user's tokens to a client that does not say which of them a refusal speaks of. Soon after a change of tokens,
  * a refusal is taken to speak of the token before: the newer one is then sent again, and nothing is exchanged (E2).
  */
-export class TokenProvider {
+class TokenProvider {
   readonly #source: TokenSource
   readonly #url: string
   #latest: Given | undefined

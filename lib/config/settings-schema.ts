@@ -57,7 +57,7 @@ export type IdTokenSource =
   | { kind: 'refresh_token'; token: string; path?: string | undefined }
 
 /** Settings that are enough for the library: the servers are there. */
-export type CompleteSettings = Settings & { [Name in keyof Servers]-?: NonNullable<Servers[Name]> }
+type CompleteSettings = Settings & { [Name in keyof Servers]-?: NonNullable<Servers[Name]> }
 
 /** The schema of a settings file for the command, which takes from flags what is not in it. */
 export function settingsSchema(around: Surroundings): Schema<Settings> {

@@ -98,7 +98,7 @@ export function signatureComparison(
 }
 
 /** Seconds in words that are easy to take in. */
-export function duration(seconds: number): string {
+function duration(seconds: number): string {
   const units: [number, string][] = [
     [86_400, 'day'],
     [3600, 'hour'],

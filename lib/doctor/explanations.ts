@@ -1,5 +1,5 @@
 /** What is said about a finding beside its advice. */
-export interface Explanation {
+interface Explanation {
   /** What is wrong, in a few words. `{server}` and `{Server}` stand for the one it was seen at. */
   title: string
   /** Where a standard speaks of it. */

@@ -4,7 +4,7 @@ import { describeTrust, printableJson } from './shown.ts'
 import { wrap } from './wrap.ts'
 
 /** How a report is written for a terminal. */
-export interface TextOptions {
+interface TextOptions {
   /** Whether to use colours. Default: false. */
   colour?: boolean
   /** Columns to wrap at. Default: 80. */

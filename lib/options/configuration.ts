@@ -65,7 +65,7 @@ type Taken = Omit<CrossAppAccessOptions, 'idp' | 'authorizationServers' | 'resou
 }
 
 /** Who is given the options: a middleware has no `forSubject` that could give it another `getIdToken`. */
-export type OptionsFor = 'access' | 'middleware'
+type OptionsFor = 'access' | 'middleware'
 
 /**
  * Checks options and completes them.

@@ -17,7 +17,7 @@ type Members<S extends Shape> = z.output<z.ZodMiniObject<S>>
 /** Looks at the whole of an object and adds what is wrong with it. Members that are malformed are there as they were given. */
 export type WholeCheck = (value: Readonly<Record<string, unknown>>, add: AddProblem) => void
 /** Adds a problem, with the path from the object to what is wrong. */
-export type AddProblem = (path: readonly (string | number)[], message: string) => void
+type AddProblem = (path: readonly (string | number)[], message: string) => void
 
 /** Stands for a member whose getter throws, so that its problem can say so. */
 export const unreadable: unique symbol = Symbol('unreadable')

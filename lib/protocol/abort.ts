@@ -46,6 +46,6 @@ function startWaiting(signal: AbortSignal): Waiters {
 }
 
 /** Whether an abort reason says that time ran out, and not that somebody wanted to stop. */
-export function isTimeout(reason: unknown): boolean {
+function isTimeout(reason: unknown): boolean {
   return typeof reason === 'object' && reason !== null && 'name' in reason && reason.name === 'TimeoutError'
 }

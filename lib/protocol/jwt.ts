@@ -55,7 +55,7 @@ function bareJwk(key: JWK): JWK {
 }
 
 /** The protected header and the claims of a JWT, which inherit nothing (G7). */
-export interface DecodedJwt {
+interface DecodedJwt {
   header: Record<string, unknown>
   claims: JWTPayload
 }

@@ -306,7 +306,7 @@ interface RefusedGrant {
 }
 
 /** An ID-JAG that was redeemed in vain. */
-export interface RefusedRedemption extends RefusedGrant {
+interface RefusedRedemption extends RefusedGrant {
   clientId: string
   /** The claims of the ID-JAG, as far as they can be read. */
   claims: JWTPayload

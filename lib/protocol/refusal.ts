@@ -34,7 +34,7 @@ export interface Refusal {
 }
 
 /** Who refused what, for the explanation. */
-export interface Refused {
+interface Refused {
   party: 'identity_provider' | 'authorization_server'
   registration: ServerRegistration
   server: AuthorizationServerMetadata

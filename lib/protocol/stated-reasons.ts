@@ -2,7 +2,7 @@ import type { Finding, Place } from '../errors.ts'
 import { quoted } from './quoted.ts'
 
 /** What an explanation of a refused ID-JAG may name. */
-export interface RefusedIdJag {
+interface RefusedIdJag {
   /** Issuer of the ID-JAG. */
   issuer: string
   /** Issuer and token endpoint of the authorization server. */

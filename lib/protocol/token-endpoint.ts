@@ -36,7 +36,7 @@ export interface TokenRequest {
 }
 
 /** What a token endpoint said: a successful body, or a refusal. */
-export type TokenAnswer =
+type TokenAnswer =
   | {
       granted: true
       body: Record<string, unknown>

@@ -16,7 +16,7 @@ import type { Answer } from './replayable.ts'
 const order = { none: 0, token: 1, authentication: 1, nonce: 2, scope: 3 } as const
 
 /** What a request has had done for it so far. */
-export type Met = keyof typeof order
+type Met = keyof typeof order
 
 /**
  * Decides what the answers to one request are worth: what they ask for, if it is for us to answer, and what they say

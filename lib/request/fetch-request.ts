@@ -25,7 +25,7 @@ const bearerHeaders: readonly string[] = ['authorization']
 const dpopHeaders: readonly string[] = ['authorization', 'dpop']
 
 /** One call of a wrapped fetch. */
-export interface FetchCall {
+interface FetchCall {
   /** The wrapped fetch. */
   readonly fetch: AnyArgumentsFetch
   readonly input: unknown

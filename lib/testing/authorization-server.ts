@@ -8,7 +8,7 @@ import { Refusal, allowedScope, authenticate, authenticationMethods, scopesIn } 
 import type { Grant, RegisteredClient, TokenRequest } from './token-endpoint.ts'
 import { proofAlgorithms } from './proofs.ts'
 
-export const jwtBearer = 'urn:ietf:params:oauth:grant-type:jwt-bearer'
+const jwtBearer = 'urn:ietf:params:oauth:grant-type:jwt-bearer'
 const accessTokenTyp = 'at+jwt'
 
 /** What an access token says, once it has been verified. */
@@ -23,7 +23,7 @@ export interface VerifiedToken {
 }
 
 /** What the authorization server knows. */
-export interface AuthorizationServerSettings {
+interface AuthorizationServerSettings {
   readonly clock: TestClock
   /** Signs access tokens. */
   readonly key: SigningKey

@@ -8,8 +8,8 @@ import { Refusal, allowedScope, authenticate, authenticationMethods } from './to
 import type { Grant, RegisteredClient, TokenRequest } from './token-endpoint.ts'
 import { proofAlgorithms } from './proofs.ts'
 
-export const tokenExchange = 'urn:ietf:params:oauth:grant-type:token-exchange'
-export const idJagTokenType = 'urn:ietf:params:oauth:token-type:id-jag'
+const tokenExchange = 'urn:ietf:params:oauth:grant-type:token-exchange'
+const idJagTokenType = 'urn:ietf:params:oauth:token-type:id-jag'
 export const idJagTyp = 'oauth-id-jag+jwt'
 const idTokenType = 'urn:ietf:params:oauth:token-type:id_token'
 const refreshTokenType = 'urn:ietf:params:oauth:token-type:refresh_token'
@@ -25,7 +25,7 @@ export interface Denial {
 }
 
 /** What the identity provider knows. */
-export interface IdentityProviderSettings {
+interface IdentityProviderSettings {
   readonly clock: TestClock
   readonly key: SigningKey
   readonly sessions: Sessions

@@ -19,7 +19,7 @@ export interface WantedAuthentication {
 }
 
 /** What the MCP servers know. */
-export interface McpServerSettings {
+interface McpServerSettings {
   readonly clock: TestClock
   readonly authorizationServer: AuthorizationServer
   readonly proofs: Proofs

@@ -7,7 +7,7 @@ import { sha256 } from '../protocol/sha256.ts'
 export const proofAlgorithms: readonly string[] = ['ES256', 'ES384', 'ES512', 'PS256', 'RS256', 'EdDSA']
 
 /** As much of a request as a proof speaks of. */
-export interface ProvenRequest {
+interface ProvenRequest {
   readonly method: string
   readonly url: string
   readonly headers: Headers

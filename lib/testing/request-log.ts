@@ -33,7 +33,7 @@ export interface TestCounts {
 }
 
 /** A record whose answer is not there yet. */
-export type OpenRecord = { -readonly [K in keyof TestRequest]: TestRequest[K] }
+type OpenRecord = { -readonly [K in keyof TestRequest]: TestRequest[K] }
 
 /** What the enterprise was asked, in order. */
 export class RequestLog {

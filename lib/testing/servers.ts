@@ -23,7 +23,7 @@ const clients = {
   authorizationServer: { clientId: 'wiki-at-chat', clientSecret: 'secret-of-wiki-at-chat' },
 } as const
 
-export interface ServerSettings {
+interface ServerSettings {
   readonly users: ReadonlySet<string> | undefined
   readonly accessTokenLifetime: number
   readonly idTokenLifetime: number

@@ -18,7 +18,7 @@ export interface Session {
 }
 
 /** What the sessions are about. */
-export interface SessionSettings {
+interface SessionSettings {
   readonly clock: TestClock
   /** Signs ID tokens. */
   readonly key: SigningKey

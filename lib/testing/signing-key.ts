@@ -8,7 +8,7 @@ import type { Clock } from '../protocol/context.ts'
 const alg = 'ES256'
 
 /** What a token has to be besides signed by this key and alive. */
-export interface ExpectedToken {
+interface ExpectedToken {
   readonly typ: string
   readonly issuers: readonly string[]
   readonly audience: string

@@ -26,7 +26,7 @@ import { accountKey, tokenKey, withoutTokens } from './token-key.ts'
 const mostGates = 8
 
 /** What a flight is for. */
-export interface FlightPlan {
+interface FlightPlan {
   readonly resource: ResourceConfiguration
   /** The request that asked first: its `fetch` and its URL are used. */
   readonly request: RequestContext

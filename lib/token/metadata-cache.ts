@@ -34,7 +34,7 @@ const staleForMs = 86_400_000
 const retryAfterMs = 60_000
 
 /** What is known of a resource, whoever asks. */
-export interface KnownResource {
+interface KnownResource {
   /** Whether its server has ever asked for a token. */
   readonly challenged: boolean
   /** `resource_metadata` of its last challenge. */

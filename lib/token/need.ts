@@ -15,7 +15,7 @@ export interface Need {
 export const missing: Need = { reason: 'missing', sent: undefined, demand: undefined }
 
 /** A demand for a stronger or fresher authentication of the user (D4). */
-export type AuthenticationDemand = Demand & { kind: 'authentication' }
+type AuthenticationDemand = Demand & { kind: 'authentication' }
 
 /** The authentication that is wanted, if that is the need. */
 export function authenticationIn({ demand }: Need): AuthenticationDemand | undefined {

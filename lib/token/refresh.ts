@@ -13,7 +13,7 @@ import { requestToken } from '../protocol/token-endpoint.ts'
 const renewalMargin = 60_000
 
 /** A refresh token to present, and where. */
-export interface Refresh {
+interface Refresh {
   readonly idp: ServerRegistration
   readonly server: AuthorizationServerMetadata
   readonly refreshToken: string

@@ -8,7 +8,7 @@ import type { ProtectedResourceMetadata } from '../protocol/metadata.ts'
 import type { LearnedScopes } from './account.ts'
 
 /** Who asks, and for which resource: what a token's key depends on before the flow has run. */
-export interface KeyContext {
+interface KeyContext {
   readonly subject: string | undefined
   readonly resource: ResourceConfiguration
   readonly configuration: Pick<Configuration, 'idp' | 'authorizationServers'>

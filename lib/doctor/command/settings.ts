@@ -15,8 +15,7 @@ import type { Arguments } from './flags.ts'
 import { UsageError, checked } from './usage-error.ts'
 
 /** Where the ID token comes from: also from a sign-in with the browser, for which there is a person. */
-export type TokenSource =
-  IdTokenSource | { kind: 'sign_in'; port: number; scope: string; openBrowser: boolean }
+type TokenSource = IdTokenSource | { kind: 'sign_in'; port: number; scope: string; openBrowser: boolean }
 
 /** What a command works with, completed from flags, environment and file, in this order. */
 export interface Settings extends Omit<

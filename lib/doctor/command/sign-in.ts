@@ -18,7 +18,7 @@ import { requestToken } from '../../protocol/token-endpoint.ts'
 import { Callback } from './sign-in-callback.ts'
 
 /** A sign-in of the user at the identity provider. */
-export interface SignInRequest {
+interface SignInRequest {
   idp: ServerRegistration
   /** Port of the redirect URI; 0 is a free one. */
   port: number

@@ -1,7 +1,7 @@
 import { Markup, markup } from './markup.ts'
 import { partyNames, placeNames, stepNames } from './report.ts'
 import type { Comparison, DecodedToken, Exchange, Outcome, Report, ReportedFinding } from './report.ts'
-import { describeTrust } from './shown.ts'
+import { describeTrust, milliseconds } from './shown.ts'
 import { sequenceDiagrams } from './sequence-diagram.ts'
 import { style } from './style.ts'
 
@@ -265,8 +265,4 @@ function exchangeDetails({ party, step, request, response, failure, durationMs, 
     value === undefined ? [] : [markup`<dt>${label}</dt><dd class="value">${value}</dd>`],
   )
   return markup`<details class="${verdict}"><summary><span class="status">${status}</span> ${partyNames[party]}: ${stepNames[step]} <span class="soft">${milliseconds(durationMs)}</span></summary><dl>${told}</dl></details>`
-}
-
-function milliseconds(ms: number): string {
-  return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`
 }

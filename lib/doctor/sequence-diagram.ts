@@ -2,6 +2,7 @@ import { markup } from './markup.ts'
 import type { Markup } from './markup.ts'
 import type { Exchange, ExchangeStep, Party } from './report.ts'
 import { partyNames, stepNames } from './report.ts'
+import { milliseconds } from './shown.ts'
 
 /** How wide a diagram is, and what is written in it. */
 interface Layout {
@@ -123,8 +124,4 @@ function describe(exchanges: readonly Exchange[]): string {
     return `${partyNames[party]}: ${stepNames[step]}, ${status}`
   })
   return `Sequence of requests. ${steps.join('; ')}.`
-}
-
-function milliseconds(ms: number): string {
-  return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`
 }

@@ -27,6 +27,11 @@ export function printableJson(value: unknown): unknown {
   return Object.fromEntries(members.map(([name, member]) => [printable(name), printableJson(member)]))
 }
 
+/** A duration for people. */
+export function milliseconds(ms: number): string {
+  return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`
+}
+
 /** An error and its causes in one line, such as `fetch failed: connect ECONNREFUSED 127.0.0.1:1`. */
 export function describeCause(error: unknown): string {
   const parts: string[] = []

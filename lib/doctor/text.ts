@@ -1,6 +1,6 @@
 import type { Comparison, DecodedToken, Exchange, Outcome, Report, ReportedFinding } from './report.ts'
 import { partyNames, placeNames, stepNames } from './report.ts'
-import { describeTrust, printableJson } from './shown.ts'
+import { describeTrust, milliseconds, printableJson } from './shown.ts'
 import { wrap } from './wrap.ts'
 
 /** How a report is written for a terminal. */
@@ -191,8 +191,4 @@ function labelled([label, text]: [string, string], paint: Paint, width: number):
       index > 0 ? `${hanging}${line}` : `${indent}${paint('dim', label)}${line === '' ? '' : `  ${line}`}`,
     )
     .join('\n')
-}
-
-function milliseconds(ms: number): string {
-  return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`
 }

@@ -3,19 +3,22 @@
 import Sequencer from '@jest/test-sequencer'
 
 const slow = [
-  'packaging',
-  'bounds',
   'demo',
-  'vendors/story',
   'model',
+  'packaging',
+  'sweep',
+  'redis/fleet-model',
+  'redis/fleet',
+  'testing/runners',
+  'bounds',
+  'doctor/cli',
   'chaos',
   'doctor/catalogue',
-  'doctor/cli',
+  'integration/faults',
+  'adapters/mcp',
+  'vendors/story',
   'examples',
   'conformance',
-  'doctor/diagnose',
-  'adapters/undici',
-  'support',
 ]
 
 const rankOf = ({ path }) => {

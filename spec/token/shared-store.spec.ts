@@ -50,6 +50,14 @@ function storeWith(overrides: Partial<TokenStore> = {}): TokenStore & { kept: St
   }
 }
 
+/** What another process has obtained. */
+const theirs = (): StoredToken => ({
+  value: 'theirs',
+  tokenType: 'Bearer',
+  expiresAt: Date.now() + 3_600_000,
+  lifetimeMs: 3_600_000,
+})
+
 /** Somebody else holds the lock for ever; who waits looks each half second. */
 const heldByAnother: TokenStore['exclusively'] = async (_key, _work, signal, look) => {
   for (;;) {
@@ -103,12 +111,7 @@ describe('a flight that waits for another process', () => {
     const xaa = processOf({ store, timeouts: { requestMs: 1_000 } })
     const outcome = timed(xaa)
     await jest.advanceTimersByTimeAsync(20_000)
-    store.kept.push({
-      value: 'theirs',
-      tokenType: 'Bearer',
-      expiresAt: Date.now() + 3_600_000,
-      lifetimeMs: 3_600_000,
-    })
+    store.kept.push(theirs())
     await jest.advanceTimersByTimeAsync(1_000)
     expect(outcome.result).toMatchObject({ value: 'theirs' })
     expect([acme.requests, xaa.failures()]).toEqual([[], []])
@@ -129,12 +132,7 @@ describe('a flight that waits for another process', () => {
     const xaa = processOf({ store })
     const outcome = timed(xaa)
     await jest.advanceTimersByTimeAsync(400)
-    store.kept.push({
-      value: 'theirs',
-      tokenType: 'Bearer',
-      expiresAt: Date.now() + 3_600_000,
-      lifetimeMs: 3_600_000,
-    })
+    store.kept.push(theirs())
     await jest.advanceTimersByTimeAsync(100)
     expect(outcome).toMatchObject({ after: 500, result: { value: 'theirs' } })
     // Nothing more is asked or sent for a store that was left behind.

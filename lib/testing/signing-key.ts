@@ -14,7 +14,7 @@ interface ExpectedToken {
   readonly audience: string
 }
 
-/** The key of one party. It is made when it is first needed. */
+/** The key of one party. It is made beside whatever comes before its first use. */
 export class SigningKey {
   readonly #clock: Clock
   readonly #id: string
@@ -23,6 +23,8 @@ export class SigningKey {
   constructor(id: string, clock: Clock) {
     this.#id = id
     this.#clock = clock
+    // Workers make no keys while a program starts: there it is made when it is needed.
+    this.#keys().catch(() => (this.#pair = undefined))
   }
 
   /** Signs claims as a compact JWT. */
@@ -56,7 +58,6 @@ export class SigningKey {
   }
 
   #keys(): Promise<GenerateKeyPairResult> {
-    this.#pair ??= generateKeyPair(alg)
-    return this.#pair
+    return (this.#pair ??= generateKeyPair(alg))
   }
 }

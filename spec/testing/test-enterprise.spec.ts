@@ -20,6 +20,18 @@ describe('a test enterprise', () => {
     expect(acme.counts).toEqual({ exchanges: 1, grants: 1, calls: 2 })
   })
 
+  it('makes its keys later where none can be made while the program starts, as in workers', async () => {
+    const generateKey = jest
+      .spyOn(crypto.subtle, 'generateKey')
+      .mockRejectedValue(new Error('not in global scope'))
+    acme = createTestEnterprise()
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(generateKey).toHaveBeenCalled()
+    generateKey.mockRestore()
+    const answer = await withCrossAppAccess(acme.optionsFor('alice'))(acme.fetch)(acme.url)
+    expect(answer.status).toBe(200)
+  })
+
   it('records what it was asked, in order', async () => {
     await call()
     const seen = acme.requests.map(({ party, step, status, user }) => [party, step, status, user])

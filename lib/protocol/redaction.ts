@@ -27,8 +27,7 @@ export class Secrets {
 
   /** Remembers secrets. */
   add(...secrets: (string | undefined)[]): this {
-    for (const secret of secrets) remember(this.#values, secret)
-    this.#forget()
+    for (const secret of secrets) this.#remember(this.#values, secret)
     return this
   }
 
@@ -38,8 +37,7 @@ export class Secrets {
    */
   addSettings(...settings: string[]): this {
     for (const setting of settings)
-      remember(setting.length < shortestRandom ? this.#words : this.#values, setting)
-    this.#forget()
+      this.#remember(setting.length < shortestRandom ? this.#words : this.#values, setting)
     return this
   }
 
@@ -68,7 +66,15 @@ export class Secrets {
     return printable(this.#everything.mask(text.replace(quotedPiece, scrubbed)))
   }
 
-  #forget(): void {
+  #remember(values: Set<string>, secret: unknown): void {
+    // Boundary: what a key of unknown shape holds. Shorter than four characters would blank out every text.
+    if (typeof secret !== 'string' || secret.length < shortestSecret) return
+    const before = values.size
+    values.add(secret)
+    // The spelling in which a form carries it, so that an echoed form shows what it was about.
+    values.add(String(new URLSearchParams([['', secret]])).slice(1))
+    // Each step adds what it knows, most of which is known by then.
+    if (values.size === before) return
     this.#secrets = undefined
     this.#all = undefined
   }
@@ -76,14 +82,6 @@ export class Secrets {
   get #everything(): KnownSecrets {
     return (this.#all ??= new KnownSecrets([...this.#values, ...this.#words]))
   }
-}
-
-function remember(values: Set<string>, secret: unknown): void {
-  // Boundary: what a key of unknown shape holds. Shorter than four characters would blank out every text.
-  if (typeof secret !== 'string' || secret.length < shortestSecret) return
-  values.add(secret)
-  // The spelling in which a form carries it, so that an echoed form shows what it was about.
-  values.add(String(new URLSearchParams([['', secret]])).slice(1))
 }
 
 function tidy(text: string): string {

@@ -1,5 +1,9 @@
-/** How many letters have to be put in, left out or replaced to make one word another (Levenshtein). */
-export function editDistance(from: string, to: string): number {
+/**
+ * How many letters have to be put in, left out or replaced to make one word another (Levenshtein); Infinity if the lengths
+ * alone differ by more than `most`: a name that somebody made up may be of any length.
+ */
+export function editDistance(from: string, to: string, most: number): number {
+  if (Math.abs(from.length - to.length) > most) return Infinity
   let row = Array.from({ length: to.length + 1 }, (_, index) => index)
   for (const [index, letter] of Array.from(from).entries()) {
     const next = [index + 1]

@@ -166,7 +166,7 @@ function problemAdder(payload: ParsePayload): AddProblem {
 function strangerProblem(name: string, known: readonly string[]): string {
   const plain = (text: string) => text.toLowerCase().replace(/[^a-z0-9]/g, '')
   const likely = known
-    .map((candidate) => ({ candidate, distance: editDistance(plain(name), plain(candidate)) }))
+    .map((candidate) => ({ candidate, distance: editDistance(plain(name), plain(candidate), 2) }))
     .filter(({ candidate, distance }) => distance <= Math.min(2, candidate.length / 3))
     .sort((a, b) => a.distance - b.distance)[0]
   return likely === undefined ? 'is no option' : `is no option, did you mean "${likely.candidate}"?`

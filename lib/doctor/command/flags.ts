@@ -179,10 +179,11 @@ function explain(error: unknown, argv: readonly string[]): string {
 
 /** The word that was probably meant, if one is close enough. */
 export function nearest(word: string, words: readonly string[]): string | undefined {
+  const most = Math.max(2, word.length / 3)
   const [best] = words
-    .map((candidate) => ({ candidate, edits: editDistance(word, candidate) }))
+    .map((candidate) => ({ candidate, edits: editDistance(word, candidate, most) }))
     .sort((a, b) => a.edits - b.edits)
-  return best !== undefined && best.edits <= Math.max(2, word.length / 3) ? best.candidate : undefined
+  return best !== undefined && best.edits <= most ? best.candidate : undefined
 }
 
 /** Whether a flag is only for `doctor`. */

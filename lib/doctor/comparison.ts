@@ -1,3 +1,4 @@
+import { differBySlash } from '../protocol/trailing-slash.ts'
 import type { Comparison, DecodedToken } from './report.ts'
 
 /** Clocks may differ by this much, in seconds. */
@@ -17,7 +18,7 @@ export function comparison(
       : expected === actual
         ? 'match'
         : 'mismatch'
-  const slash = verdict === 'mismatch' && expected.replace(/\/$/, '') === actual.replace(/\/$/, '')
+  const slash = verdict === 'mismatch' && differBySlash(expected, actual)
   return {
     id,
     title,

@@ -3,15 +3,14 @@
 //
 //   node .ci/build.mjs [folder]     default: dist, which is emptied first
 import { spawnSync } from 'node:child_process'
-import { chmodSync, readFileSync, rmSync } from 'node:fs'
+import { chmodSync, rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
+import { entries } from './entries.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const outdir = resolve(process.argv[2] ?? join(root, 'dist'))
-const { bin, exports } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
-const built = [...Object.values(exports).flatMap(({ default: file = [] }) => file), bin.xaa]
 
 // No other folder is ours to empty.
 if (process.argv[2] === undefined) rmSync(outdir, { recursive: true, force: true })
@@ -24,7 +23,7 @@ const declarations = spawnSync(
 if (declarations.status !== 0) process.exit(1)
 await build({
   absWorkingDir: root,
-  entryPoints: built.map((file) => file.replace(/^(?:\.\/)?dist\//, 'lib/').replace(/\.js$/, '.ts')),
+  entryPoints: [...entries.map(({ source }) => source), 'lib/doctor/cli.ts'],
   outdir,
   outbase: 'lib',
   chunkNames: 'shared/[name]-[hash]',
@@ -40,4 +39,4 @@ await build({
   charset: 'utf8',
   logLevel: 'warning',
 })
-chmodSync(join(outdir, bin.xaa.replace('dist/', '')), 0o755)
+chmodSync(join(outdir, 'doctor/cli.js'), 0o755)

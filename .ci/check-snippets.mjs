@@ -4,6 +4,7 @@ import { execFileSync } from 'node:child_process'
 import { mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { entries } from './entries.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const out = join(root, 'node_modules', '.cache', 'snippets')
@@ -46,15 +47,7 @@ for (const file of sources) {
     count++
   }
 }
-const { exports } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
-const paths = Object.fromEntries(
-  Object.entries(exports)
-    .filter(([, target]) => typeof target === 'object')
-    .map(([name, { default: file }]) => [
-      `xaa-fetch${name.slice(1)}`,
-      [join(root, file.replace('./dist/', 'lib/').replace(/\.js$/, '.ts'))],
-    ]),
-)
+const paths = Object.fromEntries(entries.map(({ name, source }) => [name, [join(root, source)]]))
 const compilerOptions = {
   noEmit: true,
   rootDir: root,

@@ -5,11 +5,12 @@
 //   node .ci/reference.mjs --check    writes nothing; fails if something exported has no sentence, or a link leads nowhere
 //
 // Members of an object type without a name are told of by the member or the type that has them.
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Application, LogLevel } from 'typedoc'
+import { entries } from './entries.mjs'
 
 const arguments_ = process.argv.slice(2)
 if (arguments_.some((argument) => argument !== '--check')) {
@@ -20,10 +21,7 @@ if (arguments_.some((argument) => argument !== '--check')) {
 }
 const isCheck = arguments_.length > 0
 const root = fileURLToPath(new URL('..', import.meta.url))
-const { exports } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
-const entryPoints = Object.values(exports)
-  .filter((target) => typeof target === 'object')
-  .map(({ types }) => join(root, types.replace('./dist/', 'lib/').replace(/\.d\.ts$/, '.ts')))
+const entryPoints = entries.map(({ source }) => join(root, source))
 const out = isCheck ? mkdtempSync(join(tmpdir(), 'xaa-fetch-reference-')) : join(root, 'docs', 'reference')
 
 const app = await Application.bootstrapWithPlugins({
